@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: MIT
+"""Options of the reward head that `ACTConfig` and its descendants carry.
+
+Kept apart from `lerobot.policies` so that the configuration layer can use it without importing a policy.
+"""
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub.constants import CONFIG_NAME
+
+REWARD_HEAD_TYPES = ("sigmoid", "distributional")
+VALUE_TARGETS = ("two_hot", "hl_gauss")
+
+# MSE on a value in [0, 1] and cross-entropy over a few hundred bins live on different scales.
+DEFAULT_REWARD_LOSS_WEIGHT = {"sigmoid": 2.0, "distributional": 0.1}
+
+
+@dataclass
+class RewardHeadConfig:
+    """Mixin that adds the reward head's options to an ACT configuration.
+
+    The head predicts the reward of the current observation, that is, how far along the task is, from the
+    transformer decoder's output at its first query.
+
+    Args:
+        use_reward_head: Whether the policy has a reward head. With it, `select_action` returns
+            `(action, reward)` and training needs a `reward` in each batch. Checkpoints written before the
+            option existed load with `False`.
+        reward_head_type: "sigmoid" regresses one value in (0, 1) with a squared error; "distributional"
+            predicts a categorical distribution over `num_value_bins` values with a cross-entropy.
+        reward_loss_weight: Weight of the reward loss in the total loss. `None` takes the default of the head
+            type: 2.0 for "sigmoid" and 0.1 for "distributional".
+        reward_forecast: Whether the head also predicts the rewards of the following `chunk_size - 1` steps,
+            so that each queued action carries the reward expected at its own step.
+        reward_refresh_steps: Re-read the reward from the current observation every so many steps while queued
+            actions are being executed (1: at every step). The queued actions stay as they are. `None` relies
+            on the forecast alone, or re-reads at every step where there is no forecast.
+        num_value_bins: Number of bins of the distributional head.
+        value_min: Lower edge of the first bin.
+        value_max: Upper edge of the last bin.
+        value_target: Target distribution of the distributional head: "two_hot" splits the mass between the two
+            nearest bin centres, "hl_gauss" spreads it as a Gaussian histogram.
+        hl_gauss_sigma_ratio: Standard deviation of the "hl_gauss" target in units of the bin width.
+    """
+
+    use_reward_head: bool = True
+    reward_head_type: str = "sigmoid"
+    reward_loss_weight: float | None = None
+    reward_forecast: bool = True
+    reward_refresh_steps: int | None = None
+    num_value_bins: int = 201
+    value_min: float = 0.0
+    value_max: float = 1.0
+    value_target: str = "two_hot"
+    hl_gauss_sigma_ratio: float = 0.75
+
+    def __post_init__(self) -> None:
+        super().__post_init__()  # type: ignore[misc]  # the next class of the MRO is a PreTrainedConfig
+
+        if self.reward_head_type not in REWARD_HEAD_TYPES:
+            raise ValueError(
+                f"`reward_head_type` must be one of {REWARD_HEAD_TYPES}. Got {self.reward_head_type!r}."
+            )
+        if self.value_target not in VALUE_TARGETS:
+            raise ValueError(f"`value_target` must be one of {VALUE_TARGETS}. Got {self.value_target!r}.")
+        if self.reward_loss_weight is None:
+            self.reward_loss_weight = DEFAULT_REWARD_LOSS_WEIGHT[self.reward_head_type]
+        if self.reward_loss_weight < 0:
+            raise ValueError(f"`reward_loss_weight` must not be negative. Got {self.reward_loss_weight}.")
+        if self.reward_refresh_steps is not None and self.reward_refresh_steps < 1:
+            raise ValueError(
+                f"`reward_refresh_steps` must be at least 1, or null to rely on the forecast. "
+                f"Got {self.reward_refresh_steps}."
+            )
+        if (
+            self.use_reward_head
+            and not self.reward_forecast
+            and self.reward_refresh_steps not in (None, 1)
+        ):
+            raise ValueError(
+                f"`reward_refresh_steps={self.reward_refresh_steps}` leaves steps without a reward when "
+                "`reward_forecast` is off. Set `reward_forecast=true` or `reward_refresh_steps=1`."
+            )
+        if self.num_value_bins < 2:
+            raise ValueError(f"`num_value_bins` must be at least 2. Got {self.num_value_bins}.")
+        if not self.value_min < self.value_max:
+            raise ValueError(
+                f"`value_min` must be below `value_max`. Got {self.value_min} and {self.value_max}."
+            )
+        if self.reward_head_type == "sigmoid" and (self.value_min, self.value_max) != (0.0, 1.0):
+            raise ValueError(
+                f"The sigmoid reward head covers [0, 1]. Got `value_min={self.value_min}` and "
+                f"`value_max={self.value_max}`: use `reward_head_type=distributional` for another range."
+            )
+        if self.hl_gauss_sigma_ratio <= 0:
+            raise ValueError(f"`hl_gauss_sigma_ratio` must be positive. Got {self.hl_gauss_sigma_ratio}.")
+
+    @property
+    def reward_label_horizon(self) -> int | None:
+        """Number of consecutive reward labels that a training sample needs.
+
+        `None` stands for one 0-d label per frame; `n` for a vector of the labels of this frame and of the `n - 1`
+        frames that follow it.
+        """
+        if not (self.use_reward_head and self.reward_forecast) or self.chunk_size == 1:  # type: ignore[attr-defined]
+            return None
+        return self.chunk_size  # type: ignore[attr-defined]
+
+
+def restore_reward_head_flag(saved_config: dict[str, Any]) -> dict[str, Any]:
+    """Say in a saved `act` configuration that it has no reward head, if it predates the option.
+
+    Args:
+        saved_config: Content of a checkpoint's `config.json`, including its "type". Not modified.
+
+    Returns:
+        The configuration, with `use_reward_head` present for every `act` policy.
+    """
+    if saved_config.get("type") == "act" and "use_reward_head" not in saved_config:
+        return {**saved_config, "use_reward_head": False}
+    return saved_config
+
+
+def match_saved_reward_head(policy_config: Any, pretrained_dir: str | Path) -> None:
+    """Give a resumed policy the reward head, or the lack of one, of the checkpoint it resumes from.
+
+    A training configuration written before the option existed does not mention it and would be parsed with the
+    default of a new policy. The weights and the optimizer state decide instead.
+
+    Args:
+        policy_config: The policy configuration parsed from `train_config.json`. Modified in place.
+        pretrained_dir: The checkpoint's `pretrained_model` directory.
+    """
+    config_file = Path(pretrained_dir) / CONFIG_NAME
+    if not getattr(policy_config, "use_reward_head", False) or not config_file.is_file():
+        return
+    saved_config = restore_reward_head_flag(json.loads(config_file.read_text()))
+    if not saved_config.get("use_reward_head", True):
+        logging.info(f"Resuming without a reward head, as {config_file} has none.")
+        policy_config.use_reward_head = False
