@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: MIT
+"""Datasets that add reward labels to the items of a LeRobot dataset."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset, IterableDataset
+
+from lerobot.configs.reward_labels import RewardLabelsConfig
+
+from .build import RewardLabels, build_reward_labels, keypoints_path
+from .keypoints import KeypointReward, Keypoints, load_keypoints, resolve_keypoints, save_keypoints
+
+REWARD_KEY = "reward"
+REWARD_PAD_KEY = "reward_is_pad"
+ACTION_MASK_KEY = "action_mask"
+
+
+class _WithReward:
+    """What the map-style and the streaming dataset have in common."""
+
+    def __init__(
+        self,
+        dataset: Any,
+        reward_start_pct: float = 0.05,
+        reward_end_pct: float = 0.95,
+        mask_actions_for_eval_data: bool = False,
+        mask_actions_for_fail_data: bool = False,
+        *,
+        config: RewardLabelsConfig | None = None,
+        horizon: int | None = None,
+        labels: RewardLabels | None = None,
+    ):
+        short = RewardLabelsConfig(
+            start_pct=reward_start_pct,
+            end_pct=reward_end_pct,
+            mask_actions_for_eval_data=mask_actions_for_eval_data,
+            mask_actions_for_fail_data=mask_actions_for_fail_data,
+        )
+        if sum((config is not None, labels is not None, short != RewardLabelsConfig())) > 1:
+            raise ValueError(
+                "give the reward settings as arguments, as a config or as labels, only one of them"
+            )
+        if horizon is not None and horizon < 1:
+            raise ValueError(f"horizon must be at least 1, got {horizon}")
+        taken = {REWARD_KEY, REWARD_PAD_KEY, ACTION_MASK_KEY} & set(dataset.meta.features)
+        if taken:
+            raise ValueError(
+                f"{dataset.meta.repo_id} has a column {min(taken)!r} of its own, which labels would hide; "
+                "rename it"
+            )
+        self.dataset = dataset
+        self.horizon = horizon
+        self.labels = build_reward_labels(dataset.meta, config or short) if labels is None else labels
+        self.labels.require(self._labelled_episodes())
+        self._ends = torch.from_numpy(self.labels.table.ends)
+        self._offsets = None if horizon is None else torch.arange(horizon)
+
+    def __getattr__(self, name: str) -> Any:
+        # Called only for what the wrapper itself lacks. Dunders are never delegated: torch would find the
+        # wrapped dataset's `__getitems__` and fetch unlabelled batches, and unpickling would recurse.
+        # "dataset" is missing only while an instance is being rebuilt.
+        if name.startswith("_") or name == "dataset":
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self.dataset, name)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.dataset!r}, {self.labels.describe()!r})"
+
+    def _labelled_episodes(self) -> Iterable[int] | None:
+        """Episodes that items come from, None for all."""
+        return getattr(self.dataset, "episodes", None)
+
+    def _labelled(self, item: dict[str, Any]) -> dict[str, Any]:
+        """The item with its labels; ``item["index"]`` is the absolute frame index."""
+        index = int(item["index"])
+        labels = self.labels
+        if not 0 <= index < len(labels.rewards):
+            raise IndexError(
+                f"{labels.table.repo_id}: frame {index} is not among its {len(labels.rewards)} frames; "
+                "the data and the metadata of the dataset do not fit together"
+            )
+        item = dict(item)
+        if self._offsets is None:
+            item[REWARD_KEY] = labels.rewards[index].clone()
+        else:
+            frames = self._offsets + index
+            last = int(self._ends[torch.searchsorted(self._ends, index, right=True)]) - 1
+            item[REWARD_KEY] = labels.rewards[frames.clamp(max=last)]
+            item[REWARD_PAD_KEY] = frames > last
+        if labels.action_mask is not None:
+            item[ACTION_MASK_KEY] = labels.action_mask[index].clone()
+        return item
+
+    def add_episode_rewards(
+        self, episode: int, keypoints: Iterable[KeypointReward] | Mapping[int, float]
+    ) -> None:
+        """Label an episode by keypoints, write them to the keypoints file and use them at once.
+
+        Keypoints that the episode already has stay, except at the same frames.
+
+        Args:
+            episode: Episode id.
+            keypoints: A list of :class:`KeypointReward`, or ``{frame within the episode: reward}``.
+
+        Raises:
+            ValueError: naming the episode, if it is not in the dataset, a keypoint is outside it or out of
+                [0, 1], two are at the same frame, or the keypoints file is broken (it is then left alone).
+            OSError: if the file cannot be written; the labels are then unchanged.
+        """
+        table = self.labels.table
+        stored = self._stored_keypoints()
+        length = int(table.lengths[table.row(episode)])
+        where = f"{table.repo_id}, episode {episode}"
+        merged = stored.get(episode, {}) | resolve_keypoints(keypoints, table.fps, length, where)
+        stored[int(episode)] = dict(sorted(merged.items()))
+        self._store_keypoints(stored, int(episode))
+
+    def remove_episode_rewards(self, episode: int) -> None:
+        """Remove the keypoints of an episode from the file; the next source labels it. None there: no change.
+
+        Raises:
+            ValueError: if the episode is not in the dataset or the keypoints file is broken.
+            OSError: if the file cannot be written; the labels are then unchanged.
+        """
+        self.labels.table.row(episode)
+        stored = self._stored_keypoints()
+        if self.labels.config.sources == ["keypoints"]:
+            raise ValueError(f"episode {episode} would have no labels: keypoints are the only reward source")
+        if stored.pop(int(episode), None) is not None:
+            self._store_keypoints(stored, int(episode))
+
+    def get_episode_keypoints(self, episode: int) -> dict[int, float]:
+        """Keypoints of an episode as ``{frame within the episode: reward}``, sorted; empty without any.
+
+        Raises:
+            ValueError: if the episode is not in the dataset or the keypoints file is broken.
+        """
+        self.labels.table.row(episode)
+        return self._stored_keypoints().get(int(episode), {})
+
+    def get_episode_keypoints_objects(self, episode: int) -> list[KeypointReward]:
+        """Keypoints of an episode with frame and time, sorted; empty without any.
+
+        Raises:
+            ValueError: if the episode is not in the dataset or the keypoints file is broken.
+        """
+        fps = self.labels.table.fps
+        return [
+            KeypointReward(reward, frame_index=frame, timestamp=frame / fps)
+            for frame, reward in self.get_episode_keypoints(episode).items()
+        ]
+
+    def _stored_keypoints(self) -> dict[int, Keypoints]:
+        # Read anew each time, so that what another process has stored is neither hidden nor overwritten.
+        table = self.labels.table
+        path = keypoints_path(self.labels.config, table.root)
+        return load_keypoints(path, table) if path.exists() else {}
+
+    def _store_keypoints(self, stored: dict[int, Keypoints], episode: int) -> None:
+        if "keypoints" not in self.labels.config.sources:
+            raise ValueError(
+                f"keypoints are not among the reward sources of this dataset ({self.labels.config.sources})"
+            )
+        table = self.labels.table
+        save_keypoints(keypoints_path(self.labels.config, table.root), stored, table.fps)
+        self.labels.set_episode(episode, stored.get(episode))
+
+
+class LeRobotDatasetWithReward(_WithReward, Dataset):
+    """A LeRobot dataset whose items carry reward labels.
+
+    Everything else is the wrapped dataset's: its attributes, its length, its indices. Items gain
+
+    - ``reward``: float32 in [0, 1], a scalar tensor, or ``(horizon,)`` when a horizon is given: the labels of
+      this frame and the next ones of the same episode, the last one repeated past its end;
+    - ``reward_is_pad``: bool ``(horizon,)``, True past the end of the episode (only with a horizon);
+    - ``action_mask``: bool scalar tensor, False where the action must not be trained on (when asked for).
+
+    ``meta.features`` stays as it is: labels are targets of training, not features of the dataset.
+
+    Args:
+        dataset: A ``LeRobotDataset``, whole or with ``episodes=[...]``.
+        reward_start_pct: Linear labels: position in [0, 1] until which the reward is 0.
+        reward_end_pct: Position from which it is 1.
+        mask_actions_for_eval_data: Mask all actions if the dataset's name starts with ``eval_``.
+        mask_actions_for_fail_data: Mask all actions if the dataset's name starts with ``fail_``.
+        config: All settings in one object, instead of the four above.
+        horizon: Labels per item, at least 1; None for a scalar.
+        labels: Labels built before, to share between several datasets on the same data.
+
+    Raises:
+        ValueError: if a setting or a label file is wrong, an episode has no labels, or the dataset has a
+            column of its own named like a label.
+    """
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
+        items = self.dataset[index]
+        return [self._labelled(item) for item in items] if isinstance(items, list) else self._labelled(items)
+
+
+class StreamingLeRobotDatasetWithReward(_WithReward, IterableDataset):
+    """A ``StreamingLeRobotDataset`` whose items carry reward labels.
+
+    Items and arguments are those of :class:`LeRobotDatasetWithReward`. Label files are read from the
+    dataset's local folder, which holds its metadata also when the data comes from the Hub. All episodes need labels:
+    ``StreamingLeRobotDataset`` yields all of them whatever its ``episodes`` are.
+    """
+
+    def _labelled_episodes(self) -> None:
+        return None
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for item in self.dataset:
+            yield self._labelled(item)

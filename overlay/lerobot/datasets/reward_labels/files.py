@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: MIT
+"""Label files beside a dataset: strict reading, atomic writing."""
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+EXTENSIONS_DIR = "rewact_extensions"
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file that must be whole: no repeated keys, nothing missing.
+
+    Raises:
+        ValueError: naming the file, if it cannot be read or is not valid JSON.
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        content: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in content:
+                raise ValueError(f"{path}: the key {key!r} appears twice")
+            content[key] = value
+        return content
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    try:
+        return json.loads(text, object_pairs_hook=unique)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not valid JSON ({error}); repair or delete it") from error
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Replace a JSON file in one step; see :func:`write_atomically`."""
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+    """Replace a file in one step, so that a reader sees the old content or the new, never a part.
+
+    Args:
+        path: The file to replace; its folder is made if missing.
+        write: Writes the new content to the path it is given, a temporary file in the same folder.
+
+    Raises:
+        OSError: naming the file, if it cannot be written; the old content is then still there.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        os.close(descriptor)
+        temporary = Path(name)
+        write(temporary)
+        # mkstemp makes the file private to its owner; label files are as shareable as the dataset.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException as error:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+        if isinstance(error, OSError):
+            raise OSError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise
+    with contextlib.suppress(OSError):  # some systems cannot open a folder; the file itself is safe
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
