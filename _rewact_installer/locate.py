@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: MIT
+"""Finds the checkout that is meant when none is named."""
+
+import importlib.metadata
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+from urllib.request import url2pathname
+
+from verify.checkout import looks_like_lerobot
+
+
+def _nearby(project: Path) -> Iterator[Path]:
+    here = Path.cwd()
+    yield here
+    yield from here.parents
+    yield here / "lerobot"
+    yield here.parent / "lerobot"
+    yield project / "lerobot"
+    yield project.parent / "lerobot"
+
+
+def editable_install() -> Path | None:
+    """The source tree of the running interpreter's editable LeRobot, or None."""
+    try:
+        text = importlib.metadata.distribution("lerobot").read_text("direct_url.json")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    return parse_direct_url(text)
+
+
+def parse_direct_url(text: str | None) -> Path | None:
+    """The directory a direct_url.json names as an editable install, or None."""
+    try:
+        direct = json.loads(text or "")
+        url = urlsplit(direct["url"])
+        editable = direct["dir_info"].get("editable", False)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    if not editable or url.scheme != "file":
+        return None
+    return Path(url2pathname(url.path) if os.name == "nt" else unquote(url.path))
+
+
+def find_checkout(project: Path, version: str | None = None) -> tuple[Path, str] | None:
+    """The clone the user stands in or beside, else the editable install of this interpreter.
+
+    Args:
+        project: the directory of install.py.
+        version: only a checkout that declares this version counts.
+
+    Returns:
+        The directory and how it was found, or None.
+    """
+    for directory in _nearby(project):
+        if looks_like_lerobot(directory) and (directory / ".git").exists() and _declares(directory, version):
+            return directory.resolve(), "found here"
+    editable = editable_install()
+    if editable is not None and looks_like_lerobot(editable) and _declares(editable, version):
+        return editable.resolve(), "the editable install of this Python"
+    return None
+
+
+def _declares(directory: Path, version: str | None) -> bool:
+    return version is None or f'version = "{version}"' in (directory / "pyproject.toml").read_text(
+        encoding="utf-8", errors="replace"
+    )

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: MIT
+"""One run at a time for each checkout."""
+
+import contextlib
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from verify.errors import ExitCode, RewactError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+    import msvcrt
+
+# Far behind the text that says who holds the lock, because Windows also keeps others from reading what is locked.
+_LOCKED_BYTE = 1 << 20
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        if fcntl is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def hold(directory: Path) -> Iterator[None]:
+    """Holds the lock file in `directory`, which is made when missing and removed again when left empty.
+
+    The system drops the lock when the process ends, however it ends.
+
+    Raises:
+        RewactError: BUSY, saying who holds it.
+    """
+    path = directory / "lock"
+    while True:
+        directory.mkdir(exist_ok=True)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:
+            continue  # the last holder removed the directory in between
+        if not _try_lock(descriptor):
+            os.close(descriptor)
+            holder = path.read_text(encoding="utf-8", errors="replace").strip() if path.exists() else ""
+            raise RewactError(
+                ExitCode.BUSY,
+                f"Another run is at work on this checkout ({holder or 'it has just begun'}): wait for it to end.",
+            )
+        if _is_still(path, descriptor):
+            break
+        os.close(descriptor)
+    try:
+        command = " ".join(Path(word).name for word in sys.argv[:2])
+        text = f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%H:%M:%S')}: {command}\n"
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, text.encode(), 0) if hasattr(os, "pwrite") else os.write(descriptor, text.encode())
+        yield
+    finally:
+        _release(path, descriptor)
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    """Whether the file that was locked is the one at `path`, not one removed by its last holder."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _release(path: Path, descriptor: int) -> None:
+    if fcntl is not None and all(entry.name == "lock" for entry in os.scandir(path.parent)):
+        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()
+    os.close(descriptor)

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Reads patch sets and checkouts, plans and proves; it never writes into a checkout."""

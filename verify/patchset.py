@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: MIT
+"""Patch sets: `patches/<tag>/series` and the patches it lists, and the overlay that goes with all of them."""
+
+import hashlib
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from verify.errors import ExitCode, RewactError
+from verify.patch import ABSENT, Patch, parse_patch
+from verify.paths import check_name
+
+
+@dataclass(frozen=True)
+class PatchSet:
+    """The patches for one LeRobot release, in the order they are applied."""
+
+    tag: str
+    directory: Path
+    patches: tuple[Patch, ...]
+
+    @property
+    def pre_images(self) -> dict[str, str]:
+        """Blob ids of the pristine release, for every file the patches read, optional ones left out."""
+        return _pre_images(patch for patch in self.patches if not patch.optional)
+
+
+@dataclass(frozen=True)
+class OverlayFile:
+    data: bytes
+    executable: bool
+
+
+def _pre_images(patches) -> dict[str, str]:
+    return {
+        path: identifier
+        for patch in patches
+        for path, identifier in patch.pre_images.items()
+        if identifier != ABSENT
+    }
+
+
+def _bad(message: str) -> RewactError:
+    return RewactError(ExitCode.BAD_PATCH_SET, message)
+
+
+def read_series(directory: Path) -> list[str]:
+    """The patch names in `series`; blank lines and lines that begin with # are comments."""
+    path = directory / "series"
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise _bad(f"{path} is missing. Restore it from the repository.") from None
+    if b"\r" in data:
+        raise _bad(f"{path} has CRLF line ends: it was converted, restore it from the repository.")
+    lines = [line.strip() for line in data.decode("utf-8", errors="replace").split("\n")]
+    names = [line for line in lines if line and not line.startswith("#")]
+    if not names:
+        raise _bad(f"{path} lists no patch.")
+    for name in names:
+        if names.count(name) > 1:
+            raise _bad(f"{path} lists {name} twice.")
+        if "/" in name or not name.endswith(".patch"):
+            raise _bad(f"{path}: {name!r} is no name of a patch beside it.")
+        check_name(name)
+    return names
+
+
+def load_patch_set(directory: Path) -> PatchSet:
+    """Reads one patch set; every fault of every patch is reported at once.
+
+    Raises:
+        RewactError: BAD_PATCH_SET, one line for each fault.
+    """
+    names = read_series(directory)
+    faults = [
+        f"{path} is not listed in series."
+        for path in sorted(directory.glob("*.patch"))
+        if path.name not in names
+    ]
+    patches = []
+    known: dict[str, str] = {}
+    for name in names:
+        try:
+            patch = parse_patch(directory / name)
+        except RewactError as error:
+            faults.append(str(error))
+            continue
+        patches.append(patch)
+        for path, identifier in patch.pre_images.items():
+            if known.setdefault(path, identifier) != identifier:
+                faults.append(f"{directory / name}: Pre-Image of {path} differs from an earlier patch's.")
+    if faults:
+        raise _bad("\n".join(faults))
+    return PatchSet(directory.name, directory, tuple(patches))
+
+
+def load_patch_sets(patches: Path) -> dict[str, PatchSet]:
+    """Every patch set in a directory, by tag."""
+    directories = sorted(path for path in patches.glob("*") if path.is_dir())
+    if not directories:
+        raise _bad(f"{patches} holds no patch set. Restore it from the repository.")
+    return {directory.name: load_patch_set(directory) for directory in directories}
+
+
+def load_overlay(overlay: Path) -> dict[str, OverlayFile]:
+    """The files of the overlay, by their path in the checkout (`src/...`).
+
+    Raises:
+        RewactError: BAD_PATCH_SET for a link, a device or a name that could lead outside.
+    """
+    files: dict[str, OverlayFile] = {}
+    folded: dict[str, str] = {}
+    for directory, directories, names in os.walk(overlay):
+        # Caches are no part of the overlay; links to directories appear here and are refused below.
+        directories[:] = sorted(name for name in directories if name != "__pycache__")
+        links = [name for name in directories if os.path.islink(os.path.join(directory, name))]
+        for name in sorted(names) + links:
+            source = Path(directory, name)
+            if source.suffix == ".pyc":
+                continue
+            path = "src/" + source.relative_to(overlay).as_posix()
+            check_name(path)
+            if not stat.S_ISREG(os.lstat(source).st_mode):
+                raise _bad(f"{source} is not a regular file: the overlay holds only those.")
+            if folded.setdefault(path.casefold(), path) != path:
+                raise _bad(f"{path} and {folded[path.casefold()]} differ only in upper and lower case.")
+            files[path] = OverlayFile(source.read_bytes(), os.access(source, os.X_OK))
+    return files
+
+
+def fingerprint(patch_set: PatchSet, overlay: Mapping[str, OverlayFile]) -> str:
+    """A digest (64 hexadecimal digits) of all that an installation of this patch set would write."""
+    digest = hashlib.sha256()
+    for patch in patch_set.patches:
+        digest.update(b"patch\0%s\0%d\0" % (os.fsencode(patch.name), len(patch.data)) + patch.data)
+    for path, file in sorted(overlay.items()):
+        digest.update(b"overlay\0%s\0%d\0%d\0" % (os.fsencode(path), file.executable, len(file.data)))
+        digest.update(file.data)
+    return digest.hexdigest()

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MIT
+"""Rules that keep every written path inside the checkout.
+
+Two questions, asked separately: is the *name* harmless on every file system (`check_name`), and does the
+path on *this* disk lead where its name says (`check_on_disk`)?
+"""
+
+import os
+import re
+import stat
+from pathlib import Path
+
+from verify.errors import ExitCode, RewactError
+
+# Code points that HFS+ ignores in names, so that ".g\u200cit" opens ".git".
+_IGNORED_ON_HFS = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
+_WINDOWS_DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")
+
+
+def _reason_against(component: str) -> str | None:
+    """Why one path component is refused, or None."""
+    if component in ("", ".", ".."):
+        return "has an empty, '.' or '..' component"
+    if any(ord(char) < 32 or char in '\\:"<>|?*\x7f' for char in component):
+        return "has a character that some file systems read as a separator, a stream or a wildcard"
+    plain = _IGNORED_ON_HFS.sub("", component).rstrip(" .").casefold()
+    if plain == ".git" or re.fullmatch(r"git~[0-9]+", plain):
+        return "names a .git directory"
+    if component != component.rstrip(" ."):
+        return "has a component that ends in a space or a dot"
+    if _WINDOWS_DEVICES.fullmatch(plain):
+        return "names a device"
+    return None
+
+
+def check_name(path: str) -> None:
+    """Refuses a repository path (forward slashes, relative) that could lead outside the checkout.
+
+    Raises:
+        RewactError: BAD_PATCH_SET, naming the path and what is wrong with it.
+    """
+    for component in path.split("/"):
+        reason = _reason_against(component)
+        if reason:
+            raise RewactError(ExitCode.BAD_PATCH_SET, f"Unsafe path {path!r}: it {reason}.")
+
+
+def check_on_disk(root: Path, path: str) -> None:
+    """Refuses a path whose parents on disk are links, files, other repositories, or spelled differently.
+
+    Raises:
+        RewactError: EDITED, because the checkout differs from what the release holds.
+    """
+    here = root
+    *parents, _ = path.split("/")
+    for component in parents:
+        parent, here = here, here / component
+        try:
+            mode = os.lstat(here).st_mode
+        except FileNotFoundError:
+            return
+        except NotADirectoryError:
+            mode = 0
+        if stat.S_ISLNK(mode):
+            raise RewactError(ExitCode.EDITED, f"{here} is a symbolic link: nothing is written through it.")
+        if not stat.S_ISDIR(mode):
+            raise RewactError(ExitCode.EDITED, f"{here} is not a directory, so {path} cannot be placed.")
+        # On a case-insensitive file system "SRC" opens "src"; the listing tells them apart.
+        if component not in os.listdir(parent):
+            raise RewactError(ExitCode.EDITED, f"{here} exists with other upper and lower case letters.")
+        if os.path.lexists(here / ".git"):
+            raise RewactError(ExitCode.EDITED, f"{here} is a repository of its own: nothing is written in it.")
+    target = here / path.rsplit("/", 1)[-1]
+    if os.path.lexists(target) and target.name not in os.listdir(here):
+        raise RewactError(ExitCode.EDITED, f"{target} exists with other upper and lower case letters.")

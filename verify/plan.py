@@ -1,0 +1,432 @@
+# SPDX-License-Identifier: MIT
+"""From a checkout and the patch sets to the exact bytes every file should have. Reads only.
+
+1. Recognise the release by the content of the files its patches touch.
+2. Apply the series to the pristine bytes in a scratch repository; every result must be the blob its patch names.
+3. Compare with the work tree: each file is pristine, applied, of an older patch set, or edited. Edited refuses.
+"""
+
+import os
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from verify.checkout import Checkout, FileRecord, OnDisk, Recorded, State, to_crlf
+from verify.errors import ExitCode, RewactError
+from verify.gitcmd import Scratch, blob_id
+from verify.patch import ABSENT, ALLOWED_MODES, Patch
+from verify.patchset import OverlayFile, PatchSet, fingerprint
+from verify.paths import check_name, check_on_disk
+
+
+@dataclass(frozen=True)
+class Content:
+    """Bytes as git stores them, and whether the file is executable."""
+
+    data: bytes
+    executable: bool
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a series makes of one upstream file. None: the file does not exist on that side."""
+
+    pristine: Content | None
+    target: Content | None
+
+
+@dataclass(frozen=True)
+class Change:
+    """One file to write (or, with `new` None, to remove). Raw bytes, as they lie on disk."""
+
+    path: str
+    old: OnDisk | None
+    new: OnDisk | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What brings a checkout to a patch set.
+
+    Attributes:
+        changes: the files that differ from what they should be; empty when all is in place.
+        records: what the state is to say about every file.
+        pristine: raw bytes to keep for uninstall, by blob id.
+    """
+
+    patch_set: PatchSet
+    fingerprint: str
+    changes: tuple[Change, ...]
+    records: dict[str, FileRecord]
+    pristine: dict[str, bytes]
+
+
+def _mode_bits(executable: bool) -> str:
+    return ALLOWED_MODES[executable]
+
+
+def apply_series(
+    scratch: Scratch, patches: list[Patch], pristine: Mapping[str, Content]
+) -> dict[str, Result]:
+    """Applies patches in order to pristine files, in the scratch repository.
+
+    Every patch is tried, so that all that fail are reported.
+
+    Raises:
+        RewactError: BAD_PATCH_SET, one line for each fault.
+    """
+    start = {
+        path: (_mode_bits(content.executable), scratch.write_blob(content.data))
+        for path, content in pristine.items()
+    }
+    scratch.set_index(start)
+    before = start
+    faults = []
+    for patch in patches:
+        problem = scratch.apply(patch.data)
+        if problem is not None:
+            faults.append(f"{patch.name} does not apply: {problem.splitlines()[0].removeprefix('error: ')}")
+            continue
+        after = scratch.index()
+        faults += [f"{patch.name}: {fault}" for fault in _faults_of_result(patch, before, after)]
+        before = after
+    if faults:
+        raise RewactError(ExitCode.BAD_PATCH_SET, "\n".join([*faults, "Restore patches/ from the repository."]))
+    results = {}
+    for path in sorted(set(start) | set(before)):
+        target = None
+        if path in before:
+            mode, identifier = before[path]
+            data = scratch.read_blob(identifier)
+            if data is None:
+                raise RewactError(ExitCode.GIT, f"git lost the blob {identifier} of {path} while planning.")
+            target = Content(data, mode == "100755")
+        results[path] = Result(pristine.get(path), target)
+    return results
+
+
+def _faults_of_result(
+    patch: Patch, before: Mapping[str, tuple[str, str]], after: Mapping[str, tuple[str, str]]
+) -> list[str]:
+    """What one patch did that it does not say."""
+    changed = {path for path in {*before, *after} if before.get(path) != after.get(path)}
+    faults = [f"it changes {path}, which it does not name" for path in sorted(changed - patch.paths)]
+    for path in sorted(changed & set(after)):
+        check_name(path)
+        if after[path][0] not in ALLOWED_MODES:
+            faults.append(f"it gives {path} the mode {after[path][0]}")
+    for diff in patch.diffs:
+        if diff.new_id in (None, ABSENT) or diff.new_path is None:
+            continue
+        if after.get(diff.new_path, ("", ""))[1] != diff.new_id:
+            faults.append(f"{diff.new_path} does not become the blob {diff.new_id} that its index line names")
+    return faults
+
+
+class _Pristine:
+    """Finds the pristine bytes of a file: on disk, among what was kept at install, or in the repository."""
+
+    def __init__(self, checkout: Checkout, state: State | None, scratch: Scratch) -> None:
+        self._checkout, self._state, self._scratch = checkout, state, scratch
+
+    def find(self, path: str, identifier: str) -> bytes | None:
+        candidates: list[Callable[[], bytes | None]] = [lambda: self._on_disk(path), lambda: self._kept(path)]
+        for candidate in candidates:
+            data = candidate()
+            if data is not None:
+                for form in (data, data.replace(b"\r\n", b"\n")):
+                    if blob_id(form) == identifier:
+                        return form
+        return self._scratch.read_blob(identifier)
+
+    def _on_disk(self, path: str) -> bytes | None:
+        found = self._checkout.read(path)
+        return found.data if found else None
+
+    def _kept(self, path: str) -> bytes | None:
+        record = self._state.files.get(path) if self._state else None
+        return self._checkout.recorded_blob(record.pristine.blob) if record and record.pristine else None
+
+
+def _is_pristine(found: OnDisk | None, identifier: str) -> bool:
+    return found is not None and (
+        found.blob == identifier or (found.crlf and blob_id(found.normalised) == identifier)
+    )
+
+
+def recognise(checkout: Checkout, patch_sets: Mapping[str, PatchSet], state: State | None) -> PatchSet:
+    """The patch set made for this checkout, by content.
+
+    Raises:
+        RewactError: UNSUPPORTED_VERSION, or EDITED when it is a supported release with edited files.
+    """
+    wrong: dict[str, list[str]] = {}
+    for tag, patch_set in patch_sets.items():
+        wrong[tag] = [
+            path
+            for path, identifier in patch_set.pre_images.items()
+            if not _is_pristine(checkout.read(path), identifier)
+        ]
+        if not wrong[tag]:
+            return patch_set
+    if state is not None and state.tag in patch_sets:
+        return patch_sets[state.tag]  # applied, edited or half restored: file by file in `make_plan`
+    for tag, patch_set in patch_sets.items():
+        wanted = patch_set.pre_images
+        head = checkout.head_blobs(sorted(wanted))
+        if all(head.get(path) == identifier for path, identifier in wanted.items()):
+            return patch_set
+        if tag == f"v{checkout.declared_version}" and len(wrong[tag]) < len(wanted):
+            names = ", ".join(wrong[tag])
+            raise RewactError(
+                ExitCode.EDITED,
+                f"{checkout.root} says it is LeRobot {checkout.declared_version}, but these files are not as "
+                f"released: {names}. Check out {tag} as it was released, or undo the edits.",
+            )
+    supported = ", ".join(sorted(patch_sets))
+    raise RewactError(
+        ExitCode.UNSUPPORTED_VERSION,
+        f"{checkout.root} (LeRobot {checkout.declared_version}) is none of the supported releases: {supported}. "
+        f"Check one of them out, for example `git checkout {sorted(patch_sets)[-1]}`.",
+    )
+
+
+def _default_mode(executable: bool) -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return (0o777 if executable else 0o666) & ~umask
+
+
+def _mode_for(executable: bool, found: OnDisk | None) -> int:
+    """The mode of the file in place, with only its executable bits as wanted."""
+    if found is None:
+        return _default_mode(executable)
+    if found.executable == executable:
+        return found.mode
+    if not executable:
+        return found.mode & ~0o111
+    return found.mode | (found.mode & 0o444) >> 2
+
+
+@dataclass
+class _Comparison:
+    """Collects what differs between the work tree and what it should be."""
+
+    checkout: Checkout
+    state: State | None
+    same_release: bool
+    changes: list[Change]
+    records: dict[str, FileRecord]
+    pristine: dict[str, bytes]
+    edited: list[str]
+
+    def add(self, path: str, kind: str, pristine: Content | None, target: Content | None) -> None:
+        check_on_disk(self.checkout.root, path)
+        found = self.checkout.read(path)
+        before = self.state.files.get(path) if self.state else None
+        if found is not None and not found.regular:
+            self.edited.append(f"{path} (not a regular file)")
+            return
+        crlf = self._is_crlf(path, found, before, pristine)
+        # Where a patch does not change the executable bit, the permission bits are the user's own business.
+        mode_matters = (
+            pristine is not None
+            and target is not None
+            and pristine.executable != target.executable
+            and os.name != "nt"
+        )
+        old, new = self._raw(pristine, found, crlf), self._raw(target, found, crlf)
+        if found is None and old is not None and new is not None:
+            self.edited.append(f"{path} (missing)")
+            return
+        if not _same(found, new, mode_matters):
+            if not (_same(found, old, mode_matters) or self._was_ours(found, before, kind)):
+                self.edited.append(path)
+                return
+            self.changes.append(Change(path, found, new))
+        if old is not None:
+            self.pristine[old.blob] = old.data
+            if before is not None and before.pristine is not None:
+                old = OnDisk(old.data, before.pristine.mode)
+        self.records[path] = FileRecord(kind, _record(old), _record(new))
+
+    def _is_crlf(
+        self, path: str, found: OnDisk | None, before: FileRecord | None, pristine: Content | None
+    ) -> bool:
+        """Whether the checkout's copy of a file was written with CRLF where git stores LF."""
+        if pristine is None or b"\r\n" in pristine.data:
+            return False
+        if before is not None and before.pristine is not None:
+            return before.pristine.blob == blob_id(to_crlf(pristine.data)) != blob_id(pristine.data)
+        return found is not None and found.crlf
+
+    @staticmethod
+    def _raw(content: Content | None, found: OnDisk | None, crlf: bool) -> OnDisk | None:
+        if content is None:
+            return None
+        data = to_crlf(content.data) if crlf else content.data
+        return OnDisk(data, _mode_for(content.executable, found))
+
+    def _was_ours(self, found: OnDisk | None, before: FileRecord | None, kind: str) -> bool:
+        if before is None or not (self.same_release or kind == "overlay"):
+            return False
+        if found is None or before.target is None:
+            return found is None and before.target is None
+        return found.blob == before.target.blob
+
+
+def _same(found: OnDisk | None, wanted: OnDisk | None, mode_matters: bool) -> bool:
+    if found is None or wanted is None:
+        return found is wanted
+    return found.data == wanted.data and (not mode_matters or found.executable == wanted.executable)
+
+
+def _record(side: OnDisk | None) -> Recorded | None:
+    return None if side is None else Recorded(side.blob, side.mode)
+
+
+def make_plan(
+    checkout: Checkout,
+    patch_sets: Mapping[str, PatchSet],
+    overlay: Mapping[str, OverlayFile],
+) -> Plan:
+    """Plans how to bring `checkout` to its patch set; nothing is written.
+
+    Raises:
+        RewactError: UNSUPPORTED_VERSION, EDITED or BAD_PATCH_SET, with every file at fault named.
+    """
+    state = checkout.state()
+    patch_set = recognise(checkout, patch_sets, state)
+    with Scratch(checkout.objects) as scratch:
+        finder = _Pristine(checkout, state, scratch)
+        patches = [
+            patch
+            for patch in patch_set.patches
+            if not patch.optional or all(checkout.read(path) for path in patch.pre_images)
+        ]
+        wanted = {
+            path: identifier
+            for patch in patches
+            for path, identifier in patch.pre_images.items()
+            if identifier != ABSENT
+        }
+        pristine, lost = {}, []
+        for path, identifier in wanted.items():
+            data = finder.find(path, identifier)
+            if data is None:
+                lost.append(path)
+            else:
+                pristine[path] = Content(data, _released_executable(path, patches))
+        if lost:
+            raise _edited(checkout, lost)
+        results = apply_series(scratch, patches, pristine)
+    return _compare(checkout, state, patch_set, results, overlay)
+
+
+def _released_executable(path: str, patches: list[Patch]) -> bool:
+    """The executable bit of a pristine file, as the first patch that touches it says."""
+    for patch in patches:
+        for diff in patch.diffs:
+            if diff.old_path == path:
+                return bool(diff.modes) and diff.modes[0] == "100755"
+    return False
+
+
+def _edited(checkout: Checkout, paths: list[str]) -> RewactError:
+    return RewactError(
+        ExitCode.EDITED,
+        f"These files in {checkout.root} hold edits that are not ours: {', '.join(sorted(paths))}. "
+        "Nothing was changed; move the edits away (for example `git stash`, or rename the file) and run again.",
+    )
+
+
+def _compare(
+    checkout: Checkout,
+    state: State | None,
+    patch_set: PatchSet,
+    results: Mapping[str, Result],
+    overlay: Mapping[str, OverlayFile],
+) -> Plan:
+    same_release = state is not None and state.tag == patch_set.tag
+    comparison = _Comparison(checkout, state, same_release, [], {}, {}, [])
+    for path, result in results.items():
+        if path in overlay:
+            raise RewactError(ExitCode.BAD_PATCH_SET, f"{path} is both patched and in the overlay.")
+        comparison.add(path, "patch", result.pristine, result.target)
+    for path, file in overlay.items():
+        comparison.add(path, "overlay", None, Content(file.data, file.executable))
+    for path, record in (state.files if state else {}).items():
+        if path not in results and path not in overlay:
+            _drop(comparison, path, record)
+    if comparison.edited:
+        raise _edited(checkout, comparison.edited)
+    return Plan(
+        patch_set,
+        fingerprint(patch_set, overlay),
+        tuple(comparison.changes),
+        comparison.records,
+        comparison.pristine,
+    )
+
+
+def _drop(comparison: _Comparison, path: str, record: FileRecord) -> None:
+    """A file the installed patch set wrote and the new one does not: it goes back to what it was."""
+    check_on_disk(comparison.checkout.root, path)
+    found = comparison.checkout.read(path)
+    if _matches(found, record.pristine):
+        return
+    if not _matches(found, record.target):
+        comparison.edited.append(path)
+        return
+    comparison.changes.append(Change(path, found, _restored(comparison.checkout, record)))
+
+
+def _matches(found: OnDisk | None, recorded: Recorded | None) -> bool:
+    if found is None or recorded is None:
+        return found is recorded
+    return found.regular and found.blob == recorded.blob
+
+
+def _restored(checkout: Checkout, record: FileRecord) -> OnDisk | None:
+    if record.pristine is None:
+        return None
+    return OnDisk(checkout.recorded_blob(record.pristine.blob), record.pristine.mode)
+
+
+def plan_removal(checkout: Checkout, state: State) -> tuple[Change, ...]:
+    """The changes that put every recorded file back as it was.
+
+    Raises:
+        RewactError: EDITED, naming every file that is neither as written nor as it was.
+    """
+    changes, edited = [], []
+    for path, record in state.files.items():
+        check_name(path)
+        check_on_disk(checkout.root, path)
+        found = checkout.read(path)
+        if _matches(found, record.target):
+            pristine = _restored(checkout, record)
+            if found is not None and pristine is not None and record.target is not None:
+                same_bit = record.target.mode & stat.S_IXUSR == record.pristine.mode & stat.S_IXUSR
+                pristine = OnDisk(pristine.data, found.mode if same_bit else pristine.mode)
+            if found != pristine:
+                changes.append(Change(path, found, pristine))
+        elif not _matches(found, record.pristine):
+            edited.append(path)
+    if edited:
+        raise _edited(checkout, edited)
+    return tuple(changes)
+
+
+def file_states(checkout: Checkout, state: State) -> dict[str, str]:
+    """What every recorded file is now: pristine, applied, edited or missing."""
+    result = {}
+    for path, record in state.files.items():
+        found = checkout.read(path)
+        if _matches(found, record.target):
+            result[path] = "applied"
+        elif _matches(found, record.pristine):
+            result[path] = "pristine" if record.pristine else "missing"
+        else:
+            result[path] = "edited" if found else "missing"
+    return result
