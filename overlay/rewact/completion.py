@@ -75,8 +75,8 @@ class CompletionDetector:
             self._done = torch.zeros_like(reward, dtype=torch.bool)
         elif self._steps_above.shape != reward.shape:
             raise ValueError(
-                f"the batch changed from {tuple(self._steps_above.shape)} to {tuple(reward.shape)}; call reset() "
-                "between episodes"
+                f"the batch changed from {tuple(self._steps_above.shape)} to {tuple(reward.shape)}; "
+                "call reset() between episodes"
             )
         above = reward >= self.threshold
         self._steps_above = torch.where(above, self._steps_above + 1, 0)

@@ -21,8 +21,8 @@ def make_rewact_policy(
     """Make a policy for a dataset, in training shape: on its device, its features those of the dataset.
 
     Args:
-        config: A ``RewACTConfig``, or the configuration of any other LeRobot policy. Features it does not name
-            are filled in from the dataset; ``pretrained_path`` loads weights.
+        config: A ``RewACTConfig``, or the configuration of any other LeRobot policy. Features it does not
+            name are filled in from the dataset; ``pretrained_path`` loads weights.
         meta: Metadata of the dataset, ``dataset.meta``.
         device: Torch device such as "cpu" or "cuda"; by default the one in the configuration.
     """

@@ -75,7 +75,7 @@ class RewardLabels:
             )
 
     def set_episode(self, episode: int, keypoints: Keypoints | None) -> None:
-        """Recompute one episode after its keypoints changed, in place: workers see it too.
+        """Recompute one episode after its keypoints changed, in place: all datasets on these labels see it.
 
         Args:
             episode: Episode id.

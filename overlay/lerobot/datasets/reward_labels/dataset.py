@@ -207,8 +207,8 @@ class StreamingLeRobotDatasetWithReward(_WithReward, IterableDataset):
     """A ``StreamingLeRobotDataset`` whose items carry reward labels.
 
     Items and arguments are those of :class:`LeRobotDatasetWithReward`. Label files are read from the
-    dataset's local folder, which holds its metadata also when the data comes from the Hub. All episodes need labels:
-    ``StreamingLeRobotDataset`` yields all of them whatever its ``episodes`` are.
+    dataset's local folder, which holds its metadata also when the data comes from the Hub. All episodes need
+    labels, for ``StreamingLeRobotDataset`` yields all of them whatever its ``episodes`` are.
     """
 
     def _labelled_episodes(self) -> None:

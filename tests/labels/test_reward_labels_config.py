@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: MIT
+"""The --dataset.reward.* flags."""
+
+import math
+import subprocess
+import sys
+
+import draccus
+import pytest
+
+from lerobot.configs.default import DatasetConfig
+from lerobot.configs.reward_labels import RewardLabelsConfig
+
+
+def test_defaults():
+    config = RewardLabelsConfig()
+    assert config.sources == ["keypoints", "linear"]
+    assert (config.start_pct, config.end_pct) == (0.05, 0.95)
+    assert not config.masks_actions
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"start_pct": 0.5, "end_pct": 0.5}, "start_pct must be below reward.end_pct, got 0.5 and 0.5"),
+        ({"start_pct": 0.9, "end_pct": 0.1}, "got 0.9 and 0.1"),
+        ({"start_pct": -0.1}, r"start_pct must be in \[0, 1\], got -0.1"),
+        ({"end_pct": 1.5}, r"end_pct must be in \[0, 1\], got 1.5"),
+        ({"start_pct": math.nan}, "got nan"),
+        ({"interpolation": "cubic"}, "'cubic'"),
+        ({"sources": []}, "sources is empty"),
+        ({"sources": ["magic"]}, "unknown source 'magic'; known are keypoints"),
+        ({"sources": ["linear", "keypoints"]}, "'linear' labels every episode"),
+        ({"sources": ["keypoints", "keypoints"]}, "twice"),
+    ],
+)
+def test_bad_values_are_named(values, named):
+    with pytest.raises(ValueError, match=named):
+        RewardLabelsConfig(**values)
+
+
+def test_flags_reach_the_dataset_config():
+    args = ["--repo_id=a/b", "--reward.start_pct=0", "--reward.end_pct=1", '--reward.sources=["linear"]']
+    config = draccus.parse(DatasetConfig, args=args)
+    assert config.reward == RewardLabelsConfig(start_pct=0.0, end_pct=1.0, sources=["linear"])
+
+
+def test_a_bad_flag_stops_the_training_script():
+    command = [
+        sys.executable,
+        "-m",
+        "lerobot.scripts.lerobot_train",
+        "--dataset.repo_id=a/b",
+        "--policy.type=act",
+    ]
+    flags = ["--policy.push_to_hub=false", "--dataset.reward.start_pct=0.9", "--dataset.reward.end_pct=0.2"]
+    result = subprocess.run([*command, *flags], capture_output=True, text=True)
+    assert result.returncode != 0
+    assert "reward.start_pct must be below reward.end_pct, got 0.9 and 0.2" in result.stderr

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: MIT
+"""What the training script gets: train and held-out datasets, streaming."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+
+from lerobot.configs.default import DatasetConfig
+from lerobot.configs.reward_labels import RewardLabelsConfig
+from lerobot.configs.train import TrainPipelineConfig
+from lerobot.datasets.factory import make_train_eval_datasets
+from lerobot.datasets.reward_labels import (
+    LeRobotDatasetWithReward,
+    StreamingLeRobotDatasetWithReward,
+    wrap_train_eval_datasets,
+)
+from lerobot.datasets.streaming_dataset import StreamingLeRobotDataset
+from lerobot.policies.act.configuration_act import ACTConfig
+
+LENGTHS = (7, 1, 12, 20, 5, 9)
+
+
+def pipeline(root, use_reward_head=True, reward_forecast=True, reward=None, **dataset):
+    return TrainPipelineConfig(
+        dataset=DatasetConfig("local/tiny", root=str(root), reward=reward or RewardLabelsConfig(), **dataset),
+        policy=ACTConfig(
+            device="cpu",
+            push_to_hub=False,
+            chunk_size=4,
+            n_action_steps=4,
+            use_reward_head=use_reward_head,
+            reward_forecast=reward_forecast,
+        ),
+    )
+
+
+def linear(episode, frame):
+    n = LENGTHS[episode]
+    position = frame / (n - 1) if n > 1 else 1.0
+    return np.float32(min(max((position - 0.05) / 0.9, 0.0), 1.0))
+
+
+def test_held_out_episodes_are_labelled_too(root, caplog):
+    caplog.set_level(logging.INFO)
+    cfg = pipeline(root, eval_split=0.3)
+    train, held_out = wrap_train_eval_datasets(cfg, *make_train_eval_datasets(cfg))
+    assert "Reward labels of 6 episodes: 6 linear (5%-95%)" in caplog.messages
+    assert train.labels is held_out.labels
+    assert set(train.episodes).isdisjoint(held_out.episodes)
+    for dataset in (train, held_out):
+        assert isinstance(dataset, LeRobotDatasetWithReward) and len(dataset) == dataset.num_frames
+        for item in dataset:
+            episode, frame = item["episode_index"].item(), item["frame_index"].item()
+            last = LENGTHS[episode] - 1
+            assert item["reward"].tolist() == [linear(episode, min(frame + k, last)) for k in range(4)]
+            assert item["reward_is_pad"].equal(item["action_is_pad"])
+
+
+def test_without_forecast_the_reward_is_a_scalar(root):
+    cfg = pipeline(root, reward_forecast=False)
+    train, held_out = wrap_train_eval_datasets(cfg, *make_train_eval_datasets(cfg))
+    assert held_out is None
+    assert train[0]["reward"].shape == () and "reward_is_pad" not in train[0]
+
+
+def test_datasets_stay_themselves_where_nothing_needs_labels(root):
+    cfg = pipeline(root, use_reward_head=False, eval_split=0.3)
+    train, held_out = make_train_eval_datasets(cfg)
+    assert wrap_train_eval_datasets(cfg, train, held_out) == (train, held_out)
+    cfg.policy = None
+    assert wrap_train_eval_datasets(cfg, train, held_out)[0] is train
+
+
+def test_masks_alone_are_reason_enough(root):
+    cfg = pipeline(root, use_reward_head=False, reward=RewardLabelsConfig(mask_actions_for_eval_data=True))
+    train, _ = wrap_train_eval_datasets(cfg, *make_train_eval_datasets(cfg))
+    assert "action_mask" in train[0]
+
+
+def test_a_broken_label_file_stops_training(root):
+    (root / "rewact_extensions").mkdir()
+    (root / "rewact_extensions" / "reward_keypoints.json").write_text('{"0": ')
+    cfg = pipeline(root)
+    with pytest.raises(ValueError, match="reward_keypoints.json is not valid JSON"):
+        wrap_train_eval_datasets(cfg, *make_train_eval_datasets(cfg))
+
+
+def test_batches_from_spawned_workers(root):
+    cfg = pipeline(root, eval_split=0.3)
+    train, _ = wrap_train_eval_datasets(cfg, *make_train_eval_datasets(cfg))
+    assert 3 in train.episodes
+    train.add_episode_rewards(3, {0: 0.25})
+    loader = DataLoader(train, batch_size=16, num_workers=2, multiprocessing_context="spawn")
+    for batch in loader:
+        assert batch["reward"].shape == batch["reward_is_pad"].shape == (len(batch["index"]), 4)
+        assert batch["reward"].dtype == torch.float32
+        for reward, episode, frame in zip(
+            batch["reward"], batch["episode_index"].tolist(), batch["frame_index"].tolist(), strict=True
+        ):
+            assert reward[0] == (0.25 if episode == 3 else linear(episode, frame))
+
+
+def test_streaming(root):
+    cfg = pipeline(root, streaming=True)
+    plain, _ = make_train_eval_datasets(cfg)
+    assert isinstance(plain, StreamingLeRobotDataset)
+    train, _ = wrap_train_eval_datasets(cfg, plain, None)
+    assert isinstance(train, StreamingLeRobotDatasetWithReward) and isinstance(train, IterableDataset)
+    assert train.num_frames == sum(LENGTHS)
+    seen = set()
+    for item in DataLoader(train, batch_size=None):
+        episode, frame = int(item["episode_index"]), int(item["frame_index"])
+        assert item["reward"][0] == linear(episode, frame)
+        seen.add((episode, frame))
+    assert len(seen) == sum(LENGTHS)
+
+
+def test_streaming_needs_labels_for_all_episodes(root):
+    """StreamingLeRobotDataset yields every episode, whatever its `episodes` are."""
+    streaming = StreamingLeRobotDataset("local/tiny", root=root, episodes=[3])
+    StreamingLeRobotDatasetWithReward(streaming).add_episode_rewards(3, {0: 0.5})
+    with pytest.raises(ValueError, match="no reward labels for 5 of the episodes"):
+        StreamingLeRobotDatasetWithReward(streaming, config=RewardLabelsConfig(sources=["keypoints"]))
