@@ -83,7 +83,11 @@ class ACTRewardMixin:
 
         Returns:
             (B, action_dim) action and (B,) float32 reward.
+
+        Raises:
+            ValueError: If the policy has no reward head.
         """
+        self._reward_head()
         if self.config.temporal_ensemble_coeff is not None:
             actions, rewards = self._predict_chunk_and_rewards(batch)
             action, reward = self.temporal_ensembler.update(actions), rewards[:, 0]

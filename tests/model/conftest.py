@@ -1,0 +1,76 @@
+"""Tiny policies and batches: a few thousand parameters beside the ResNet, milliseconds a step."""
+
+import pytest
+import torch
+from hypothesis import settings
+
+from lerobot.configs import FeatureType, PolicyFeature
+from lerobot.policies.act.configuration_act import ACTConfig
+from lerobot.policies.act.modeling_act import ACTPolicy
+from lerobot.policies.rewact import RewACTConfig, RewACTPolicy
+
+# No test fails because a machine is slow.
+settings.register_profile("model", deadline=None)
+settings.load_profile("model")
+
+CHUNK_SIZE = 6
+N_ACTION_STEPS = 4
+STATE_DIM = 3
+ACTION_DIM = 2
+
+POLICY_CLASSES = {"act": (ACTConfig, ACTPolicy), "rewact": (RewACTConfig, RewACTPolicy)}
+
+STATE_INPUTS = {"observation.environment_state": PolicyFeature(FeatureType.ENV, (5,))}
+CAMERA = PolicyFeature(FeatureType.VISUAL, (3, 32, 32))
+ROBOT_STATE = PolicyFeature(FeatureType.STATE, (STATE_DIM,))
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+
+
+def make_policy(policy_type="act", inputs=None, **options):
+    """A policy on an environment state, hence without a ResNet, unless `inputs` says otherwise."""
+    config_class, policy_class = POLICY_CLASSES[policy_type]
+    sizes = {
+        "chunk_size": CHUNK_SIZE,
+        "n_action_steps": N_ACTION_STEPS,
+        "dim_model": 32,
+        "n_heads": 2,
+        "dim_feedforward": 32,
+        "n_encoder_layers": 1,
+        "n_vae_encoder_layers": 1,
+        "latent_dim": 4,
+    }
+    config = config_class(
+        device="cpu",
+        pretrained_backbone_weights=None,
+        input_features=inputs or {**STATE_INPUTS, "observation.state": ROBOT_STATE},
+        output_features={"action": PolicyFeature(FeatureType.ACTION, (ACTION_DIM,))},
+        **{**sizes, **options},
+    )
+    return policy_class(config)
+
+
+def make_observation(policy, batch_size=3):
+    return {
+        key: torch.rand(batch_size, *feature.shape) for key, feature in policy.config.input_features.items()
+    }
+
+
+def make_batch(policy, batch_size=3, rewards=True):
+    """A training batch with the labels that the policy asks for."""
+    chunk_size = policy.config.chunk_size
+    batch = {
+        **make_observation(policy, batch_size),
+        "action": torch.randn(batch_size, chunk_size, ACTION_DIM),
+        "action_is_pad": torch.zeros(batch_size, chunk_size, dtype=torch.bool),
+    }
+    if rewards:
+        horizon = policy.config.reward_label_horizon
+        batch["reward"] = torch.rand(batch_size, *([] if horizon is None else [horizon]))
+        if horizon is not None:
+            batch["reward_is_pad"] = torch.zeros(batch_size, horizon, dtype=torch.bool)
+    return batch

@@ -1,0 +1,145 @@
+"""Saving and loading: the configuration always says whether there is a head, and old checkpoints have none."""
+
+import json
+import logging
+import runpy
+from pathlib import Path
+
+import lerobot
+import pytest
+import torch
+from lerobot.configs import PreTrainedConfig
+from lerobot.configs.reward_head import match_saved_reward_head, restore_reward_head_flag
+from lerobot.policies.act.configuration_act import ACTConfig
+from lerobot.policies.act.modeling_act import ACTPolicy
+from lerobot.policies.factory import get_policy_class, make_policy_config, make_pre_post_processors
+from lerobot.policies.rewact import RewACTConfig, RewACTPolicy
+
+from .conftest import POLICY_CLASSES, make_batch, make_observation, make_policy
+
+REWARD_OPTIONS = {name for name in ACTConfig.__dataclass_fields__ if name.startswith(("reward_", "value_", "hl_"))}
+REWARD_OPTIONS |= {"use_reward_head", "num_value_bins"}
+
+
+@pytest.fixture
+def plain_checkpoint(tmp_path):
+    """A checkpoint as LeRobot without the reward head writes it: no such options, no such weights."""
+    directory = tmp_path / "plain"
+    make_policy("act", use_reward_head=False).save_pretrained(directory)
+    config_file = directory / "config.json"
+    config = json.loads(config_file.read_text())
+    assert REWARD_OPTIONS <= set(config)
+    config_file.write_text(json.dumps({k: v for k, v in config.items() if k not in REWARD_OPTIONS}))
+    return directory
+
+
+@pytest.mark.parametrize(("policy_type", "options"), [("act", {}), ("act", {"use_reward_head": False}), ("rewact", {})])
+def test_round_trip(tmp_path, policy_type, options):
+    policy = make_policy(policy_type, **options)
+    policy.save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "config.json").read_text())
+    assert saved["use_reward_head"] is options.get("use_reward_head", True)
+    loaded = POLICY_CLASSES[policy_type][1].from_pretrained(tmp_path, strict=True)
+    assert loaded.config.use_reward_head == policy.config.use_reward_head
+    assert loaded.config.reward_loss_weight == policy.config.reward_loss_weight
+    observation = make_observation(policy)
+    torch.testing.assert_close(loaded.predict_action_chunk(observation), policy.predict_action_chunk(observation))
+    if policy.config.use_reward_head:
+        assert torch.equal(loaded.predict_reward(observation), policy.predict_reward(observation))
+
+
+def test_a_checkpoint_of_plain_act_loads_with_the_head_off(plain_checkpoint, caplog):
+    config = PreTrainedConfig.from_pretrained(plain_checkpoint)
+    assert config.use_reward_head is False
+    policy = ACTPolicy.from_pretrained(plain_checkpoint, strict=True)
+    assert not any("reward" in name for name in policy.state_dict())
+    assert isinstance(policy.select_action(make_observation(policy)), torch.Tensor)
+    assert "start fresh" not in caplog.text
+
+
+def test_fine_tuning_a_plain_checkpoint_starts_a_fresh_head_and_says_so(plain_checkpoint, caplog):
+    config = PreTrainedConfig.from_pretrained(plain_checkpoint, cli_overrides=["--use_reward_head=true"])
+    with caplog.at_level(logging.WARNING):
+        policy = ACTPolicy.from_pretrained(plain_checkpoint, config=config)
+    assert "reward_head" in caplog.text and "start fresh" in caplog.text
+    plain = ACTPolicy.from_pretrained(plain_checkpoint)
+    state = policy.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in plain.state_dict().items())
+    policy.train()
+    policy.forward(make_batch(policy))[0].backward()
+    assert policy.model.reward_head.readout.bias.grad.abs().sum() > 0
+
+
+def test_rewact_can_start_from_plain_act(plain_checkpoint, caplog):
+    policy = RewACTPolicy.from_pretrained(plain_checkpoint, config=make_policy("rewact").config)
+    assert "start fresh" in caplog.text
+    assert policy.select_action(make_observation(policy))[1].shape == (3,)
+
+
+def test_strict_loading_still_refuses_missing_weights(plain_checkpoint):
+    config = PreTrainedConfig.from_pretrained(plain_checkpoint, cli_overrides=["--use_reward_head=true"])
+    with pytest.raises(RuntimeError, match="reward_head"):
+        ACTPolicy.from_pretrained(plain_checkpoint, config=config, strict=True)
+
+
+def test_resuming_follows_the_checkpoint(plain_checkpoint, tmp_path):
+    resumed = make_policy("act").config
+    match_saved_reward_head(resumed, plain_checkpoint)
+    assert resumed.use_reward_head is False
+    make_policy("act").save_pretrained(tmp_path / "with_head")
+    resumed = make_policy("act").config
+    match_saved_reward_head(resumed, tmp_path / "with_head")
+    assert resumed.use_reward_head is True
+    match_saved_reward_head(object(), plain_checkpoint)  # a policy that knows nothing of heads
+
+
+def test_only_act_is_taken_to_lack_the_option():
+    assert restore_reward_head_flag({"type": "act"}) == {"type": "act", "use_reward_head": False}
+    for config in ({"type": "act", "use_reward_head": True}, {"type": "diffusion"}, {"type": "rewact"}):
+        assert restore_reward_head_flag(config) == config
+
+
+def test_the_types_are_registered():
+    assert get_policy_class("act") is ACTPolicy
+    assert get_policy_class("rewact") is RewACTPolicy
+    assert type(make_policy_config("rewact", device="cpu")) is RewACTConfig
+    assert make_policy_config("rewact", device="cpu").type == "rewact"
+
+
+def test_the_async_policy_server_serves_the_types():
+    # Read by path, as importing the package needs grpcio.
+    constants = runpy.run_path(Path(lerobot.__file__).parent / "async_inference" / "constants.py")
+    assert {"act", "rewact"} <= set(constants["SUPPORTED_POLICIES"])
+
+
+@pytest.mark.parametrize("policy_type", ["act", "rewact"])
+@pytest.mark.parametrize("reloaded", [False, True])
+def test_labels_survive_the_processors(tmp_path, policy_type, reloaded):
+    """Also in the pipeline that is rebuilt from a checkpoint on resume, fine-tuning and evaluation."""
+    policy = make_policy(policy_type)
+    stats = {
+        key: {"mean": torch.zeros(feature.shape), "std": torch.ones(feature.shape)}
+        for key, feature in {**policy.config.input_features, **policy.config.output_features}.items()
+    }
+    pre, post = make_pre_post_processors(policy.config, dataset_stats=stats)
+    if reloaded:
+        for processor in (pre, post):
+            processor.save_pretrained(tmp_path)
+        pre, post = make_pre_post_processors(policy.config, pretrained_path=str(tmp_path))
+    batch = make_batch(policy, 2)
+    labels = {
+        "advantage": torch.rand(2),
+        "action_mask": torch.tensor([True, False]),
+        "mc_return": torch.rand(2),
+        "is_terminal": torch.tensor([False, True]),
+        "next.success": torch.tensor([False, True]),
+        "intervention": torch.tensor([True, False]),
+    }
+    processed = pre({**batch, **labels})
+    for key, value in {**labels, "reward": batch["reward"], "reward_is_pad": batch["reward_is_pad"]}.items():
+        assert torch.equal(processed[key], value), key
+    policy.train()
+    assert policy.forward(processed)[1]["reward_loss"] > 0
+    policy.reset()
+    action, _ = policy.select_action(pre(make_observation(policy)))
+    assert post(action).shape == (3, 2)

@@ -1,0 +1,222 @@
+"""The training objective: masks, padding, reductions, missing labels, and what the reward path can see."""
+
+import pytest
+import torch
+
+from .conftest import ACTION_DIM, CHUNK_SIZE, make_batch, make_policy
+
+TYPES = pytest.mark.parametrize("policy_type", ["act", "rewact"])
+
+
+@TYPES
+@pytest.mark.parametrize("use_vae", [True, False])
+@pytest.mark.parametrize("forecast", [True, False])
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_loss_dict_holds_floats_and_every_parameter_learns(policy_type, use_vae, forecast, batch_size):
+    policy = make_policy(policy_type, use_vae=use_vae, reward_forecast=forecast)
+    policy.train()
+    loss, loss_dict = policy.forward(make_batch(policy, batch_size))
+    loss.backward()
+    assert set(loss_dict) == {
+        "l1_loss", "reward_loss", "reward_mae", "reward_entropy", *(["kld_loss"] if use_vae else []),
+    }  # fmt: skip
+    assert all(type(value) is float for value in loss_dict.values())
+    assert all(p.grad is not None for p in policy.parameters())
+    assert policy.model.reward_head.readout.bias.grad.abs().sum() > 0
+    kld = policy.config.kl_weight * loss_dict.get("kld_loss", 0.0)
+    expected = loss_dict["l1_loss"] + kld + policy.config.reward_loss_weight * loss_dict["reward_loss"]
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+@TYPES
+def test_per_sample_losses(policy_type):
+    policy = make_policy(policy_type, dropout=0.0, use_vae=False)
+    policy.train()
+    batch = make_batch(policy, 5)
+    per_sample, loss_dict = policy.forward(batch, reduction="none")
+    mean, mean_dict = policy.forward(batch)
+    assert per_sample.shape == (5,)
+    assert all(type(value) is float for value in loss_dict.values())
+    # Nothing is padded here, so both ways to average agree.
+    torch.testing.assert_close(per_sample.mean(), mean)
+    assert loss_dict == pytest.approx(mean_dict, rel=1e-5)
+    for i in range(5):
+        alone, _ = policy.forward({key: value[i : i + 1] for key, value in batch.items()})
+        torch.testing.assert_close(per_sample[i], alone)
+
+
+def test_per_sample_losses_without_a_head():
+    policy = make_policy("act", use_reward_head=False, dropout=0.0, use_vae=False)
+    policy.train()
+    batch = make_batch(policy, 4, rewards=False)
+    torch.testing.assert_close(policy.forward(batch, reduction="none")[0].mean(), policy.forward(batch)[0])
+
+
+def test_unknown_reduction_is_an_error():
+    policy = make_policy()
+    with pytest.raises(ValueError, match="'sum'"):
+        policy.forward(make_batch(policy), reduction="sum")
+
+
+def test_l1_is_a_mean_over_valid_elements():
+    policy = make_policy("act", dropout=0.0, use_vae=False)
+    policy.train()
+    batch = make_batch(policy, 2)
+    batch["action_is_pad"][0, 2:] = True
+    batch["action_mask"] = torch.tensor([[True] * CHUNK_SIZE, [True, False, True, True, True, True]])
+    actions = policy.model(policy.add_image_list(batch))[0]
+    keep = torch.tensor([[True, True] + [False] * 4, [True, False, True, True, True, True]])
+    expected = (actions - batch["action"]).abs()[keep].mean().item()
+    assert policy.forward(batch)[1]["l1_loss"] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("per_frame", [True, False])
+def test_masked_actions_teach_rewards_only(per_frame):
+    policy = make_policy("act", dropout=0.0)
+    policy.train()
+    batch = make_batch(policy, 3)
+    batch["action_mask"] = torch.zeros(3, *([CHUNK_SIZE] if per_frame else []), dtype=torch.bool)
+    loss, loss_dict = policy.forward(batch)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert loss_dict["l1_loss"] == 0 and loss_dict["kld_loss"] == 0
+    assert loss_dict["reward_loss"] > 0
+    assert policy.model.action_head.weight.grad.abs().sum() == 0
+    assert policy.model.reward_head.readout.bias.grad.abs().sum() > 0
+
+
+def test_one_masked_sample_leaves_the_others():
+    policy = make_policy("act", dropout=0.0, use_vae=False)
+    policy.train()
+    batch = make_batch(policy, 3)
+    rest = policy.forward({key: value[1:] for key, value in batch.items()})[1]
+    batch["action_mask"] = torch.tensor([False, True, True])
+    assert policy.forward(batch)[1]["l1_loss"] == pytest.approx(rest["l1_loss"], rel=1e-5)
+    assert policy.forward(batch, reduction="none")[0].shape == (3,)
+
+
+def test_masks_work_without_a_head():
+    policy = make_policy("act", use_reward_head=False)
+    policy.train()
+    batch = make_batch(policy, 3, rewards=False)
+    batch["action_mask"] = torch.zeros(3, dtype=torch.bool)
+    loss, loss_dict = policy.forward(batch)
+    assert loss.item() == 0 and set(loss_dict) == {"l1_loss", "kld_loss"}
+
+
+def test_labels_past_the_end_of_the_episode_do_not_count():
+    policy = make_policy("act", dropout=0.0, use_vae=False)
+    policy.train()
+    batch = make_batch(policy, 2)
+    batch["reward_is_pad"][:, 3:] = True
+    before = policy.forward(batch)[1]["reward_loss"]
+    batch["reward"][:, 3:] = 1 - batch["reward"][:, 3:]
+    assert policy.forward(batch)[1]["reward_loss"] == before
+    batch["reward"][:, 2] = 1 - batch["reward"][:, 2]
+    assert policy.forward(batch)[1]["reward_loss"] != before
+
+
+def test_the_last_frame_of_an_episode_has_only_its_own_label():
+    policy = make_policy("act")
+    policy.train()
+    batch = make_batch(policy, 1)
+    batch["reward_is_pad"][:, 1:] = True
+    batch["action_is_pad"][:, 1:] = True
+    loss, _ = policy.forward(batch)
+    assert torch.isfinite(loss)
+
+
+@TYPES
+def test_training_without_labels_says_what_to_enable(policy_type):
+    policy = make_policy(policy_type)
+    batch = make_batch(policy, rewards=False)
+    policy.train()
+    with pytest.raises(ValueError, match="LeRobotDatasetWithReward.*use_reward_head=false"):
+        policy.forward(batch)
+    policy.eval()
+    assert "reward_loss" not in policy.forward(batch)[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"reward": torch.rand(3)}, r"predicts 6 step\(s\).*\(3,\)"),
+        ({"reward": torch.rand(3, 4)}, r"\(3, 4\)"),
+        ({"reward_is_pad": None}, "without 'reward_is_pad'"),
+        ({"reward": torch.full((3, CHUNK_SIZE), 1.5)}, "1.5"),
+        ({"reward": torch.full((3, CHUNK_SIZE), float("nan"))}, "nan"),
+    ],
+)
+def test_wrong_labels_are_errors(change, message):
+    policy = make_policy()
+    policy.train()
+    batch = {key: value for key, value in {**make_batch(policy), **change}.items() if value is not None}
+    with pytest.raises(ValueError, match=message):
+        policy.forward(batch)
+
+
+@TYPES
+@pytest.mark.parametrize("n_decoder_layers", [1, 2])
+def test_the_reward_cannot_see_the_future(policy_type, n_decoder_layers):
+    """Other actions and other padding change the posterior and the action loss but not the reward's logits."""
+    policy = make_policy(policy_type, n_decoder_layers=n_decoder_layers)
+    policy.train()
+    batch = make_batch(policy)
+    other = {**batch, "action": torch.randn_like(batch["action"]), "action_is_pad": batch["action_is_pad"].clone()}
+    other["action_is_pad"][:, 1:] = True
+
+    def run(data):
+        torch.manual_seed(5)  # the same latent noise and dropout
+        return policy.model(data)
+
+    (actions, (mu, _), logits), (other_actions, (other_mu, _), other_logits) = run(batch), run(other)
+    assert not torch.equal(mu, other_mu)
+    assert not torch.equal(actions, other_actions)
+    assert torch.equal(logits, other_logits)
+
+
+def test_the_reward_sends_no_gradient_into_the_posterior():
+    policy = make_policy("act", kl_weight=0.0)
+    policy.train()
+    batch = make_batch(policy)
+    batch["action_mask"] = torch.zeros(3, dtype=torch.bool)
+    policy.forward(batch)[0].backward()
+    vae = [p.grad for name, p in policy.named_parameters() if ".vae_encoder" in name]
+    assert vae and all(grad is None or not grad.any() for grad in vae)
+
+
+def test_the_zero_latent_pass_of_training_reads_what_inference_reads():
+    policy = make_policy("rewact", dropout=0.0)
+    batch = make_batch(policy)
+    policy.train()
+    in_training = policy.model(batch)[2]
+    policy.eval()
+    torch.testing.assert_close(in_training, policy.model(batch)[2])
+
+
+@pytest.mark.parametrize("n_decoder_layers", [1, 2])
+@pytest.mark.parametrize("pre_norm", [True, False])
+def test_reading_one_query_equals_query_zero_of_the_whole_decoder(n_decoder_layers, pre_norm):
+    policy = make_policy("act", n_decoder_layers=n_decoder_layers, pre_norm=pre_norm)
+    policy.eval()
+    tokens = {}
+    policy.model.action_head.register_forward_hook(lambda _, args, __: tokens.update(all=args[0]))
+    policy.model.reward_head.register_forward_hook(lambda _, args, __: tokens.update(read=args[0]))
+    policy.model(make_batch(policy))
+    torch.testing.assert_close(tokens["read"], tokens["all"][:, 0])
+
+
+def test_forward_in_eval_mode_with_the_vae():
+    policy = make_policy("rewact")
+    policy.eval()
+    loss, loss_dict = policy.forward(make_batch(policy))
+    assert torch.isfinite(loss) and "kld_loss" not in loss_dict
+
+
+def test_dimensions_are_not_hard_coded():
+    policy = make_policy("rewact", dim_model=20, chunk_size=9, n_action_steps=9, num_value_bins=7)
+    policy.train()
+    batch = make_batch(policy, 2)
+    assert policy.forward(batch)[0].isfinite()
+    assert policy.model(batch)[2].shape == (2, 9, 7)
+    assert batch["action"].shape[-1] == ACTION_DIM
