@@ -110,6 +110,10 @@ class RewardHeadConfig:
             return None
         return self.chunk_size  # type: ignore[attr-defined]
 
+    def make_extra_tokens(self) -> Any | None:
+        """Build the `ExtraTokens` module of a policy that extends ACT with encoder tokens of its own, if it does."""
+        return None
+
 
 def restore_reward_head_flag(saved_config: dict[str, Any]) -> dict[str, Any]:
     """Say in a saved `act` configuration that it has no reward head, if it predates the option.

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from lerobot.configs.reward_head import RewardHeadConfig
 
+from .extra_tokens import neutralize_extra_tokens
+
 
 @dataclass
 class RewardDistribution:
@@ -168,8 +170,8 @@ def read_reward(
     """Read the reward logits of an ACT forward pass.
 
     The VAE's posterior has seen the future actions and their padding, from which the end of the episode can be
-    told. At inference the latent is zero. So the reward is read at a zero latent in training, too: the encoder
-    runs a second time on the same observation tokens.
+    told. At inference the latent is zero. So the reward is read at a zero latent in training, too, and without what
+    extra tokens may know: the encoder runs a second time on the same observation tokens.
 
     Args:
         model: The `ACT` network.
@@ -183,9 +185,11 @@ def read_reward(
     """
     if model.reward_head is None:
         return ()
+    tokens = neutralize_extra_tokens(model, encoder_in_tokens)
     if mu is not None:
         zero_latent = model.encoder_latent_input_proj(torch.zeros_like(mu)).unsqueeze(0)
-        tokens = torch.cat([zero_latent.to(encoder_in_tokens.dtype), encoder_in_tokens[1:]])
+        tokens = torch.cat([zero_latent.to(tokens.dtype), tokens[1:]])
+    if tokens is not encoder_in_tokens:
         encoder_out = model.encoder(tokens, pos_embed=encoder_in_pos_embed)
     # The inputs of the decoder are zeros, so in its first layer every query attends to the same values whatever the
     # other queries are. With a single layer the first query can therefore be decoded alone.
