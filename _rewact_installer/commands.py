@@ -1,69 +1,102 @@
 # SPDX-License-Identifier: MIT
-"""The commands of install.py: arguments in, exit code out."""
+"""The commands of install.py: what each does, in order. Each returns the exit code."""
 
-import argparse
-import sys
+import json
+import subprocess
+from argparse import Namespace
 from pathlib import Path
 
-from _rewact_installer import console, patching
+from _rewact_installer import console, develop, patching, status as report, wheel
+from _rewact_installer.develop import Setup
 from _rewact_installer.locate import find_checkout
-from _rewact_installer.releases import find_release
 from verify.checkout import Checkout
 from verify.errors import ExitCode, RewactError
+from verify.gitcmd import require_git
 
 PROJECT = Path(__file__).resolve().parent.parent
 
+# The fast ones first: what is broken shows early.
+_TESTS = ("tests/install", "tests/model", "tests/labels", "tests/e2e")
 
-def _checkout(arguments: argparse.Namespace) -> Checkout:
-    if arguments.checkout is not None:
-        return patching.open_checkout(arguments.checkout)
-    version = getattr(arguments, "lerobot", None)
-    found = find_checkout(PROJECT, version and find_release(version).version)
+
+def _checkout(directory: Path | None) -> Checkout:
+    require_git()
+    if directory is not None:
+        return Checkout(directory)
+    found = find_checkout(PROJECT)
     if found is None:
-        raise RewactError(ExitCode.NOT_LEROBOT, "No LeRobot clone was found here or beside: name one.")
-    directory, how = found
-    console.step(f"using {directory} ({how})")
-    return patching.open_checkout(directory)
+        raise RewactError(
+            ExitCode.NOT_LEROBOT, f"No LeRobot clone was found in or beside {Path.cwd()}: name one."
+        )
+    console.step(f"using {found[0]} ({found[1]})")
+    return Checkout(found[0])
 
 
-def dev(arguments: argparse.Namespace) -> int:
-    checkout = _checkout(arguments)
-    patching.install(PROJECT, checkout)
+def _activation(setup: Setup) -> str:
+    activate = setup.environment.activate if setup.environment else None
+    return f"{activate}\n  " if activate else ""
+
+
+def dev(arguments: Namespace) -> int:
+    setup = develop.dev(PROJECT, arguments.checkout, arguments.lerobot, install=not arguments.no_install)
+    if not setup.changed:
+        console.done("Nothing to do: everything is in place.")
+    if setup.environment is None:
+        console.done(f"Next:\n  python install.py dev {setup.checkout.root}    (installs it too)")
+        return ExitCode.OK
+    console.done(
+        f"Ready. Next:\n  {_activation(setup)}lerobot-train --policy.type=act --dataset.repo_id=... "
+        "--dataset.root=...\nor, without a dataset:\n  python install.py demo"
+    )
     return ExitCode.OK
 
 
-def uninstall(arguments: argparse.Namespace) -> int:
-    patching.uninstall(PROJECT, _checkout(arguments))
+def prod(arguments: Namespace) -> int:
+    checkout = develop.open_or_fetch(PROJECT, arguments.checkout, arguments.lerobot)
+    patching.recover(checkout)
+    plan = patching.read_plan(PROJECT, checkout)
+    console.step(f"{checkout.root} is LeRobot {plan.patch_set.tag}")
+    env, changed = wheel.install(PROJECT, checkout, plan, arguments.env)
+    if not changed:
+        console.done("Nothing to do: everything is in place.")
+    console.done(f"Ready. Next:\n  {env.activate or env.prefix}\n  lerobot-train --policy.type=act ...")
     return ExitCode.OK
 
 
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="install.py", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    command = commands.add_parser("dev", help="patch a LeRobot clone and install it editable")
-    command.add_argument("checkout", nargs="?", type=Path, metavar="CHECKOUT")
-    command.add_argument("--no-install", action="store_true", help="only apply the patches")
-    command.add_argument("--lerobot", metavar="VERSION", help="the release to fetch where there is no clone")
-    command.set_defaults(run=dev)
-
-    command = commands.add_parser("uninstall", help="put every file back as it was")
-    command.add_argument("checkout", nargs="?", type=Path, metavar="CHECKOUT")
-    command.set_defaults(run=uninstall)
-    return parser
+def status(arguments: Namespace) -> int:
+    if arguments.json:
+        with console.quiet():
+            checkout = _checkout(arguments.checkout)
+        print(json.dumps(report.collect(PROJECT, checkout), indent=2))
+    else:
+        report.show(report.collect(PROJECT, _checkout(arguments.checkout)))
+    return ExitCode.OK
 
 
-def main(words: list[str] | None = None) -> int:
-    arguments = build_parser().parse_args(words)
+def uninstall(arguments: Namespace) -> int:
+    patching.uninstall(PROJECT, _checkout(arguments.checkout))
+    console.done("The checkout is LeRobot's own again. An editable install of it goes on working.")
+    return ExitCode.OK
+
+
+def test(arguments: Namespace) -> int:
+    setup = develop.dev(PROJECT, None, arguments.lerobot, install=True)
+    chosen = [word for word in arguments.rest if (PROJECT / word.split("::")[0]).exists()]
+    directories = [] if chosen else [name for name in _TESTS if any((PROJECT / name).glob("**/test_*.py"))]
+    return _run(setup, ["-m", "pytest", *directories, *arguments.rest])
+
+
+def demo(arguments: Namespace) -> int:
+    setup = develop.dev(PROJECT, None, arguments.lerobot, install=True)
+    output = [] if "--output-dir" in arguments.rest else ["--output-dir", str(PROJECT / "outputs" / "demo")]
+    return _run(setup, ["-m", "rewact.demo", *output, *arguments.rest])
+
+
+def _run(setup: Setup, words: list[str]) -> int:
+    """Runs Python in the environment, as if it was activated, from the project's directory."""
+    env = setup.environment
+    console.step(f"running python {' '.join(words)}")
     try:
-        return int(arguments.run(arguments))
-    except RewactError as error:
-        console.fault(str(error))
-        return int(error.code)
-    except KeyboardInterrupt:
-        console.fault("interrupted; the checkout is as it was.")
-        return int(ExitCode.INTERRUPTED)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        return subprocess.call([str(env.python.executable), *words], cwd=PROJECT, env=env.variables())
+    except OSError as error:
+        raise RewactError(ExitCode.CHECK_FAILED, f"{env.python.executable} does not run: {error}") from None

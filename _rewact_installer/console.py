@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
 """What the user reads: one line a step, faults on standard error."""
 
+import contextlib
 import sys
+from collections.abc import Iterator
 
 
 def step(text: str) -> None:
@@ -20,3 +22,10 @@ def fault(text: str) -> None:
 
 def plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Sends what is said to standard error, where standard output is to be read by a program."""
+    with contextlib.redirect_stdout(sys.stderr):
+        yield

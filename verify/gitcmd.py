@@ -31,6 +31,18 @@ def _scrubbed_environment() -> dict[str, str]:
     return env | {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0"}
 
 
+def repository_environment() -> dict[str, str]:
+    """For a repository of our own: no configuration of the user's or the system's is read."""
+    return _scrubbed_environment() | {
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_ATTR_NOSYSTEM": "1",
+        # Where git would look for attributes and excludes of the user's.
+        "HOME": os.devnull,
+        "XDG_CONFIG_HOME": os.devnull,
+    }
+
+
 def run_git(
     arguments: list[str],
     *,
@@ -80,15 +92,7 @@ class Scratch:
     def __enter__(self) -> "Scratch":
         self._directory = Path(tempfile.mkdtemp(prefix="rewact-plan-"))
         repository = self._directory / "repository"
-        no_config = self._directory / "no-config"
-        no_config.touch()
-        self._env = _scrubbed_environment() | {
-            "GIT_CONFIG_NOSYSTEM": "1",
-            "GIT_CONFIG_GLOBAL": str(no_config),
-            "GIT_ATTR_NOSYSTEM": "1",
-            "HOME": str(self._directory),
-            "XDG_CONFIG_HOME": str(self._directory),
-        }
+        self._env = repository_environment()
         # --template= leaves out hooks and excludes; sha1 because the patches' blob ids are.
         self._git("init", "--quiet", "--bare", "--template=", "--object-format=sha1", str(repository))
         self._env["GIT_DIR"] = str(repository)

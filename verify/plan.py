@@ -418,6 +418,15 @@ def plan_removal(checkout: Checkout, state: State) -> tuple[Change, ...]:
     return tuple(changes)
 
 
+def pristine_states(checkout: Checkout, patch_set: PatchSet) -> dict[str, str]:
+    """What every file a patch set touches is now, where nothing is recorded: pristine, edited or missing."""
+    result = {}
+    for path, identifier in patch_set.pre_images.items():
+        found = checkout.read(path)
+        result[path] = "missing" if found is None else "pristine" if _is_pristine(found, identifier) else "edited"
+    return result
+
+
 def file_states(checkout: Checkout, state: State) -> dict[str, str]:
     """What every recorded file is now: pristine, applied, edited or missing."""
     result = {}

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: MIT
+"""Proof that a patched LeRobot is upstream's wherever the reward head is off.
+
+The pristine tree is rebuilt in a temporary directory from the originals that the installer kept. It writes ACT
+checkpoints, and a process on each tree loads them, trains them and acts with them. Everything must be equal bit for
+bit. Reads the checkout only. Needs an environment in which LeRobot's dependencies are installed.
+
+    python -m verify.parity CHECKOUT
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from verify.checkout import Checkout
+from verify.errors import ExitCode, RewactError
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """What was compared, and what differed.
+
+    Attributes:
+        compared: number of equal-or-not facts (tensors, losses, actions) per case.
+        differences: one line for each fact that differs; empty when the proof holds.
+    """
+
+    compared: dict[str, int]
+    differences: list[str]
+
+    @property
+    def verdict(self) -> str:
+        facts, cases = sum(self.compared.values()), len(self.compared)
+        if self.differences:
+            return f"parity BROKEN: {len(self.differences)} of {facts} facts differ in {cases} cases"
+        return f"parity holds: {facts} facts equal bit for bit in {cases} cases"
+
+
+def prove_parity(checkout: Checkout, python: str = sys.executable) -> ParityReport:
+    """Compares the patched checkout with its own pristine state.
+
+    Raises:
+        RewactError: when the checkout is not patched, or a tree does not run.
+    """
+    with tempfile.TemporaryDirectory(prefix="rewact-parity-") as temporary:
+        pristine = Path(temporary) / "pristine"
+        rebuild_pristine(checkout, pristine)
+        checkpoints = Path(temporary) / "checkpoints"
+        before = _trace(python, pristine / "src", checkpoints, create=True)
+        after = _trace(python, checkout.root / "src", checkpoints, create=False)
+    if before["patched"] or not after["patched"]:
+        raise RewactError(
+            ExitCode.INTERNAL, "The proof did not compare a pristine tree with a patched one: check PYTHONPATH."
+        )
+    return compare(before["cases"], after["cases"])
+
+
+def rebuild_pristine(checkout: Checkout, directory: Path) -> None:
+    """Copies the checkout's sources as they were before the patches.
+
+    Raises:
+        RewactError: when nothing is recorded as installed, or a kept original is gone.
+    """
+    state = checkout.state()
+    if state is None:
+        raise RewactError(
+            ExitCode.USAGE, f"{checkout.root} is not patched: run `python install.py dev {checkout.root}` first."
+        )
+    ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    shutil.copytree(checkout.root / "src", directory / "src", ignore=ignore)
+    for path, record in state.files.items():
+        if record.pristine is not None:
+            target = directory / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(checkout.recorded_blob(record.pristine.blob))
+        else:
+            (directory / path).unlink(missing_ok=True)
+
+
+def compare(before: dict, after: dict) -> ParityReport:
+    """Compares two traces, which are nested dictionaries and lists of strings."""
+    compared, differences = {}, []
+    for case in sorted(before.keys() | after.keys()):
+        left, right = dict(_facts(before.get(case))), dict(_facts(after.get(case)))
+        compared[case] = len(left.keys() | right.keys())
+        differences += [
+            f"{case}: {name}: pristine {left.get(name)}, patched {right.get(name)}"
+            for name in sorted(left.keys() | right.keys())
+            if left.get(name) != right.get(name)
+        ]
+    return ParityReport(compared, differences)
+
+
+def _facts(value: object, name: str = ""):
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _facts(inner, f"{name}.{key}" if name else key)
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _facts(inner, f"{name}[{index}]")
+    elif value is not None:
+        yield name, value
+
+
+def _trace(python: str, source: Path, checkpoints: Path, *, create: bool) -> dict:
+    command = [python, "-B", "-m", "verify.parity_trace", str(checkpoints), *(["--create"] if create else [])]
+    # PYTHONPATH comes before an editable install, so that each process sees its own tree.
+    env = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(source), str(PROJECT)]),
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+    }
+    result = subprocess.run(command, env=env, cwd=checkpoints.parent, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise RewactError(
+            ExitCode.INTERNAL, f"The proof could not run on {source}:\n{result.stderr.strip() or result.stdout}"
+        )
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m verify.parity", description=__doc__.splitlines()[0])
+    parser.add_argument("checkout", type=Path)
+    arguments = parser.parse_args()
+    try:
+        report = prove_parity(Checkout(arguments.checkout))
+    except RewactError as error:
+        print(error, file=sys.stderr)
+        return error.code
+    for difference in report.differences:
+        print(difference)
+    print(report.verdict)
+    return 1 if report.differences else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
