@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Adds reward prediction to LeRobot: patches a clone of it (or fetches a release), installs it, takes it out again.
+"""Adds reward prediction to LeRobot: patches a clone of it (or fetches a release), installs it, removes it.
 
-Exit codes: 0 done; 2 wrong arguments; 3 not a LeRobot clone; 4 unsupported LeRobot version; 5 a file holds your
-edits; 6 damaged or unsafe patch set; 7 no permission; 8 git missing, too old or refusing; 9 no fitting Python;
-10 package index or network; 11 disk full; 12 another run is at work; 13 damaged record of what was installed;
-14 what was installed does not pass its check; 15 conflict; 130 interrupted. `test` and `demo` pass on the exit
-code of what they run.
+Exit codes: 0 done; 2 wrong arguments; 3 not a LeRobot clone; 4 unsupported LeRobot version; 5 a file holds
+your edits; 6 damaged or unsafe patch set; 7 no permission; 8 git missing, too old or refusing; 9 no fitting
+Python; 10 package index or network; 11 disk full; 12 another run is at work; 13 damaged record of what was
+installed; 14 what was installed does not pass its check; 15 conflict; 130 interrupted. `test` and `demo` pass
+on the exit code of what they run.
 """
 
 import argparse
@@ -14,12 +14,14 @@ import sys
 from pathlib import Path
 
 if sys.version_info < (3, 10):  # noqa: UP036 (an older Python is to read this sentence, not a traceback)
-    sys.exit("install.py: needs Python 3.10 or newer, this is %d.%d." % sys.version_info[:2])
+    sys.exit("install.py: needs Python 3.10 or newer, this is {}.{}.".format(*sys.version_info))
 
 from _rewact_installer import commands, console  # noqa: E402
 from verify.errors import ExitCode, RewactError  # noqa: E402
 
-_CHECKOUT = "a git clone of LeRobot (default: the one you are in or beside, or that this Python has installed)"
+_CHECKOUT = (
+    "a git clone of LeRobot (default: the one you are in or beside, or that this Python has installed)"
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -27,24 +29,45 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="install.py", description=summary, epilog=codes)
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def add(name: str, run, text: str, *, checkout: bool = True, version: bool = False) -> argparse.ArgumentParser:
+    def add(
+        name: str, run, text: str, *, checkout: bool = True, version: bool = False
+    ) -> argparse.ArgumentParser:
         command = subparsers.add_parser(name, help=text, description=text)
         command.set_defaults(run=run, rest=[])
         if checkout:
             command.add_argument("checkout", nargs="?", type=Path, metavar="CHECKOUT", help=_CHECKOUT)
         if version:
-            command.add_argument("--lerobot", metavar="VERSION", help="the release to fetch when there is no clone")
+            command.add_argument(
+                "--lerobot", metavar="VERSION", help="the release to fetch when there is no clone"
+            )
         return command
 
     dev = add("dev", commands.dev, "patch a LeRobot clone and install it editable", version=True)
     dev.add_argument("--no-install", action="store_true", help="only apply the patches")
-    prod = add("prod", commands.prod, "install a wheel of the patched LeRobot; the clone stays as it is", version=True)
+    prod = add(
+        "prod",
+        commands.prod,
+        "install a wheel of the patched LeRobot; the clone stays as it is",
+        version=True,
+    )
     prod.add_argument("--env", type=Path, metavar="PATH", help="the environment (made when it is not there)")
     status = add("status", commands.status, "say what is installed, file by file")
     status.add_argument("--json", action="store_true", help="for programs")
     add("uninstall", commands.uninstall, "put every file back as it was")
-    add("test", commands.test, "set up, then run the tests; takes pytest's arguments", checkout=False, version=True)
-    add("demo", commands.demo, "set up, then train and predict on data made here", checkout=False, version=True)
+    add(
+        "test",
+        commands.test,
+        "set up, then run the tests; takes pytest's arguments",
+        checkout=False,
+        version=True,
+    )
+    add(
+        "demo",
+        commands.demo,
+        "set up, then train and predict on data made here",
+        checkout=False,
+        version=True,
+    )
     return parser
 
 

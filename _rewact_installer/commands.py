@@ -6,7 +6,8 @@ import subprocess
 from argparse import Namespace
 from pathlib import Path
 
-from _rewact_installer import console, develop, patching, status as report, wheel
+from _rewact_installer import console, develop, patching, wheel
+from _rewact_installer import status as report
 from _rewact_installer.develop import Setup
 from _rewact_installer.locate import find_checkout
 from verify.checkout import Checkout

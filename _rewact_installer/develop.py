@@ -69,7 +69,9 @@ def _install_editable(env: Environment, checkout: Checkout, release: Release) ->
     if env.marker() == wanted and found.editable == checkout.root and not found.missing:
         console.step(f"LeRobot is installed editable in {env.prefix}: nothing changed")
         return False
-    console.step(f"installing {checkout.root} editable in {env.prefix} (the first time this downloads PyTorch)")
+    console.step(
+        f"installing {checkout.root} editable in {env.prefix} (the first time this downloads PyTorch)"
+    )
     environment.pip_install(env, ["--editable", f"{checkout.root}[{extras}]", *others])
     found = environment.ask(env, [f"lerobot[{extras}]", *others])
     if found.editable != checkout.root or found.missing:

@@ -38,7 +38,7 @@ class Environment:
 
     @property
     def marker_path(self) -> Path:
-        """Where we note what was installed into the environment, so that a second run can see it is all there."""
+        """Our note of what was installed, by which a second run sees that all is there."""
         return self.prefix / "rewact-environment.json"
 
     def marker(self) -> dict:
@@ -62,7 +62,11 @@ class Environment:
         """The command that activates it, or None when it is active."""
         if os.environ.get("VIRTUAL_ENV") == str(self.prefix) or not self.ours:
             return None
-        return str(self.prefix / "Scripts" / "activate") if os.name == "nt" else f"source {self.prefix}/bin/activate"
+        return (
+            str(self.prefix / "Scripts" / "activate")
+            if os.name == "nt"
+            else f"source {self.prefix}/bin/activate"
+        )
 
 
 def _executable(prefix: Path) -> Path:
@@ -111,13 +115,17 @@ def choose(release: Release, project: Path, explicit: Path | None = None, name: 
             console.step(f"using the active environment {active} (Python {environment.python.version_text})")
             return environment
         has = f"has Python {environment.python.version_text}" if environment else "does not run"
-        console.step(f"the active environment {active} {has}; LeRobot {release.version} needs Python {wanted}+")
+        console.step(
+            f"the active environment {active} {has}; LeRobot {release.version} needs Python {wanted}+"
+        )
     for prefix in ours:
         if not prefix.exists():
             return _make(prefix, release)
         environment = _opened(prefix, ours=True)
         if environment is None:
-            raise RewactError(ExitCode.NO_PYTHON, f"{prefix} is there, but its Python does not run: remove it.")
+            raise RewactError(
+                ExitCode.NO_PYTHON, f"{prefix} is there, but its Python does not run: remove it."
+            )
         if environment.python.version >= release.python:
             console.step(f"using {prefix} (Python {environment.python.version_text})")
             return environment
@@ -185,7 +193,12 @@ def _tool(environment: Environment) -> _Tool:
     pip = [python, "-m", "pip", "--disable-pip-version-check"]
     if uv is None and environment.ours:
         console.step("fetching uv, which installs faster than pip")
-        if subprocess.run([*pip, "install", "--quiet", "uv"], check=False, stdin=subprocess.DEVNULL).returncode == 0:
+        if (
+            subprocess.run(
+                [*pip, "install", "--quiet", "uv"], check=False, stdin=subprocess.DEVNULL
+            ).returncode
+            == 0
+        ):
             uv = _find_uv(environment)
     if uv is not None:
         # LeRobot's pyproject.toml sends uv to PyTorch's own index for torch; the default index has it too.
@@ -195,7 +208,9 @@ def _tool(environment: Environment) -> _Tool:
             ["--reinstall-package", "lerobot"],
         )
     if not _runs([*pip, "--version"]):
-        raise RewactError(ExitCode.INDEX, f"{environment.prefix} has no pip, and uv was not found: install uv.")
+        raise RewactError(
+            ExitCode.INDEX, f"{environment.prefix} has no pip, and uv was not found: install uv."
+        )
     return _Tool([*pip, "install"], [*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir"], [])
 
 
@@ -275,6 +290,7 @@ def warn_without_ffmpeg(environment: Environment) -> None:
     )
     if result.returncode == 3:
         console.step(
-            "ffmpeg's libraries were not found, so torchcodec cannot decode video: install them (`apt-get install "
-            "ffmpeg`, `conda install ffmpeg`, `brew install ffmpeg`) or pass --dataset.video_backend=pyav"
+            "ffmpeg's libraries were not found, so torchcodec cannot decode video: install them "
+            "(`apt-get install ffmpeg`, `conda install ffmpeg`, `brew install ffmpeg`) "
+            "or pass --dataset.video_backend=pyav"
         )

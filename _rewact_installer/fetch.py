@@ -69,7 +69,9 @@ def archive(release: Release) -> Path:
             "--no-binary", "lerobot", "--ignore-requires-python", "--dest", temporary,
             "--requirement", str(requirement),
         ]  # fmt: skip
-        result = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+        result = subprocess.run(
+            command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+        )
         found = Path(temporary, kept.name)
         if result.returncode or not _holds(found, release):
             raise _failure(release, kept, result.stderr)
@@ -82,8 +84,8 @@ def _failure(release: Release, kept: Path, reason: str) -> RewactError:
     if "DO NOT MATCH THE HASHES" in reason.upper():
         return RewactError(
             ExitCode.INDEX,
-            f"The archive of LeRobot {release.version} on the package index has another sha256 than the release "
-            f"({release.sha256}): it was not opened.",
+            f"The archive of LeRobot {release.version} on the package index has another sha256 than the "
+            f"release ({release.sha256}): it was not opened.",
         )
     lines = [line for line in reason.splitlines() if line.startswith("ERROR")] or ["no reason given"]
     return RewactError(
@@ -117,7 +119,8 @@ def unpack(source: Path, release: Release, target: Path) -> None:
         building = Path(tempfile.mkdtemp(prefix=".lerobot-", dir=target.parent))
     except OSError as error:
         raise RewactError(
-            ExitCode.NO_PERMISSION, f"{target.parent} cannot be written ({error.strerror}): run from elsewhere."
+            ExitCode.NO_PERMISSION,
+            f"{target.parent} cannot be written ({error.strerror}): run from elsewhere.",
         ) from None
     try:
         os.chmod(building, 0o755)
@@ -150,7 +153,17 @@ def _commit(directory: Path, paths: list[str], release: Release, moment: float) 
         (["init", "--quiet", "--template=", "--initial-branch=main"], b""),
         (["config", "core.autocrlf", "false"], b""),
         (["add", "--force", "--pathspec-from-file=-", "--pathspec-file-nul"], listing),
-        (["commit", "--quiet", "--no-verify", "--no-gpg-sign", "-m", f"LeRobot {release.version} as released"], b""),
+        (
+            [
+                "commit",
+                "--quiet",
+                "--no-verify",
+                "--no-gpg-sign",
+                "-m",
+                f"LeRobot {release.version} as released",
+            ],
+            b"",
+        ),
     ):
         result = run_git(arguments, cwd=directory, env=env, stdin=stdin)
         if result.returncode:

@@ -17,7 +17,7 @@ except ImportError:  # Windows
     fcntl = None
     import msvcrt
 
-# Far behind the text that says who holds the lock, because Windows also keeps others from reading what is locked.
+# Far behind the text that says who holds the lock: Windows also keeps others from reading what is locked.
 _LOCKED_BYTE = 1 << 20
 
 
@@ -54,16 +54,20 @@ def hold(directory: Path) -> Iterator[None]:
             holder = path.read_text(encoding="utf-8", errors="replace").strip() if path.exists() else ""
             raise RewactError(
                 ExitCode.BUSY,
-                f"Another run is at work on this checkout ({holder or 'it has just begun'}): wait for it to end.",
+                f"Another run is at work on this checkout ({holder or 'just begun'}): wait for it to end.",
             )
         if _is_still(path, descriptor):
             break
         os.close(descriptor)
     try:
         command = " ".join(Path(word).name for word in sys.argv[:2])
-        text = f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%H:%M:%S')}: {command}\n"
+        text = (
+            f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%H:%M:%S')}: {command}\n"
+        )
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, text.encode(), 0) if hasattr(os, "pwrite") else os.write(descriptor, text.encode())
+        os.pwrite(descriptor, text.encode(), 0) if hasattr(os, "pwrite") else os.write(
+            descriptor, text.encode()
+        )
         yield
     finally:
         _release(path, descriptor)

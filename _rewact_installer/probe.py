@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Run by the Python of an environment, alone: says what is installed there.
 
-Standard input: JSON {"requirements": [...]}. Standard output: JSON {"missing": [...], "version", "direct_url"}.
+Standard input: JSON {"requirements": [...]}.
+Standard output: JSON {"missing": [...], "version": ..., "direct_url": ...}.
 """
 
 import importlib.metadata

@@ -40,7 +40,11 @@ def try_python(executable: Path) -> Python | None:
     try:
         # -I: neither PYTHONPATH nor the current directory has a say.
         answer = subprocess.run(
-            [executable, "-I", "-c", _PROBE], capture_output=True, check=True, timeout=30, stdin=subprocess.DEVNULL
+            [executable, "-I", "-c", _PROBE],
+            capture_output=True,
+            check=True,
+            timeout=30,
+            stdin=subprocess.DEVNULL,
         ).stdout
         facts = json.loads(answer)
         return Python(Path(facts["executable"]), tuple(facts["version"]), bool(facts["venv"]))
@@ -110,7 +114,8 @@ def find_python(minimum: tuple[int, int], *, can_make_venv_otherwise: bool = Fal
     text = "{}.{}".format(*minimum)
     raise RewactError(
         ExitCode.NO_PYTHON,
-        f"No Python {text} or newer that runs was found. Install one and run again: `uv python install {text}`, "
-        f"`pyenv install {text}`, `conda create -n lerobot python={text}` (then activate it), "
+        f"No Python {text} or newer that runs was found. Install one and run again: "
+        f"`uv python install {text}`, `pyenv install {text}`, "
+        f"`conda create -n lerobot python={text}` (then activate it), "
         f"`apt-get install python{text} python{text}-venv` or `brew install python@{text}`.",
     )

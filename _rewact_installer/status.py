@@ -15,9 +15,9 @@ def collect(project: Path, checkout: Checkout) -> dict:
     """Everything `status --json` prints.
 
     Returns:
-        checkout, lerobot (tag or None), summary (one of: not installed, applied, outdated, mixed, interrupted,
-        unsupported), message (what to do about it, or None), files (path to pristine, applied, edited or
-        missing), environment.
+        checkout; lerobot (tag or None); summary (one of: not installed, applied, outdated, mixed,
+        interrupted, unsupported); message (what to do about it, or None); files (path to pristine,
+        applied, edited or missing); environment.
     """
     patch_sets = load_patch_sets(project / "patches")
     state = checkout.state()
@@ -76,7 +76,9 @@ def show(report: dict) -> None:
         console.done(f"  {name:9} {path}")
     if (env := report["environment"]) is not None:
         kind = f"editable, from {env['editable']}" if env["editable"] else "a wheel"
-        console.done(f"environment: {env['prefix']} (Python {env['python']}) has LeRobot {env['lerobot']}, {kind}")
+        console.done(
+            f"environment: {env['prefix']} (Python {env['python']}) has LeRobot {env['lerobot']}, {kind}"
+        )
     else:
         console.done("environment: none has LeRobot installed")
     if report["message"]:

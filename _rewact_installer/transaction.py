@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Changes a checkout all at once or not at all.
 
-Contract: whenever the process ends, by error, by kill or by power cut, the next call of `recover` leaves every
-file either as it was before `run` or as `run` was to leave it, never a mixture.
+Contract: whenever the process ends, by error, by kill or by power cut, the next call of `recover` leaves
+every file either as it was before `run` or as `run` was to leave it, never a mixture.
 
     originals   what will be overwritten is copied to <git dir>/rewact/blobs
     journal     what is about to happen is written down
@@ -218,7 +218,8 @@ def _explain(error: OSError, checkout: Checkout) -> RewactError:
     where = error.filename or checkout.root
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return RewactError(
-            ExitCode.DISK_FULL, f"The disk is full ({where}): the old files are back, make room and run again."
+            ExitCode.DISK_FULL,
+            f"The disk is full ({where}): the old files are back, make room and run again.",
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return RewactError(
@@ -246,7 +247,7 @@ def recover(checkout: Checkout) -> str | None:
         RewactError: EDITED when a file was edited since, DAMAGED_STATE when the journal cannot be read.
     """
     try:
-        text = checkout.journal_path.read_text(encoding="utf-8")
+        text = checkout.journal_path.read_bytes()
     except FileNotFoundError:
         return None
     try:
@@ -291,7 +292,7 @@ def _put_back(
         raise RewactError(
             ExitCode.EDITED,
             f"A run was interrupted, and since then these files were edited: {', '.join(edited)}. "
-            f"Put them back (git checkout -- <file>, or delete them when git does not know them), then run again.",
+            "Put them back (git checkout -- <file>, or delete those git does not know), then run again.",
         )
     for path, old, _ in changes:
         target = checkout.root / path

@@ -28,7 +28,7 @@ print(json.dumps([importlib.metadata.version("lerobot"), lerobot.__file__, rewac
 
 
 def patched_tree(checkout: Checkout, plan: Plan) -> dict[str, bytes]:
-    """The files a wheel is built of, as they are once the plan is carried out; the checkout stays as it is."""
+    """The files a wheel is built of, as they are once the plan is carried out; the checkout stays."""
     tree = {}
     for name in _BUILD_FILES:
         if (found := checkout.read(name)) and found.regular:
@@ -136,12 +136,14 @@ def check(env: Environment, checkout: Checkout, release: Release) -> None:
         )
     if result.returncode:
         reason = result.stderr.strip().splitlines()[-1:] or ["no reason given"]
-        raise RewactError(ExitCode.CHECK_FAILED, f"What was installed in {env.prefix} does not import: {reason[0]}")
+        raise RewactError(
+            ExitCode.CHECK_FAILED, f"What was installed in {env.prefix} does not import: {reason[0]}"
+        )
     version, *files = json.loads(result.stdout)
     inside = [file for file in files if Path(file).resolve().is_relative_to(checkout.root)]
     if version != release.patched_version or inside:
         raise RewactError(
             ExitCode.CHECK_FAILED,
-            f"{env.prefix} imports LeRobot {version} from {files[0]}, not the installed {release.patched_version}.",
+            f"{env.prefix} imports LeRobot {version} from {files[0]}, not {release.patched_version}.",
         )
     console.step(f"imported lerobot {version} and rewact from {Path(files[0]).parent.parent}")

@@ -32,7 +32,7 @@ class Recorded:
 
 @dataclass(frozen=True)
 class FileRecord:
-    """What was written at one path. `pristine` None: the path was free; `target` None: the file was removed."""
+    """What was written at one path. `pristine` None: it was free; `target` None: the file was removed."""
 
     kind: str  # "patch" or "overlay"
     pristine: Recorded | None
@@ -131,7 +131,6 @@ class Checkout:
             raise RewactError(ExitCode.NOT_LEROBOT, f"{directory} is not a directory: name a LeRobot clone.")
         self.root = self._top(directory.resolve())
         self.git_dir = self._ask("--absolute-git-dir")
-        self.objects = (self.root / self._ask("--git-path", "objects")).resolve()
         # In the git directory the work tree stays free of our files; a linked work tree has one of its own.
         self.state_dir = self.git_dir / "rewact"
 
@@ -166,12 +165,12 @@ class Checkout:
         if looks_like_lerobot(directory):
             raise RewactError(
                 ExitCode.NOT_LEROBOT,
-                f"{directory} is a copy of LeRobot inside another repository ({top}), not a clone of its own: "
+                f"{directory} is a copy of LeRobot inside another repository ({top}), not its own clone: "
                 "clone LeRobot, or run `git init` in it.",
             )
         raise RewactError(
             ExitCode.NOT_LEROBOT,
-            f"{directory} is not a LeRobot clone: it has no pyproject.toml of lerobot with src/lerobot beside it.",
+            f"{directory} is not a LeRobot clone: it has no src/lerobot and pyproject.toml of lerobot.",
         )
 
     @property
@@ -202,6 +201,11 @@ class Checkout:
                 found[os.fsdecode(name)] = description.decode().split()[2]
         return found
 
+    def stored_blob(self, identifier: str) -> bytes | None:
+        """A blob of the repository's object store, or None where it has none of that id."""
+        result = run_git(["cat-file", "blob", identifier], cwd=self.root)
+        return result.stdout if result.returncode == 0 and blob_id(result.stdout) == identifier else None
+
     @property
     def journal_path(self) -> Path:
         return self.state_dir / "journal.json"
@@ -217,7 +221,7 @@ class Checkout:
             RewactError: DAMAGED_STATE, when the record cannot be read.
         """
         try:
-            text = self.state_path.read_text(encoding="utf-8")
+            text = self.state_path.read_bytes()
         except FileNotFoundError:
             return None
         try:

@@ -59,11 +59,17 @@ def run_git(
     ]  # fmt: skip
     try:
         return subprocess.run(
-            command, cwd=cwd, env=env or _scrubbed_environment(), input=stdin, capture_output=True, check=False
+            command,
+            cwd=cwd,
+            env=env or _scrubbed_environment(),
+            input=stdin,
+            capture_output=True,
+            check=False,
         )
     except FileNotFoundError:
         raise RewactError(
-            ExitCode.GIT, f"git was not found on PATH: install git {MINIMUM_GIT[0]}.{MINIMUM_GIT[1]} or newer."
+            ExitCode.GIT,
+            f"git was not found on PATH: install git {MINIMUM_GIT[0]}.{MINIMUM_GIT[1]} or newer.",
         ) from None
 
 
@@ -72,7 +78,9 @@ def require_git() -> str:
     output = run_git(["version"]).stdout.decode(errors="replace")
     match = re.search(r"(\d+)\.(\d+)[\w.]*", output)
     if match is None:
-        raise RewactError(ExitCode.GIT, f"`git version` answered {output.strip()!r}: this git cannot be used.")
+        raise RewactError(
+            ExitCode.GIT, f"`git version` answered {output.strip()!r}: this git cannot be used."
+        )
     if (int(match[1]), int(match[2])) < MINIMUM_GIT:
         wanted = ".".join(map(str, MINIMUM_GIT))
         raise RewactError(ExitCode.GIT, f"git {match[0]} is too old: install git {wanted} or newer.")
@@ -82,12 +90,8 @@ def require_git() -> str:
 class Scratch:
     """A bare repository in a temporary directory; use as a context manager.
 
-    Args:
-        alternate: the user's object directory, read for blobs that are not in the work tree any more.
+    It does not borrow the user's objects (alternates): git would touch the times of those it finds there.
     """
-
-    def __init__(self, alternate: Path | None = None) -> None:
-        self._alternate = alternate
 
     def __enter__(self) -> "Scratch":
         self._directory = Path(tempfile.mkdtemp(prefix="rewact-plan-"))
@@ -96,10 +100,6 @@ class Scratch:
         # --template= leaves out hooks and excludes; sha1 because the patches' blob ids are.
         self._git("init", "--quiet", "--bare", "--template=", "--object-format=sha1", str(repository))
         self._env["GIT_DIR"] = str(repository)
-        if self._alternate is not None:
-            information = repository / "objects" / "info"
-            information.mkdir(exist_ok=True)
-            (information / "alternates").write_text(f"{self._alternate}\n")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -113,7 +113,7 @@ class Scratch:
         return result.stdout
 
     def read_blob(self, identifier: str) -> bytes | None:
-        """The bytes of a blob, or None where neither store has it whole."""
+        """The bytes of a blob, or None where the store does not have it whole."""
         result = run_git(["cat-file", "blob", identifier], cwd=self._directory, env=self._env)
         return result.stdout if result.returncode == 0 and blob_id(result.stdout) == identifier else None
 

@@ -25,7 +25,7 @@ from verify.errors import ExitCode, RewactError
 from verify.paths import check_name
 
 REQUIRED_FIELDS = ("Description", "Upstream-Files", "Forwarded", "Drop-When")
-# Optional: yes marks a patch for files that only some copies of a release have (a release archive has few tests).
+# `Optional: yes`: for files that only some copies of a release have (release archives have few tests).
 KNOWN_FIELDS = (*REQUIRED_FIELDS, "Pre-Image", "Optional")
 ALLOWED_MODES = ("100644", "100755")
 ABSENT = "0" * 40
@@ -82,7 +82,7 @@ class Patch:
         return {path for diff in self.diffs for path in (diff.old_path, diff.new_path) if path is not None}
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """Reason and line number; `parse_patch` adds the file's name."""
 
 
@@ -91,14 +91,14 @@ def _unquote(name: bytes) -> bytes:
     if not name.startswith(b'"'):
         return name
     if not name.endswith(b'"') or len(name) < 2:
-        raise _Refused("a quoted file name does not end")
+        raise _RefusedError("a quoted file name does not end")
 
     def replace(match: re.Match[bytes]) -> bytes:
         text = match[1]
         if text.isdigit():
             return bytes([int(text, 8) & 255])
         if text not in _ESCAPES:
-            raise _Refused("a quoted file name has an unknown escape")
+            raise _RefusedError("a quoted file name has an unknown escape")
         return _ESCAPES[text]
 
     return re.sub(rb"\\([0-7]{3}|.)", replace, name[1:-1], flags=re.DOTALL)
@@ -110,7 +110,7 @@ def _path(name: bytes, prefix: bytes) -> str | None:
     if plain == b"/dev/null":
         return None
     if not plain.startswith(prefix):
-        raise _Refused(f"the path {os.fsdecode(plain)!r} does not start with {prefix.decode()}")
+        raise _RefusedError(f"the path {os.fsdecode(plain)!r} does not start with {prefix.decode()}")
     path = os.fsdecode(plain[len(prefix) :])
     check_name(path)
     return path
@@ -119,15 +119,12 @@ def _path(name: bytes, prefix: bytes) -> str | None:
 def _git_line_path(line: bytes) -> str:
     """The path of `diff --git a/x b/x`; both must be the same, renames say theirs on lines of their own."""
     rest = line[len(b"diff --git ") :]
-    if rest.startswith(b'"'):
-        middle = rest.find(b'" ', 1) + 1
-    else:
-        middle = len(rest) // 2
+    middle = rest.find(b'" ', 1) + 1 if rest.startswith(b'"') else len(rest) // 2
     if middle <= 0 or rest[middle : middle + 1] != b" ":
-        raise _Refused("a `diff --git` line whose two paths differ")
+        raise _RefusedError("a `diff --git` line whose two paths differ")
     old, new = _path(rest[:middle], b"a/"), _path(rest[middle + 1 :], b"b/")
     if old is None or old != new:
-        raise _Refused("a `diff --git` line whose two paths differ")
+        raise _RefusedError("a `diff --git` line whose two paths differ")
     return old
 
 
@@ -156,16 +153,16 @@ class _Reader:
                 key, colon, value = text.partition(":")
                 value = value.strip()
                 if not colon or key not in KNOWN_FIELDS:
-                    raise _Refused(f"the header line {text!r} is none of {', '.join(KNOWN_FIELDS)}")
+                    raise _RefusedError(f"the header line {text!r} is none of {', '.join(KNOWN_FIELDS)}")
                 if key == "Pre-Image":
                     path, _, identifier = value.rpartition(" ")
                     if not re.fullmatch("[0-9a-f]{40}", identifier) or path in pre_images:
-                        raise _Refused(f"the header line {text!r} is not `Pre-Image: <path> <blob id>`")
+                        raise _RefusedError(f"the header line {text!r} is not `Pre-Image: <path> <blob id>`")
                     check_name(path)
                     pre_images[path] = identifier
                     key = ""
                 elif key in fields:
-                    raise _Refused(f"the header field {key} appears twice")
+                    raise _RefusedError(f"the header field {key} appears twice")
                 else:
                     fields[key] = value
             self.at += 1
@@ -180,7 +177,7 @@ class _Reader:
     def _diff(self) -> FileDiff:
         line = self.line
         if line is None or not line.startswith(b"diff --git "):
-            raise _Refused("a line that belongs to no diff")
+            raise _RefusedError("a line that belongs to no diff")
         path = self._git_line_path_or_rename(line)
         self.at += 1
         diff = FileDiff(path, path)
@@ -219,27 +216,27 @@ class _Reader:
             self.at += 1
             while self.line is not None and not self.line.startswith(b"diff --git "):
                 if not re.fullmatch(rb"(literal|delta) \d+|[A-Za-z][!-~]+|", self.line):
-                    raise _Refused("a line that is no part of a binary patch")
+                    raise _RefusedError("a line that is no part of a binary patch")
                 self.at += 1
             return
         if self.line is not None and self.line.startswith(b"--- "):
             if _path(self.line[4:], b"a/") != diff.old_path:
-                raise _Refused("a `---` line that names another file")
+                raise _RefusedError("a `---` line that names another file")
             self.at += 1
             if self.line is None or not self.line.startswith(b"+++ "):
-                raise _Refused("a `---` line without its `+++`")
+                raise _RefusedError("a `---` line without its `+++`")
             if _path(self.line[4:], b"b/") != diff.new_path:
-                raise _Refused("a `+++` line that names another file")
+                raise _RefusedError("a `+++` line that names another file")
             self.at += 1
             while self.line is not None and self.line.startswith(b"@@ "):
                 diff.hunks.append(self._hunk())
             if not diff.hunks:
-                raise _Refused("a diff without hunks")
+                raise _RefusedError("a diff without hunks")
 
     def _hunk(self) -> Hunk:
         match = _HUNK.match(self.line or b"")
         if match is None:
-            raise _Refused("a hunk header that cannot be read")
+            raise _RefusedError("a hunk header that cannot be read")
         self.at += 1
         left = {b"-": int(match[2] or 1), b"+": int(match[4] or 1)}
         old: list[bytes] = []
@@ -247,16 +244,16 @@ class _Reader:
         while left[b"-"] or left[b"+"]:
             line = self.line
             if line is None:
-                raise _Refused("a hunk that ends too early")
+                raise _RefusedError("a hunk that ends too early")
             sign, text = line[:1], line[1:] + b"\n"
             if sign not in (b" ", b"-", b"+"):
-                raise _Refused("a hunk with fewer lines than its header says")
+                raise _RefusedError("a hunk with fewer lines than its header says")
             for side, lines in ((b"-", old), (b"+", new)):
                 if sign in (b" ", side):
                     lines.append(text)
                     left[side] -= 1
                     if left[side] < 0:
-                        raise _Refused("a hunk with other lines than its header says")
+                        raise _RefusedError("a hunk with other lines than its header says")
             self.at += 1
             if self.line is not None and self.line.startswith(b"\\ "):
                 for side, lines in ((b"-", old), (b"+", new)):
@@ -271,26 +268,28 @@ def _check(fields: dict[str, str], pre_images: dict[str, str], diffs: list[FileD
     """What must hold between header and diffs."""
     for name in REQUIRED_FIELDS:
         if not fields.get(name):
-            raise _Refused(f"the header field {name} is missing")
+            raise _RefusedError(f"the header field {name} is missing")
     if not diffs:
-        raise _Refused("there is no diff in it")
+        raise _RefusedError("there is no diff in it")
     touched = [path for diff in diffs for path in {diff.old_path, diff.new_path} if path is not None]
     for path in touched:
         if touched.count(path) > 1:
-            raise _Refused(f"{path} is changed by two diffs of the same patch")
+            raise _RefusedError(f"{path} is changed by two diffs of the same patch")
     declared = [path.strip() for path in fields["Upstream-Files"].replace("\n", " ").split(",")]
     if sorted(declared) != sorted(touched):
-        raise _Refused(f"Upstream-Files names {', '.join(declared)}, the diffs touch {', '.join(touched)}")
+        raise _RefusedError(
+            f"Upstream-Files names {', '.join(declared)}, the diffs touch {', '.join(touched)}"
+        )
     missing = {diff.old_path for diff in diffs if diff.old_path} - set(pre_images)
     if missing or set(pre_images) - set(touched):
         wrong = ", ".join(sorted(missing or set(pre_images) - set(touched)))
-        raise _Refused(f"Pre-Image lines and touched files differ: {wrong}")
+        raise _RefusedError(f"Pre-Image lines and touched files differ: {wrong}")
     for diff in diffs:
         bad = [mode for mode in diff.modes if mode not in ALLOWED_MODES]
         if bad:
-            raise _Refused(f"the mode {bad[0]} is not allowed, only {' and '.join(ALLOWED_MODES)}")
+            raise _RefusedError(f"the mode {bad[0]} is not allowed, only {' and '.join(ALLOWED_MODES)}")
         if (diff.hunks or diff.binary) and diff.new_id is None:
-            raise _Refused("an `index` line with full blob ids is missing (git diff --full-index)")
+            raise _RefusedError("an `index` line with full blob ids is missing (git diff --full-index)")
 
 
 def parse_patch(path: Path) -> Patch:
@@ -306,11 +305,11 @@ def parse_patch(path: Path) -> Patch:
     reader = _Reader(data)
     try:
         if not data.strip():
-            raise _Refused("the file is empty")
+            raise _RefusedError("the file is empty")
         if not data.endswith(b"\n"):
-            raise _Refused("the file does not end with a line end: it was cut off")
+            raise _RefusedError("the file does not end with a line end: it was cut off")
         if reader.lines[0].endswith(b"\r"):
-            raise _Refused("the file has CRLF line ends: something converted it")
+            raise _RefusedError("the file has CRLF line ends: something converted it")
         fields, pre_images = reader.header()
         first_diff = reader.at
         diffs = reader.diffs()
@@ -320,7 +319,7 @@ def parse_patch(path: Path) -> Patch:
         raise RewactError(
             ExitCode.BAD_PATCH_SET, f"{path}, line {reader.at + 1}: the header is not UTF-8."
         ) from None
-    except (_Refused, RewactError) as error:
+    except (_RefusedError, RewactError) as error:
         reason = str(error).rstrip(".")
         raise RewactError(
             ExitCode.BAD_PATCH_SET, f"{path}, line {reader.at + 1}: {reason}. Restore it from the repository."

@@ -69,7 +69,9 @@ def check_on_disk(root: Path, path: str) -> None:
         if component not in os.listdir(parent):
             raise RewactError(ExitCode.EDITED, f"{here} exists with other upper and lower case letters.")
         if os.path.lexists(here / ".git"):
-            raise RewactError(ExitCode.EDITED, f"{here} is a repository of its own: nothing is written in it.")
+            raise RewactError(
+                ExitCode.EDITED, f"{here} is a repository of its own: nothing is written in it."
+            )
     target = here / path.rsplit("/", 1)[-1]
     if os.path.lexists(target) and target.name not in os.listdir(here):
         raise RewactError(ExitCode.EDITED, f"{target} exists with other upper and lower case letters.")

@@ -2,8 +2,10 @@
 """From a checkout and the patch sets to the exact bytes every file should have. Reads only.
 
 1. Recognise the release by the content of the files its patches touch.
-2. Apply the series to the pristine bytes in a scratch repository; every result must be the blob its patch names.
-3. Compare with the work tree: each file is pristine, applied, of an older patch set, or edited. Edited refuses.
+2. Apply the series to the pristine bytes in a scratch repository; each result must be the blob its patch
+   names.
+3. Compare with the work tree: each file is pristine, applied, of an older patch set, or edited, which
+   refuses.
 """
 
 import os
@@ -91,7 +93,9 @@ def apply_series(
         faults += [f"{patch.name}: {fault}" for fault in _faults_of_result(patch, before, after)]
         before = after
     if faults:
-        raise RewactError(ExitCode.BAD_PATCH_SET, "\n".join([*faults, "Restore patches/ from the repository."]))
+        raise RewactError(
+            ExitCode.BAD_PATCH_SET, "\n".join([*faults, "Restore patches/ from the repository."])
+        )
     results = {}
     for path in sorted(set(start) | set(before)):
         target = None
@@ -126,8 +130,8 @@ def _faults_of_result(
 class _Pristine:
     """Finds the pristine bytes of a file: on disk, among what was kept at install, or in the repository."""
 
-    def __init__(self, checkout: Checkout, state: State | None, scratch: Scratch) -> None:
-        self._checkout, self._state, self._scratch = checkout, state, scratch
+    def __init__(self, checkout: Checkout, state: State | None) -> None:
+        self._checkout, self._state = checkout, state
 
     def find(self, path: str, identifier: str) -> bytes | None:
         candidates: list[Callable[[], bytes | None]] = [lambda: self._on_disk(path), lambda: self._kept(path)]
@@ -137,7 +141,7 @@ class _Pristine:
                 for form in (data, data.replace(b"\r\n", b"\n")):
                     if blob_id(form) == identifier:
                         return form
-        return self._scratch.read_blob(identifier)
+        return self._checkout.stored_blob(identifier)
 
     def _on_disk(self, path: str) -> bytes | None:
         found = self._checkout.read(path)
@@ -186,8 +190,8 @@ def recognise(checkout: Checkout, patch_sets: Mapping[str, PatchSet], state: Sta
     supported = ", ".join(sorted(patch_sets))
     raise RewactError(
         ExitCode.UNSUPPORTED_VERSION,
-        f"{checkout.root} (LeRobot {checkout.declared_version}) is none of the supported releases: {supported}. "
-        f"Check one of them out, for example `git checkout {sorted(patch_sets)[-1]}`.",
+        f"{checkout.root} (LeRobot {checkout.declared_version}) is none of the supported "
+        f"releases: {supported}. Check one of them out, for example `git checkout {sorted(patch_sets)[-1]}`.",
     )
 
 
@@ -297,8 +301,8 @@ def make_plan(
     """
     state = checkout.state()
     patch_set = recognise(checkout, patch_sets, state)
-    with Scratch(checkout.objects) as scratch:
-        finder = _Pristine(checkout, state, scratch)
+    with Scratch() as scratch:
+        finder = _Pristine(checkout, state)
         patches = [
             patch
             for patch in patch_set.patches
@@ -336,7 +340,7 @@ def _edited(checkout: Checkout, paths: list[str]) -> RewactError:
     return RewactError(
         ExitCode.EDITED,
         f"These files in {checkout.root} hold edits that are not ours: {', '.join(sorted(paths))}. "
-        "Nothing was changed; move the edits away (for example `git stash`, or rename the file) and run again.",
+        "Nothing was changed; move the edits away (`git stash`, or rename the file) and run again.",
     )
 
 
@@ -423,7 +427,9 @@ def pristine_states(checkout: Checkout, patch_set: PatchSet) -> dict[str, str]:
     result = {}
     for path, identifier in patch_set.pre_images.items():
         found = checkout.read(path)
-        result[path] = "missing" if found is None else "pristine" if _is_pristine(found, identifier) else "edited"
+        result[path] = (
+            "missing" if found is None else "pristine" if _is_pristine(found, identifier) else "edited"
+        )
     return result
 
 
