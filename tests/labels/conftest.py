@@ -23,19 +23,19 @@ def create_dataset(
     root: Path,
     repo_id: str = "local/tiny",
     lengths: Sequence[int] = LENGTHS,
-    success: Sequence[bool] | None = None,
+    columns: dict[str, tuple[str, Callable[[int, int], object]]] | None = None,
 ) -> Path:
     """Write a dataset with a 2-D state and action; the tasks of its episodes alternate.
 
     Args:
-        success: For each episode, what `next.success` says at its last frame; no such column by default.
+        columns: Further columns by name: their dtype, and a function from episode and frame to the value.
     """
+    columns = columns or {}
     features = {
         "observation.state": {"dtype": "float32", "shape": (2,), "names": ["x", "y"]},
         "action": {"dtype": "float32", "shape": (2,), "names": ["x", "y"]},
     }
-    if success is not None:
-        features["next.success"] = {"dtype": "bool", "shape": (1,), "names": None}
+    features |= {name: {"dtype": dtype, "shape": (1,), "names": None} for name, (dtype, _) in columns.items()}
     dataset = LeRobotDataset.create(repo_id, fps=FPS, features=features, root=root, use_videos=False)
     for episode, length in enumerate(lengths):
         for frame in range(length):
@@ -44,8 +44,8 @@ def create_dataset(
                 "action": np.array([frame, episode], dtype=np.float32),
                 "task": TASKS[episode % len(TASKS)],
             }
-            if success is not None:
-                item["next.success"] = np.array([success[episode] and frame == length - 1])
+            for name, (dtype, value) in columns.items():
+                item[name] = np.array([value(episode, frame)], dtype=dtype)
             dataset.add_frame(item)
         dataset.save_episode()
     dataset.finalize()
@@ -56,6 +56,12 @@ def create_dataset(
 def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a dataset that no test writes to."""
     return create_dataset(tmp_path_factory.mktemp("data") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def make_dataset() -> Callable[..., Path]:
+    """`create_dataset`, for tests that need other columns or lengths."""
+    return create_dataset
 
 
 @pytest.fixture

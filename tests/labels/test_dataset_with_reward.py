@@ -219,7 +219,12 @@ class FakeDataset:
             fps=10,
             features={},
             total_episodes=2,
-            episodes={"episode_index": [0, 1], "dataset_from_index": [0, 5], "dataset_to_index": [5, 8]},
+            episodes={
+                "episode_index": [0, 1],
+                "dataset_from_index": [0, 5],
+                "dataset_to_index": [5, 8],
+                "tasks": [["push"], ["push"]],
+            },
         )
 
     @property
@@ -251,11 +256,13 @@ def test_a_million_frames_are_a_few_arrays():
         repo_id="local/large",
         root="/nowhere",
         fps=10,
+        features={},
         total_episodes=2000,
         episodes={
             "episode_index": list(range(2000)),
             "dataset_from_index": list(range(0, 1_000_000, 500)),
             "dataset_to_index": list(range(500, 1_000_001, 500)),
+            "tasks": [["push"]] * 2000,
         },
     )
     labels = build_reward_labels(meta, RewardLabelsConfig())

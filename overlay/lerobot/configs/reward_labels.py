@@ -3,11 +3,13 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
-REWARD_SOURCES = ("keypoints", "linear")
+REWARD_SOURCES = ("keypoints", "parquet", "returns", "column", "linear")
 # Sources that have a label for every episode: nothing listed after them would ever be used.
-EXHAUSTIVE_REWARD_SOURCES = ("linear",)
+EXHAUSTIVE_REWARD_SOURCES = ("column", "linear")
 INTERPOLATIONS = ("pchip", "linear")
+OUTCOME_SOURCES = ("auto", "file", "next.success", "success", "failure", "none")
 
 
 @dataclass
@@ -24,43 +26,85 @@ class RewardLabelsConfig:
 
     # Tried in this order for each episode; the first source that has labels for it is used.
     #   keypoints: rewards given at a few frames of the episode, interpolated between them.
+    #   parquet:   rewards per frame: a `*_progress.parquet` as LeRobot's reward models write it, or
+    #              `candywrapper_plugins/labelled_rewards/`.
+    #   returns:   -1 per step, 0 at success and -c_fail at failure, scaled to [0, 1]; for episodes whose
+    #              outcome is known.
+    #   column:    a column of the dataset itself, such as next.reward.
     #   linear:    0 until `start_pct` of the episode, 1 from `end_pct`, a straight line between.
     sources: list[str] = field(default_factory=lambda: ["keypoints", "linear"])
-    # Linear labels. Fractions of the episode: 0 is its first frame, 1 its last.
+
+    # linear: fractions of the episode, 0 is its first frame and 1 its last.
     start_pct: float = 0.05
     end_pct: float = 0.95
-    # Between keypoints: "pchip" (smooth, monotone, no overshoot) or "linear".
+    # linear: what an episode known to have failed reaches instead of 1.
+    failure_ceiling: float = 0.5
+    # keypoints: "pchip" (smooth, monotone, no overshoot) or "linear" between them.
     interpolation: str = "pchip"
-    # Keypoints file. Default: rewact_extensions/reward_keypoints.json in the dataset's folder, if there.
+    # keypoints: default rewact_extensions/reward_keypoints.json in the dataset's folder, if there.
     keypoints_path: str | None = None
-    # Exclude the actions of datasets named `eval_*` / `fail_*` from the action loss (not from the reward
-    # loss). The name is the part of the repo id after the slash.
+    # parquet: a file, or a folder of one file per episode. Default: what is in the dataset's folder, if any.
+    progress_path: str | None = None
+    # parquet: "progress_sparse" or "progress_dense"; by default sparse where the file has both.
+    progress_column: str | None = None
+    # returns: penalty of a failure in steps. Default: the longest episode of the task, so that successes fill
+    # the upper half of [0, 1] and failures the lower.
+    c_fail: float | None = None
+    # column: its name.
+    column: str = "reward"
+
+    # How the outcome of an episode is known: "file", the column "next.success", "success" or "failure" for
+    # all episodes, "none", or "auto": the file, else next.success unless it is false in all episodes.
+    outcomes: str = "auto"
+    # Default: outcomes.json under rewact_extensions/ or candywrapper_plugins/episode_outcome/, if there.
+    outcomes_path: str | None = None
+    # Default: control_modes.json under rewact_extensions/, or an episode_modes.json of candywrapper_plugins.
+    control_modes_path: str | None = None
+
+    # Exclude actions from the action loss (not from the reward loss). The name of a dataset is the part of
+    # its repo id after the slash.
+    # All actions of a dataset named `eval_*`:
     mask_actions_for_eval_data: bool = False
+    # All actions of a dataset named `fail_*`, and of episodes known to have failed. With `outcomes=auto` the
+    # episodes of such a dataset also count as failures unless something says otherwise:
     mask_actions_for_fail_data: bool = False
+    # Actions that a policy took, by the control modes file:
+    mask_actions_under_policy: bool = False
+    # Actions of a human who intervened, by the column `intervention` and the control modes file:
+    mask_actions_under_intervention: bool = False
 
     def __post_init__(self) -> None:
         self._validate_sources()
         for name in ("start_pct", "end_pct"):
-            value = getattr(self, name)
-            if not math.isfinite(value) or not 0.0 <= value <= 1.0:
-                raise ValueError(f"reward.{name} must be in [0, 1], got {value}")
+            self._require(0.0 <= getattr(self, name) <= 1.0, name, "must be in [0, 1]")
         if self.start_pct >= self.end_pct:
             raise ValueError(
                 f"reward.start_pct must be below reward.end_pct, got {self.start_pct} and {self.end_pct}"
             )
-        if self.interpolation not in INTERPOLATIONS:
-            raise ValueError(
-                f"reward.interpolation must be one of {', '.join(INTERPOLATIONS)}, got {self.interpolation!r}"
-            )
+        self._require(0.0 <= self.failure_ceiling < 1.0, "failure_ceiling", "must be in [0, 1)")
+        self._require(self.c_fail is None or 0 < self.c_fail < math.inf, "c_fail", "must be above 0")
+        choices: dict[str, tuple[Any, ...]] = {
+            "interpolation": INTERPOLATIONS,
+            "progress_column": (None, "progress_sparse", "progress_dense"),
+            "outcomes": OUTCOME_SOURCES,
+        }
+        for name, known in choices.items():
+            names = ", ".join(choice for choice in known if choice is not None)
+            self._require(getattr(self, name) in known, name, f"must be one of {names}")
+        if self.outcomes_path is not None and self.outcomes not in ("auto", "file"):
+            raise ValueError(f"reward.outcomes_path is not used with reward.outcomes={self.outcomes}")
+
+    def _require(self, condition: bool, name: str, requirement: str) -> None:
+        if not condition:
+            raise ValueError(f"reward.{name} {requirement}, got {getattr(self, name)!r}")
 
     def _validate_sources(self) -> None:
+        known = ", ".join(REWARD_SOURCES)
         if not self.sources:
-            raise ValueError(f"reward.sources is empty; name at least one of {', '.join(REWARD_SOURCES)}")
+            raise ValueError(f"reward.sources is empty; name at least one of {known}")
         for source in self.sources:
             if source not in REWARD_SOURCES:
-                raise ValueError(
-                    f"reward.sources: unknown source {source!r}; known are {', '.join(REWARD_SOURCES)}"
-                )
+                raise ValueError(f"reward.sources: unknown source {source!r}; known are {known}")
         if len(set(self.sources)) != len(self.sources):
             raise ValueError(f"reward.sources names a source twice: {self.sources}")
         for source in self.sources[:-1]:
@@ -73,4 +117,9 @@ class RewardLabelsConfig:
     @property
     def masks_actions(self) -> bool:
         """Whether the dataset has to carry an ``action_mask``."""
-        return self.mask_actions_for_eval_data or self.mask_actions_for_fail_data
+        return (
+            self.mask_actions_for_eval_data
+            or self.mask_actions_for_fail_data
+            or self.mask_actions_under_policy
+            or self.mask_actions_under_intervention
+        )

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The reward labels of a whole dataset, computed once."""
 
-import logging
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,9 +12,10 @@ from torch import Tensor
 
 from lerobot.configs.reward_labels import RewardLabelsConfig
 
+from .control_modes import POLICY, read_control_modes, read_interventions
 from .episodes import EpisodeTable
-from .interpolation import interpolate_keypoints, linear_rewards
-from .keypoints import KEYPOINTS_FILE, Keypoints, load_keypoints
+from .outcomes import FAILURE, read_outcomes
+from .sources import hint_at_unused_files, label_rows
 
 if TYPE_CHECKING:
     from lerobot.datasets.dataset_metadata import LeRobotDatasetMetadata
@@ -35,6 +34,7 @@ class RewardLabels:
         rewards: float32 ``(N,)`` in [0, 1]; NaN at frames of episodes that no source has labels for.
         action_mask: bool ``(N,)``, False where the action must not be trained on; None without masks.
         sources: For each row of ``table``, the source its labels come from, None without any.
+        outcomes: For each row of ``table``, int8 ``(E,)``: 1 success, 0 failure, -1 unknown.
     """
 
     config: RewardLabelsConfig
@@ -42,21 +42,20 @@ class RewardLabels:
     rewards: Tensor
     action_mask: Tensor | None
     sources: list[str | None]
+    outcomes: np.ndarray
 
-    def describe(self, episodes: Iterable[int] | None = None) -> str:
-        """How many episodes come from which source, as one line.
-
-        Args:
-            episodes: The episodes to count; all by default.
-        """
-        rows = range(len(self.sources)) if episodes is None else [self.table.row(e) for e in episodes]
-        counts = Counter(self.sources[row] for row in rows)
-        details = {
-            "keypoints": "from keypoints",
-            "linear": f"linear ({self.config.start_pct:.0%}-{self.config.end_pct:.0%})",
-        }
-        parts = [f"{counts[s]} {details.get(s, s)}" for s in self.config.sources if counts[s]]
-        return f"Reward labels of {len(rows)} episodes: {', '.join(parts)}"
+    def describe(self) -> str:
+        """How many episodes come from which source, as one line."""
+        counts = Counter(self.sources)
+        words = {"linear": f"linear ({self.config.start_pct:.0%}-{self.config.end_pct:.0%})"}
+        parts = [f"{counts[s]} {words.get(s, f'from {s}')}" for s in self.config.sources if counts[s]]
+        if counts[None]:
+            parts.append(f"{counts[None]} without")
+        if failures := int((self.outcomes == FAILURE).sum()):
+            parts.append(f"{failures} of them failed")
+        if self.action_mask is not None:
+            parts.append(f"{int((~self.action_mask).sum())} of {len(self.action_mask)} actions masked")
+        return f"Reward labels of {len(self.sources)} episodes: {', '.join(parts)}"
 
     def require(self, episodes: Iterable[int] | None = None) -> None:
         """Check that the given episodes (all by default) are labelled.
@@ -74,33 +73,16 @@ class RewardLabels:
                 "add 'linear' to --dataset.reward.sources"
             )
 
-    def set_episode(self, episode: int, keypoints: Keypoints | None) -> None:
-        """Recompute one episode after its keypoints changed, in place: all datasets on these labels see it.
+    def refresh(self, episode: int) -> None:
+        """Label one episode anew from the files, in place: all datasets on these labels see it.
 
-        Args:
-            episode: Episode id.
-            keypoints: Its new keypoints, None when they were removed.
+        Raises:
+            ValueError: if a label file is broken.
         """
         row = self.table.row(episode)
-        labels, sources = _label_rows(
-            self.table, self.config, {episode: keypoints} if keypoints else {}, [row]
-        )
+        labels, sources = label_rows(self.table, self.config, self.outcomes, np.array([row]))
         self.rewards[int(self.table.starts[row]) : int(self.table.ends[row])] = torch.from_numpy(labels)
         self.sources[row] = sources[0]
-
-
-def keypoints_path(config: RewardLabelsConfig, root: Path) -> Path:
-    """The keypoints file of a dataset, there or not.
-
-    Raises:
-        ValueError: if the configuration names a file that does not exist.
-    """
-    if config.keypoints_path is None:
-        return root / KEYPOINTS_FILE
-    path = Path(config.keypoints_path).expanduser()
-    if not path.is_file():
-        raise ValueError(f"reward.keypoints_path: there is no file {path}")
-    return path
 
 
 def build_reward_labels(meta: "LeRobotDatasetMetadata", config: RewardLabelsConfig) -> RewardLabels:
@@ -114,61 +96,35 @@ def build_reward_labels(meta: "LeRobotDatasetMetadata", config: RewardLabelsConf
         ValueError: naming file, episode and value, if a label file is broken or is not for this dataset.
     """
     table = EpisodeTable.from_metadata(meta)
-    keypoints: dict[int, Keypoints] = {}
-    if "keypoints" in config.sources:
-        path = keypoints_path(config, table.root)
-        if path.exists():
-            keypoints = load_keypoints(path, table)
-    rows = list(range(len(table.episodes)))
-    labels, sources = _label_rows(table, config, keypoints, rows)
+    outcomes = read_outcomes(table, config)
+    rows = np.arange(len(table.episodes))
+    labels, sources = label_rows(table, config, outcomes, rows)
     rewards = np.full(table.n_frames, np.nan, dtype=np.float32)
-    rewards[table.frames(np.asarray(rows))] = labels
+    rewards[table.frames(rows)] = labels
+    hint_at_unused_files(table, config)
+    mask = _action_mask(table, config, outcomes)
     return RewardLabels(
         config=config,
         table=table,
         rewards=torch.from_numpy(rewards),
-        action_mask=_action_mask(table, config),
+        action_mask=None if mask is None else torch.from_numpy(mask),
         sources=sources,
+        outcomes=outcomes,
     )
 
 
-def _label_rows(
-    table: EpisodeTable, config: RewardLabelsConfig, keypoints: dict[int, Keypoints], rows: list[int]
-) -> tuple[np.ndarray, list[str | None]]:
-    """Labels of some episodes, one after the other, and the source of each."""
-    index = np.asarray(rows, dtype=np.int64)
-    lengths = table.lengths[index]
-    ends = np.cumsum(lengths)
-    labels = np.full(int(lengths.sum()), np.nan, dtype=np.float32)
-    sources: list[str | None] = [None] * len(rows)
-    for source in reversed(config.sources):  # an earlier source overwrites a later one
-        if source == "linear":
-            labels[:] = linear_rewards(lengths, config.start_pct, config.end_pct)
-            sources = ["linear"] * len(rows)
-        elif source == "keypoints":
-            for position, episode in enumerate(table.episodes[index].tolist()):
-                if episode not in keypoints:
-                    continue
-                length, end = int(lengths[position]), int(ends[position])
-                labels[end - length : end] = interpolate_keypoints(
-                    np.array(list(keypoints[episode])),
-                    np.array(list(keypoints[episode].values())),
-                    length,
-                    config.interpolation,
-                )
-                sources[position] = "keypoints"
-    return labels, sources
-
-
-def _action_mask(table: EpisodeTable, config: RewardLabelsConfig) -> Tensor | None:
+def _action_mask(table: EpisodeTable, config: RewardLabelsConfig, outcomes: np.ndarray) -> np.ndarray | None:
     if not config.masks_actions:
         return None
-    name = table.repo_id.rsplit("/", 1)[-1]
-    masked = (config.mask_actions_for_eval_data and name.startswith("eval_")) or (
-        config.mask_actions_for_fail_data and name.startswith("fail_")
-    )
-    if masked:
-        logging.info(
-            "Actions of %s are masked: its name starts with %s", table.repo_id, name.split("_")[0] + "_"
-        )
-    return torch.full((table.n_frames,), not masked, dtype=torch.bool)
+    kept = np.ones(table.n_frames, dtype=bool)
+    if config.mask_actions_for_eval_data and table.name.startswith("eval_"):
+        kept[:] = False
+    if config.mask_actions_for_fail_data:
+        if table.name.startswith("fail_"):
+            kept[:] = False
+        kept[table.frames(np.flatnonzero(outcomes == FAILURE))] = False
+    if config.mask_actions_under_policy:
+        kept &= read_control_modes(table, config) != POLICY
+    if config.mask_actions_under_intervention:
+        kept &= ~read_interventions(table, config)
+    return kept

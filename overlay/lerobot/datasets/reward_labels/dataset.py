@@ -5,12 +5,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
 from lerobot.configs.reward_labels import RewardLabelsConfig
 
-from .build import RewardLabels, build_reward_labels, keypoints_path
+from .build import RewardLabels, build_reward_labels
 from .keypoints import KeypointReward, Keypoints, load_keypoints, resolve_keypoints, save_keypoints
+from .sources import keypoints_path
 
 REWARD_KEY = "reward"
 REWARD_PAD_KEY = "reward_is_pad"
@@ -30,6 +32,7 @@ class _WithReward:
         *,
         config: RewardLabelsConfig | None = None,
         horizon: int | None = None,
+        action_horizon: int | None = None,
         labels: RewardLabels | None = None,
     ):
         short = RewardLabelsConfig(
@@ -42,20 +45,17 @@ class _WithReward:
             raise ValueError(
                 "give the reward settings as arguments, as a config or as labels, only one of them"
             )
-        if horizon is not None and horizon < 1:
-            raise ValueError(f"horizon must be at least 1, got {horizon}")
-        taken = {REWARD_KEY, REWARD_PAD_KEY, ACTION_MASK_KEY} & set(dataset.meta.features)
-        if taken:
-            raise ValueError(
-                f"{dataset.meta.repo_id} has a column {min(taken)!r} of its own, which labels would hide; "
-                "rename it"
-            )
+        for name, value in (("horizon", horizon), ("action_horizon", action_horizon)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
         self.dataset = dataset
         self.horizon = horizon
+        self.action_horizon = action_horizon
         self.labels = build_reward_labels(dataset.meta, config or short) if labels is None else labels
+        self._refuse_to_hide_columns()
         self.labels.require(self._labelled_episodes())
         self._ends = torch.from_numpy(self.labels.table.ends)
-        self._offsets = None if horizon is None else torch.arange(horizon)
+        self._offsets = torch.arange(max(horizon or 1, action_horizon or 1))
 
     def __getattr__(self, name: str) -> Any:
         # Called only for what the wrapper itself lacks. Dunders are never delegated: torch would find the
@@ -67,6 +67,20 @@ class _WithReward:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.dataset!r}, {self.labels.describe()!r})"
+
+    def _refuse_to_hide_columns(self) -> None:
+        config = self.labels.config
+        taken = {REWARD_KEY, REWARD_PAD_KEY, ACTION_MASK_KEY} & set(self.dataset.meta.features)
+        if "column" in config.sources and config.column == REWARD_KEY:
+            taken -= {REWARD_KEY}
+        if taken:
+            remedy = "rename it"
+            if REWARD_KEY in taken:
+                remedy += ", or take it as the labels with --dataset.reward.sources='[\"column\"]'"
+            name = self.dataset.meta.repo_id
+            raise ValueError(
+                f"{name} has a column {max(taken)!r} of its own, which labels would hide; {remedy}"
+            )
 
     def _labelled_episodes(self) -> Iterable[int] | None:
         """Episodes that items come from, None for all."""
@@ -82,16 +96,20 @@ class _WithReward:
                 "the data and the metadata of the dataset do not fit together"
             )
         item = dict(item)
-        if self._offsets is None:
-            item[REWARD_KEY] = labels.rewards[index].clone()
-        else:
-            frames = self._offsets + index
-            last = int(self._ends[torch.searchsorted(self._ends, index, right=True)]) - 1
-            item[REWARD_KEY] = labels.rewards[frames.clamp(max=last)]
-            item[REWARD_PAD_KEY] = frames > last
+        item[REWARD_KEY], is_pad = self._window(labels.rewards, index, self.horizon)
+        if is_pad is not None:
+            item[REWARD_PAD_KEY] = is_pad
         if labels.action_mask is not None:
-            item[ACTION_MASK_KEY] = labels.action_mask[index].clone()
+            item[ACTION_MASK_KEY], _ = self._window(labels.action_mask, index, self.action_horizon)
         return item
+
+    def _window(self, values: Tensor, index: int, horizon: int | None) -> tuple[Tensor, Tensor | None]:
+        """The value of a frame; or those of this frame and the next ones, and which lie past the episode."""
+        if horizon is None:
+            return values[index].clone(), None  # a view would share, and pickle, the whole array
+        frames = self._offsets[:horizon] + index
+        last = int(self._ends[torch.searchsorted(self._ends, index, right=True)]) - 1
+        return values[frames.clamp(max=last)], frames > last
 
     def add_episode_rewards(
         self, episode: int, keypoints: Iterable[KeypointReward] | Mapping[int, float]
@@ -165,7 +183,7 @@ class _WithReward:
             )
         table = self.labels.table
         save_keypoints(keypoints_path(self.labels.config, table.root), stored, table.fps)
-        self.labels.set_episode(episode, stored.get(episode))
+        self.labels.refresh(episode)
 
 
 class LeRobotDatasetWithReward(_WithReward, Dataset):
@@ -176,7 +194,8 @@ class LeRobotDatasetWithReward(_WithReward, Dataset):
     - ``reward``: float32 in [0, 1], a scalar tensor, or ``(horizon,)`` when a horizon is given: the labels of
       this frame and the next ones of the same episode, the last one repeated past its end;
     - ``reward_is_pad``: bool ``(horizon,)``, True past the end of the episode (only with a horizon);
-    - ``action_mask``: bool scalar tensor, False where the action must not be trained on (when asked for).
+    - ``action_mask``: bool, scalar or ``(action_horizon,)`` likewise, False where the action of that frame
+      must not be trained on (only when the settings mask something).
 
     ``meta.features`` stays as it is: labels are targets of training, not features of the dataset.
 
@@ -184,10 +203,13 @@ class LeRobotDatasetWithReward(_WithReward, Dataset):
         dataset: A ``LeRobotDataset``, whole or with ``episodes=[...]``.
         reward_start_pct: Linear labels: position in [0, 1] until which the reward is 0.
         reward_end_pct: Position from which it is 1.
-        mask_actions_for_eval_data: Mask all actions if the dataset's name starts with ``eval_``.
-        mask_actions_for_fail_data: Mask all actions if the dataset's name starts with ``fail_``.
+        mask_actions_for_eval_data: Mask all actions if the dataset's name, the part of its repo id
+            after the slash, starts with ``eval_``.
+        mask_actions_for_fail_data: Mask all actions if its name starts with ``fail_``, and those of episodes
+            known to have failed.
         config: All settings in one object, instead of the four above.
         horizon: Labels per item, at least 1; None for a scalar.
+        action_horizon: Entries of ``action_mask`` per item, at least 1; None for a scalar.
         labels: Labels built before, to share between several datasets on the same data.
 
     Raises:

@@ -3,6 +3,8 @@
 
 import contextlib
 import json
+import math
+import operator
 import os
 import tempfile
 from collections.abc import Callable
@@ -80,3 +82,37 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def parse_episode(key: Any, where: str) -> int:
+    """Episode id from a JSON key or value, as ``"12"`` or ``12``.
+
+    Raises:
+        ValueError: starting with ``where``, if it is not a plain integer of at least 0.
+    """
+    if is_integer(key) and key >= 0:
+        return int(key)
+    if isinstance(key, str) and key.isascii() and key.isdigit() and str(int(key)) == key:
+        return int(key)
+    raise ValueError(f"{where}: {key!r} is not an episode number")
+
+
+def is_integer(value: Any) -> bool:
+    """Whether a value from JSON or a caller is an integer, numpy's included; True and False are not."""
+    if isinstance(value, bool):
+        return False
+    try:
+        operator.index(value)
+    except TypeError:
+        return False
+    return True
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a finite number, numpy's and torch's scalars included; True, False and text are not."""
+    if isinstance(value, (bool, str)):
+        return False
+    try:
+        return math.isfinite(float(value))
+    except (TypeError, ValueError):
+        return False

@@ -7,14 +7,13 @@ The file is ``rewact_extensions/reward_keypoints.json`` in the dataset's folder:
 """
 
 import math
-import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .episodes import EpisodeTable
-from .files import EXTENSIONS_DIR, read_json, write_json
+from .files import EXTENSIONS_DIR, is_integer, is_number, parse_episode, read_json, write_json
 
 KEYPOINTS_FILE = f"{EXTENSIONS_DIR}/reward_keypoints.json"
 
@@ -42,13 +41,13 @@ class KeypointReward:
     timestamp: float | None = None
 
     def __post_init__(self) -> None:
-        if not _is_number(self.reward) or not 0.0 <= self.reward <= 1.0:
+        if not is_number(self.reward) or not 0.0 <= self.reward <= 1.0:
             raise ValueError(f"the reward of a keypoint must be in [0, 1], got {self.reward!r}")
         if self.frame_index is None and self.timestamp is None:
             raise ValueError("a keypoint needs a frame_index or a timestamp")
-        if self.frame_index is not None and (not _is_integer(self.frame_index) or self.frame_index < 0):
+        if self.frame_index is not None and (not is_integer(self.frame_index) or self.frame_index < 0):
             raise ValueError(f"frame_index must be an integer of at least 0, got {self.frame_index!r}")
-        if self.timestamp is not None and (not _is_number(self.timestamp) or self.timestamp < 0):
+        if self.timestamp is not None and (not is_number(self.timestamp) or self.timestamp < 0):
             raise ValueError(f"timestamp must be a number of seconds of at least 0, got {self.timestamp!r}")
 
     def frame(self, fps: float, length: int) -> int:
@@ -145,14 +144,11 @@ def load_keypoints(path: Path, table: EpisodeTable) -> dict[int, Keypoints]:
         episode = parse_episode(key, where)
         if not isinstance(entry, dict) or "keypoints" not in entry or "fps" not in entry:
             raise ValueError(f"{where}: expected an object with 'fps' and 'keypoints', got {entry!r}")
-        if not _is_number(entry["fps"]) or not math.isclose(entry["fps"], table.fps, rel_tol=1e-6):
+        if not is_number(entry["fps"]) or not math.isclose(entry["fps"], table.fps, rel_tol=1e-6):
             raise ValueError(
                 f"{where}: labelled at {entry['fps']!r} fps, but {table.repo_id} has {table.fps:g}"
             )
-        try:
-            length = int(table.lengths[table.row(episode)])
-        except ValueError as error:
-            raise ValueError(f"{where}: {error}") from error
+        length = table.length(episode, where)
         episodes[episode] = resolve_keypoints(
             parse_keypoints(entry["keypoints"], where), table.fps, length, where
         )
@@ -177,35 +173,3 @@ def save_keypoints(path: Path, episodes: Mapping[int, Keypoints], fps: float) ->
         for episode, keypoints in sorted(episodes.items())
     }
     write_json(path, content)
-
-
-def parse_episode(key: Any, where: str) -> int:
-    """Episode id from a JSON key or value, as ``"12"`` or ``12``.
-
-    Raises:
-        ValueError: starting with ``where``, if it is not a plain integer of at least 0.
-    """
-    if _is_integer(key) and key >= 0:
-        return int(key)
-    if isinstance(key, str) and key.isascii() and key.isdigit() and str(int(key)) == key:
-        return int(key)
-    raise ValueError(f"{where}: {key!r} is not an episode number")
-
-
-def _is_integer(value: Any) -> bool:
-    if isinstance(value, bool):
-        return False
-    try:
-        operator.index(value)
-    except TypeError:
-        return False
-    return True
-
-
-def _is_number(value: Any) -> bool:
-    if isinstance(value, (bool, str)):
-        return False
-    try:
-        return math.isfinite(float(value))
-    except (TypeError, ValueError):
-        return False
