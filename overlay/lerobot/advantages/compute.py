@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: MIT
+"""Advantages out of values and of what is known of a dataset: outcomes, interventions and RECAP columns."""
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lerobot.configs.reward_labels import RewardLabelsConfig
+from lerobot.datasets.reward_labels.columns import read_frame_column
+from lerobot.datasets.reward_labels.control_modes import read_interventions
+from lerobot.datasets.reward_labels.episodes import EpisodeTable
+from lerobot.datasets.reward_labels.outcomes import UNKNOWN, read_outcomes
+
+from .estimate import (
+    VALUE_TYPES,
+    Returns,
+    advantages_of_progress,
+    advantages_of_returns,
+    compute_returns,
+    monte_carlo_advantages,
+    smooth,
+)
+
+if TYPE_CHECKING:
+    from lerobot.datasets.dataset_metadata import LeRobotDatasetMetadata
+
+RETURN_COLUMN = "mc_return"
+TERMINAL_COLUMN = "is_terminal"
+
+
+@dataclass
+class AdvantageOptions:
+    """How advantages are computed and what is called positive.
+
+    Args:
+        n_steps: N, how many steps ahead an action is judged.
+        positive_fraction: Share of each task's frames that is called positive, in (0, 1).
+        smoothing_window: Frames of a moving average over the values of an episode, odd; 1 is none.
+
+    Raises:
+        ValueError: On construction, if a value is out of its range.
+    """
+
+    n_steps: int
+    positive_fraction: float = 0.4
+    smoothing_window: int = 1
+
+    def __post_init__(self) -> None:
+        if self.n_steps < 1:
+            raise ValueError(f"n_steps must be at least 1, got {self.n_steps}")
+        if not 0.0 < self.positive_fraction < 1.0:
+            raise ValueError(f"positive_fraction must be between 0 and 1, got {self.positive_fraction}")
+        if self.smoothing_window < 1 or self.smoothing_window % 2 == 0:
+            raise ValueError(f"smoothing_window must be an odd number of frames, got {self.smoothing_window}")
+
+
+@dataclass
+class Evidence:
+    """What is known of a dataset's episodes besides values.
+
+    Attributes:
+        table: Its episodes.
+        outcomes: int8 ``(E,)``: 1 success, 0 failure, -1 unknown.
+        interventions: bool ``(N,)``.
+        returns: Return to go of each frame.
+        is_recorded: Whether the returns are the dataset's own column `mc_return`.
+    """
+
+    table: EpisodeTable
+    outcomes: np.ndarray
+    interventions: np.ndarray
+    returns: Returns
+    is_recorded: bool
+
+
+def gather_evidence(
+    meta: "LeRobotDatasetMetadata", labels: RewardLabelsConfig, rows: np.ndarray, use_recorded_returns: bool
+) -> Evidence:
+    """Read outcomes, interventions and the RECAP columns of a dataset.
+
+    Args:
+        meta: Its metadata.
+        labels: Where outcomes and control modes come from, and the penalty of a failure.
+        rows: Rows of the episode table that are needed.
+        use_recorded_returns: Whether returns are to be read from the column `mc_return`, if there is one.
+
+    Raises:
+        ValueError: Naming file, episode and value, if something is broken.
+    """
+    table = EpisodeTable.from_metadata(meta)
+    outcomes = read_outcomes(table, labels)
+    returns = compute_returns(table, outcomes, labels.c_fail)
+    is_terminal, values = returns.is_terminal, returns.values
+    is_recorded = use_recorded_returns and RETURN_COLUMN in table.columns
+    if is_recorded:
+        values = _column(table, RETURN_COLUMN).astype(np.float64)
+        is_terminal = np.ones(len(table.episodes), dtype=bool)
+        for row in rows:
+            episode = values[table.starts[row] : table.ends[row]]
+            broken = np.flatnonzero(~((episode >= -1 - 1e-6) & (episode <= 1e-6)))
+            if len(broken):
+                raise ValueError(
+                    f"{table.repo_id}, episode {table.episodes[row]}: {RETURN_COLUMN} must be in [-1, 0], got "
+                    f"{episode[broken[0]]:g} at frame {broken[0]}"
+                )
+    if TERMINAL_COLUMN in table.columns:
+        recorded = _column(table, TERMINAL_COLUMN)[table.ends - 1] > 0
+        if recorded[rows].any():
+            is_terminal = is_terminal & recorded
+        else:  # as in recordings that carry the column without ever setting it
+            logging.info(f"{TERMINAL_COLUMN} is false in all of {table.repo_id} and says nothing")
+    returns = Returns(values, is_terminal, returns.norm, returns.c_fail)
+    return Evidence(table, outcomes, read_interventions(table, labels), returns, is_recorded)
+
+
+def estimate_advantages(
+    evidence: Evidence, rows: np.ndarray, values: np.ndarray, value_type: str, options: AdvantageOptions
+) -> tuple[np.ndarray, np.ndarray]:
+    """N-step advantages of the given rows.
+
+    Args:
+        evidence: What is known of the dataset.
+        rows: Rows of the episode table.
+        values: float ``(N,)`` V by absolute frame index.
+        value_type: "progress" in [0, 1]; or "returns", in [-1, 0] or that plus 1, as the reward labels of source
+            `returns` are.
+        options: How.
+
+    Returns:
+        float32 ``(N,)`` values after smoothing, and advantages. NaN outside the rows.
+    """
+    if value_type not in VALUE_TYPES:
+        raise ValueError(f"value_type must be one of {', '.join(VALUE_TYPES)}, got {value_type!r}")
+    table, returns = evidence.table, evidence.returns
+    smoothed = np.full(table.n_frames, np.nan, dtype=np.float32)
+    advantages = smoothed.copy()
+    # Labels of source `returns` are 1 plus the return, and the values predict labels.
+    offset = 1.0 if value_type == "returns" and not evidence.is_recorded else 0.0
+    for row in rows:
+        episode = slice(int(table.starts[row]), int(table.ends[row]))
+        smoothed[episode] = smooth(values[episode], options.smoothing_window)
+        current = smoothed[episode].astype(np.float64)
+        if value_type == "returns":
+            advantages[episode] = advantages_of_returns(
+                current - offset, returns.values[episode], options.n_steps, bool(returns.is_terminal[row])
+            )
+        else:
+            outcome = evidence.outcomes[row] if returns.is_terminal[row] else UNKNOWN
+            advantages[episode] = advantages_of_progress(current, options.n_steps, outcome)
+    return smoothed, advantages
+
+
+def advantages_from_returns(evidence: Evidence, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Advantages without a value function, see `monte_carlo_advantages`.
+
+    Returns:
+        float32 ``(N,)`` baselines, which stand for values, and advantages. NaN outside the rows.
+
+    Raises:
+        ValueError: Naming the episodes whose outcome is not known.
+    """
+    unknown = [row for row in rows if not evidence.returns.is_terminal[row]]
+    if unknown:
+        table = evidence.table
+        shown = ", ".join(str(table.episodes[row]) for row in unknown[:10]) + (", ..." if len(unknown) > 10 else "")
+        raise ValueError(
+            f"{table.repo_id}: the outcome of {len(unknown)} of {len(rows)} episodes ({shown}) is not known; record "
+            "them in rewact_extensions/outcomes.json, or see --dataset.reward.outcomes"
+        )
+    baselines, advantages = monte_carlo_advantages(evidence.table, evidence.returns, rows)
+    return baselines.astype(np.float32), advantages.astype(np.float32)
+
+
+def _column(table: EpisodeTable, name: str) -> np.ndarray:
+    values = read_frame_column(table, name, missing=np.nan)
+    if values is None:
+        raise ValueError(f"{table.repo_id}: its column {name!r} is needed, but none of its data is in {table.root}")
+    return values

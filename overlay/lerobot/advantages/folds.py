@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: MIT
+"""Out-of-fold values: each episode is judged by a value model that has not been trained on it.
+
+A value model knows the episodes it was trained on, outcome included, and so tells good actions from bad ones less by
+what they do than by what it remembers came of them.
+"""
+
+import logging
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lerobot.datasets.reward_labels.files import read_json, write_json
+from lerobot.utils.constants import TRAINING_STATE_DIR, TRAINING_STEP
+
+from .compute import Evidence
+from .value_pass import TRAIN_CONFIG, WEIGHTS, read_train_config
+
+
+def assign_folds(evidence: Evidence, rows: np.ndarray, n_folds: int) -> np.ndarray:
+    """Deal the episodes out to folds, so that each has its share of every task and outcome.
+
+    Returns:
+        int64 ``(len(rows),)`` fold of each row.
+
+    Raises:
+        ValueError: If there are fewer than 2 folds, or fewer episodes than folds.
+    """
+    if not 2 <= n_folds <= len(rows):
+        raise ValueError(f"folds must be between 2 and the number of episodes, {len(rows)}, got {n_folds}")
+    groups = evidence.table.tasks[rows] * 3 + evidence.outcomes[rows] + 1
+    folds = np.empty(len(rows), dtype=np.int64)
+    folds[np.argsort(groups, kind="stable")] = np.arange(len(rows)) % n_folds
+    return folds
+
+
+def fold_checkpoint(directory: Path, fold: int) -> Path:
+    """Where the value model of a fold is once it is trained."""
+    return directory / f"fold_{fold}" / "checkpoints" / "last" / "pretrained_model"
+
+
+def train_fold(checkpoint: Path, directory: Path, fold: int, episodes: list[int]) -> None:
+    """Train a value model like another one, on other episodes. Resumes, or does nothing if that is done already.
+
+    Args:
+        checkpoint: The model to take after: the settings it was trained with are used again.
+        directory: Where the models of all folds go.
+        fold: Number of the fold that the model is blind to.
+        episodes: Episodes to train on.
+
+    Raises:
+        ValueError: If the checkpoint does not say how it was trained, or the directory holds something else.
+        RuntimeError: If the training fails.
+    """
+    settings = _fold_settings(checkpoint, directory / f"fold_{fold}", episodes)
+    settings_file = directory / f"fold_{fold}.json"
+    if settings_file.is_file() and read_json(settings_file) != settings:
+        raise ValueError(
+            f"{directory / f'fold_{fold}'} is of another value model or of other episodes; delete it, or name "
+            "another folder with --folds_dir"
+        )
+    write_json(settings_file, settings)
+    last = fold_checkpoint(directory, fold)
+    if (last / WEIGHTS).is_file():
+        if read_json(last.parent / TRAINING_STATE_DIR / TRAINING_STEP)["step"] >= settings["steps"]:
+            logging.info(f"The value model of fold {fold} is trained already")
+            return
+        flags = [f"--config_path={last / TRAIN_CONFIG}", "--resume=true"]
+    else:
+        shutil.rmtree(directory / f"fold_{fold}", ignore_errors=True)  # stopped before its first checkpoint
+        flags = [f"--config_path={settings_file}"]
+    logging.info(f"Training the value model of fold {fold} on {len(episodes)} episodes")
+    command = [sys.executable, "-m", "lerobot.scripts.lerobot_train", *flags]
+    if subprocess.run(command, check=False).returncode:
+        raise RuntimeError(f"the training of the value model of fold {fold} failed: {' '.join(command)}")
+
+
+def _fold_settings(checkpoint: Path, output_dir: Path, episodes: list[int]) -> dict[str, Any]:
+    settings = read_train_config(checkpoint)
+    if settings is None:
+        raise ValueError(f"{checkpoint} has no {TRAIN_CONFIG}, which says how to train the value models of the folds")
+    if settings.get("resume"):
+        # It was resumed from its own earlier checkpoint, which knows all episodes.
+        settings["policy"]["pretrained_path"] = None
+    settings |= {"output_dir": str(output_dir), "resume": False, "env": None}
+    settings["dataset"]["episodes"] = episodes
+    settings["wandb"]["enable"] = False
+    settings["policy"]["push_to_hub"] = False
+    return settings

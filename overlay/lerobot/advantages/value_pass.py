@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: MIT
+"""Values of all frames of a dataset, from a checkpoint with a reward head."""
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from lerobot.configs import PreTrainedConfig
+from lerobot.datasets.episode_batches import EpisodeBatches
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from lerobot.datasets.reward_labels.files import read_json, write_atomically, write_json
+from lerobot.policies.factory import make_policy, make_pre_post_processors
+
+if TYPE_CHECKING:
+    from lerobot.policies.act.reward_policy import ACTRewardMixin
+
+TRAIN_CONFIG = "train_config.json"
+WEIGHTS = "model.safetensors"
+
+
+class ValueStore:
+    """Values of finished episodes, kept beside the result until it is written, so that a run can be resumed.
+
+    Args:
+        directory: Where they are kept; made when the first episode is stored.
+        source: What the values are from, as JSON values. Values from another source are thrown away.
+        is_main_process: Whether this process may throw away.
+    """
+
+    def __init__(self, directory: Path, source: dict[str, Any], is_main_process: bool = True):
+        self.directory = directory
+        if not is_main_process:
+            return
+        manifest = directory / "source.json"
+        if directory.exists() and not (manifest.is_file() and read_json(manifest) == source):
+            logging.info(f"{directory} holds values from something else, and is started anew")
+            shutil.rmtree(directory)
+        if not manifest.is_file():
+            write_json(manifest, source)
+
+    def path(self, episode: int) -> Path:
+        return self.directory / f"episode_{episode:06d}.npy"
+
+    def missing(self, episodes: Iterable[int]) -> list[int]:
+        return [episode for episode in episodes if not self.path(episode).is_file()]
+
+    def save(self, episode: int, values: np.ndarray) -> None:
+        def write(temporary: Path) -> None:
+            with temporary.open("wb") as file:
+                np.save(file, values, allow_pickle=False)
+
+        write_atomically(self.path(episode), write)
+
+    def load(self, episode: int) -> np.ndarray:
+        return np.load(self.path(episode), allow_pickle=False)
+
+    def remove(self) -> None:
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def load_value_policy(
+    config: PreTrainedConfig, dataset: LeRobotDataset, rename_map: dict[str, str]
+) -> "tuple[ACTRewardMixin, Any]":
+    """Load a checkpoint and its preprocessor.
+
+    Args:
+        config: Configuration of the policy, with its `pretrained_path`.
+        dataset: The dataset that it is to read.
+        rename_map: Names of the policy's inputs for those keys of the dataset that are called otherwise.
+
+    Raises:
+        ValueError: If the policy has no reward head.
+    """
+    if not getattr(config, "use_reward_head", False):
+        raise ValueError(
+            f"{config.pretrained_path} ({config.type}) has no reward head to read values from: train one with "
+            "--policy.type=rewact, or do without by --from_returns=true"
+        )
+    policy = make_policy(cfg=config, ds_meta=dataset.meta, rename_map=rename_map)
+    policy.eval()
+    preprocessor, _ = make_pre_post_processors(
+        config,
+        pretrained_path=str(config.pretrained_path),
+        preprocessor_overrides={
+            "device_processor": {"device": str(config.device)},
+            "rename_observations_processor": {"rename_map": rename_map},
+        },
+    )
+    return policy, preprocessor
+
+
+@torch.inference_mode()
+def predict_values(
+    policy: "ACTRewardMixin",
+    preprocessor: Any,
+    dataset: LeRobotDataset,
+    episodes: list[int],
+    store: ValueStore,
+    batch_size: int,
+    num_workers: int,
+    rename_map: dict[str, str],
+    show_progress: bool = True,
+) -> None:
+    """Read the value of every frame of some episodes, and store those of each episode as it is finished.
+
+    Raises:
+        ValueError: Naming episode and frame, if a value is not finite.
+    """
+    names = {key: rename_map.get(key, key) for key in dataset.meta.camera_keys}
+    cameras = [key for key, name in names.items() if name in policy.config.input_features]
+    batches = EpisodeBatches(dataset, episodes, batch_size, cameras)
+    loader = DataLoader(batches, batch_size=None, num_workers=min(num_workers, len(episodes)))
+    n_frames = sum(int(dataset.meta.episodes[episode]["length"]) for episode in episodes)
+    # Workers take turns, so several episodes are under way at once.
+    started: dict[int, list[np.ndarray]] = {}
+    with tqdm(total=n_frames, desc="Values", unit="frame", disable=not show_progress) as progress:
+        for episode, first, batch in loader:
+            values = policy.predict_reward(preprocessor(batch)).float().cpu().numpy()
+            broken = np.flatnonzero(~np.isfinite(values))
+            if len(broken):
+                raise ValueError(
+                    f"the value of episode {episode}, frame {first + broken[0]}, is {values[broken[0]]}: the training "
+                    f"of {policy.config.pretrained_path} has diverged"
+                )
+            parts = started.setdefault(episode, [])
+            parts.append(values)
+            if first + len(values) == int(dataset.meta.episodes[episode]["length"]):
+                store.save(episode, np.concatenate(started.pop(episode)))
+            progress.update(len(values))
+
+
+def checkpoint_digest(path: Path) -> str | None:
+    """SHA-256 of a local checkpoint's weights, None for one on the Hub."""
+    weights = Path(path) / WEIGHTS
+    return hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else None
+
+
+def read_train_config(path: Path) -> dict[str, Any] | None:
+    """How a local checkpoint was trained, None if it does not say."""
+    config = Path(path) / TRAIN_CONFIG
+    return json.loads(config.read_text()) if config.is_file() else None
+
+
+def guess_value_type(config: PreTrainedConfig) -> str:
+    """Whether a checkpoint's values are "returns" or "progress", by the labels it was trained on."""
+    if config.value_min < 0:
+        return "returns"
+    train_config = read_train_config(Path(config.pretrained_path)) or {}
+    labels = (train_config.get("dataset") or {}).get("reward") or {}
+    return "returns" if labels.get("sources", [None])[0] == "returns" else "progress"

@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: MIT
+"""Compute the advantages of a dataset's actions, for training ACTvantage.
+
+The values come from a checkpoint with a reward head, of any policy type that has one:
+
+```shell
+lerobot-compute-advantages \
+    --dataset.repo_id=user/dataset \
+    --policy.path=outputs/train/value/checkpoints/last/pretrained_model \
+    --plots_dir=outputs/advantages
+```
+
+Without one, returns are compared with those of the task's other episodes:
+
+```shell
+lerobot-compute-advantages --dataset.repo_id=user/dataset --from_returns=true
+```
+
+The result is `rewact_extensions/advantages.parquet` in the dataset's folder, where `lerobot-train
+--policy.type=actvantage` finds it. A run that was interrupted continues when it is started again. Several processes
+share the work under `accelerate launch`.
+"""
+
+import logging
+import sys
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lerobot.advantages.compute import (
+    AdvantageOptions,
+    Evidence,
+    advantages_from_returns,
+    estimate_advantages,
+    gather_evidence,
+)
+from lerobot.advantages.estimate import VALUE_TYPES
+from lerobot.advantages.file import ADVANTAGES_FILE, AdvantageTable, dataset_fingerprint, write_advantage_file
+from lerobot.advantages.folds import assign_folds, fold_checkpoint, train_fold
+from lerobot.advantages.labels import TaskSummary, label_advantages
+from lerobot.advantages.plots import plot_episode, plot_histogram
+from lerobot.advantages.value_pass import (
+    ValueStore,
+    checkpoint_digest,
+    guess_value_type,
+    load_value_policy,
+    predict_values,
+    read_train_config,
+)
+from lerobot.configs import PreTrainedConfig, parser
+from lerobot.configs.default import DatasetConfig
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from lerobot.datasets.reward_labels.episodes import EpisodeTable
+from lerobot.utils.import_utils import register_third_party_plugins
+from lerobot.utils.utils import init_logging
+
+
+@dataclass
+class ComputeAdvantagesConfig:
+    """Options of `lerobot-compute-advantages`."""
+
+    # Outcomes, interventions and the penalty of a failure are read as --dataset.reward.* says.
+    dataset: DatasetConfig
+    # The value function: a checkpoint with a reward head, by --policy.path.
+    policy: PreTrainedConfig | None = None
+    # Do without a value function: compare each episode's returns with those of the task's other episodes.
+    from_returns: bool = False
+
+    # How many steps ahead an action is judged. Default: what the policy of the checkpoint executes of a chunk.
+    # Monte-Carlo advantages look to the end of the episode; N, by default one second, only serves interventions.
+    n_steps: int | None = None
+    # Share of each task's frames that is called positive.
+    positive_fraction: float = 0.4
+    # Frames of a moving average over the values of an episode, odd; 1 is none.
+    smoothing_window: int = 1
+    # What the values are: "returns" (labels of --dataset.reward.sources='["returns"]'), "progress", or "auto": by
+    # the labels that the checkpoint was trained on.
+    value_type: str = "auto"
+    # Train this many value models like the given one, each without the episodes it then judges.
+    folds: int = 0
+    # Where these go. Default: `folds` beside the checkpoint.
+    folds_dir: Path | None = None
+
+    # Default: rewact_extensions/advantages.parquet in the dataset's folder.
+    output_path: Path | None = None
+    # Folder for a PNG of each episode and a histogram of all advantages. Default: none are drawn.
+    plots_dir: Path | None = None
+    # Episodes to draw. Default: all.
+    plot_episodes: list[int] | None = None
+
+    batch_size: int = 64
+    # Processes that read data, per process that computes values. 0: the same one.
+    num_workers: int = 0
+    # Names that the policy has for keys of the dataset, where they differ.
+    rename_map: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        policy_path = parser.get_path_arg("policy")
+        if policy_path:
+            overrides = parser.get_cli_overrides("policy")
+            self.policy = PreTrainedConfig.from_pretrained(policy_path, cli_overrides=overrides)
+            self.policy.pretrained_path = Path(policy_path)
+        if self.from_returns == (self.policy is not None):
+            raise ValueError("give either a value function with --policy.path, or --from_returns=true")
+        if self.policy is not None and self.policy.pretrained_path is None:
+            raise ValueError("the value function has to be trained: give its checkpoint with --policy.path")
+        if self.value_type not in ("auto", *VALUE_TYPES):
+            raise ValueError(f"value_type must be one of auto, {', '.join(VALUE_TYPES)}, got {self.value_type!r}")
+        if self.folds and self.from_returns:
+            raise ValueError("folds are of value models, which from_returns does without")
+        if self.folds < 0 or self.folds == 1:
+            raise ValueError(f"folds must be 0 or at least 2, got {self.folds}")
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+        if self.dataset.streaming:
+            raise ValueError("the dataset is read in order here: leave out --dataset.streaming")
+        self.options(fps=1)
+
+    def options(self, fps: float) -> AdvantageOptions:
+        """The checked options of the computation itself, for a dataset of so many frames per second."""
+        n_steps = self.n_steps
+        if n_steps is None:
+            n_steps = max(round(fps), 1) if self.policy is None else getattr(self.policy, "n_action_steps", 1)
+        return AdvantageOptions(n_steps, self.positive_fraction, self.smoothing_window)
+
+    @classmethod
+    def __get_path_fields__(cls) -> list[str]:
+        return ["policy"]
+
+
+@parser.wrap()
+def compute_advantages(cfg: ComputeAdvantagesConfig) -> None:
+    from accelerate import Accelerator, InitProcessGroupKwargs
+
+    # One process may have longer episodes, or a slower machine, than the others, which wait for it.
+    patience = InitProcessGroupKwargs(timeout=timedelta(days=2))
+    on_cpu = cfg.policy is None or cfg.policy.device == "cpu"
+    accelerator = Accelerator(cpu=on_cpu, kwargs_handlers=[patience])
+    init_logging(accelerator=accelerator)
+    if cfg.policy is not None and accelerator.num_processes > 1:
+        cfg.policy.device = str(accelerator.device)
+
+    dataset = LeRobotDataset(
+        cfg.dataset.repo_id,
+        root=cfg.dataset.root,
+        episodes=cfg.dataset.episodes,
+        revision=cfg.dataset.revision,
+        video_backend=cfg.dataset.video_backend,
+    )
+    _adopt_penalty(cfg)
+    rows = _rows(dataset)
+    value_type = _value_type(cfg)
+    use_recorded = value_type is None or cfg.policy.value_min < 0
+    evidence = gather_evidence(dataset.meta, cfg.dataset.reward, rows, use_recorded)
+    options = cfg.options(dataset.meta.fps)
+    output_path = cfg.output_path or Path(dataset.meta.root) / ADVANTAGES_FILE
+    provenance: dict[str, Any] = {"value_type": value_type or "monte_carlo", "folds": cfg.folds}
+    store = None
+    if cfg.from_returns:
+        values, advantages = advantages_from_returns(evidence, rows)
+    else:
+        source = {
+            "dataset": dataset_fingerprint(dataset.meta),
+            "checkpoint": str(cfg.policy.pretrained_path),
+            "checkpoint_sha256": checkpoint_digest(cfg.policy.pretrained_path),
+            "folds": cfg.folds,
+        }
+        store = ValueStore(output_path.with_suffix(".values"), source, accelerator.is_main_process)
+        accelerator.wait_for_everyone()
+        _compute_values(cfg, dataset, evidence, rows, store, accelerator)
+        accelerator.wait_for_everyone()
+        provenance |= {key: source[key] for key in ("checkpoint", "checkpoint_sha256")}
+        if accelerator.is_main_process:
+            values = _collect_values(evidence.table, rows, store)
+            values, advantages = estimate_advantages(evidence, rows, values, value_type, options)
+    if accelerator.is_main_process:
+        result, summaries = label_advantages(
+            dataset.meta, evidence, rows, values, advantages, options, provenance
+        )
+        write_advantage_file(output_path, result)
+        _report(summaries, output_path)
+        if cfg.plots_dir is not None:
+            _plot(cfg, evidence, result, summaries)
+        if store is not None:
+            store.remove()
+    accelerator.end_training()
+
+
+def _rows(dataset: LeRobotDataset) -> np.ndarray:
+    table = EpisodeTable.from_metadata(dataset.meta)
+    episodes = table.episodes if dataset.episodes is None else sorted(dataset.episodes)
+    return np.array([table.row(int(episode)) for episode in episodes], dtype=np.int64)
+
+
+def _adopt_penalty(cfg: ComputeAdvantagesConfig) -> None:
+    """Penalise failures as the labels of the value function did, unless told otherwise."""
+    if cfg.policy is None or cfg.dataset.reward.c_fail is not None:
+        return
+    train_config = read_train_config(Path(cfg.policy.pretrained_path)) or {}
+    labels = (train_config.get("dataset") or {}).get("reward") or {}
+    cfg.dataset.reward.c_fail = labels.get("c_fail")
+
+
+def _value_type(cfg: ComputeAdvantagesConfig) -> str | None:
+    if cfg.policy is None:
+        return None
+    if not getattr(cfg.policy, "use_reward_head", False):
+        raise ValueError(
+            f"{cfg.policy.pretrained_path} ({cfg.policy.type}) has no reward head to read values from: train one with "
+            "--policy.type=rewact, or do without by --from_returns=true"
+        )
+    return guess_value_type(cfg.policy) if cfg.value_type == "auto" else cfg.value_type
+
+
+def _compute_values(
+    cfg: ComputeAdvantagesConfig,
+    dataset: LeRobotDataset,
+    evidence: Evidence,
+    rows: np.ndarray,
+    store: ValueStore,
+    accelerator: Any,
+) -> None:
+    """Store the values of all episodes, this process taking its share of those that are missing."""
+    folds = assign_folds(evidence, rows, cfg.folds) if cfg.folds else np.zeros(len(rows), dtype=np.int64)
+    episodes = evidence.table.episodes[rows]
+    checkpoint = Path(cfg.policy.pretrained_path)
+    folds_dir = cfg.folds_dir or checkpoint.parent / "folds"
+    for fold in np.unique(folds).tolist():
+        missing = store.missing(episodes[folds == fold].tolist())
+        accelerator.wait_for_everyone()
+        if not missing:
+            continue
+        if cfg.folds:
+            if accelerator.is_main_process:
+                train_fold(checkpoint, folds_dir, fold, episodes[folds != fold].tolist())
+            accelerator.wait_for_everyone()
+            cfg.policy.pretrained_path = fold_checkpoint(folds_dir, fold)
+        mine = missing[accelerator.process_index :: accelerator.num_processes]
+        if mine:
+            policy, preprocessor = load_value_policy(cfg.policy, dataset, cfg.rename_map)
+            predict_values(
+                policy,
+                preprocessor,
+                dataset,
+                mine,
+                store,
+                cfg.batch_size,
+                cfg.num_workers,
+                cfg.rename_map,
+                show_progress=accelerator.is_main_process,
+            )
+    cfg.policy.pretrained_path = checkpoint
+
+
+def _collect_values(table: EpisodeTable, rows: np.ndarray, store: ValueStore) -> np.ndarray:
+    values = np.full(table.n_frames, np.nan, dtype=np.float32)
+    for row in rows:
+        values[table.starts[row] : table.ends[row]] = store.load(int(table.episodes[row]))
+    return values
+
+
+def _report(summaries: list[TaskSummary], output_path: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"Advantages, written to {output_path}", title_justify="left")
+    for heading in ("task", "frames", "threshold", "positive", "of successes", "of failures"):
+        table.add_column(heading, justify="left" if heading == "task" else "right")
+    for summary in summaries:
+        shares = (summary.positive, summary.positive_in_successes, summary.positive_in_failures)
+        table.add_row(
+            summary.task,
+            str(summary.n_frames),
+            "-" if summary.threshold is None else f"{summary.threshold:.4g}",
+            *("-" if np.isnan(share) else f"{share:.1%}" for share in shares),
+        )
+    Console().print(table)
+
+
+def _plot(
+    cfg: ComputeAdvantagesConfig, evidence: Evidence, result: AdvantageTable, summaries: list[TaskSummary]
+) -> None:
+    table = evidence.table
+    rows = [table.row(episode) for episode in np.unique(result.columns["episode_index"]).tolist()]
+    thresholds = dict(zip(np.unique(table.tasks[rows]).tolist(), summaries, strict=True))
+    wanted = table.episodes[rows].tolist() if cfg.plot_episodes is None else cfg.plot_episodes
+    plot_histogram(cfg.plots_dir / "histogram.png", evidence, result, summaries)
+    for episode in wanted:
+        threshold = thresholds[int(table.tasks[table.row(episode)])].threshold
+        plot_episode(cfg.plots_dir / f"episode_{episode:06d}.png", evidence, result, episode, threshold)
+    logging.info(f"Drew {len(wanted)} episodes and the histogram in {cfg.plots_dir}")
+
+
+def main() -> None:
+    register_third_party_plugins()
+    try:
+        compute_advantages()
+    except (ValueError, FileNotFoundError, OSError, RuntimeError) as error:
+        logging.debug("Failed", exc_info=True)
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: MIT
+"""Advantages against episodes computed by hand, and what is called positive."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lerobot.advantages.estimate import (
+    advantages_of_progress,
+    advantages_of_returns,
+    compute_returns,
+    find_threshold,
+    label_positive,
+    monte_carlo_advantages,
+    smooth,
+)
+from lerobot.datasets.reward_labels.episodes import EpisodeTable
+
+SUCCESS, FAILURE, UNKNOWN = 1, 0, -1
+
+
+def make_table(lengths, tasks=None):
+    ends = np.cumsum(lengths)
+    starts = ends - np.asarray(lengths)
+    tasks = np.zeros(len(lengths), dtype=np.int64) if tasks is None else np.asarray(tasks)
+    return EpisodeTable("local/test", Path("."), 10.0, (), np.arange(len(lengths)), starts, ends, tasks)
+
+
+# --- Returns
+
+
+def test_returns_of_a_success_and_a_failure():
+    returns = compute_returns(make_table([5, 3]), np.array([SUCCESS, FAILURE]))
+    # H = 5, C_fail = 5, norm = 5 - 1 + 5 = 9.
+    np.testing.assert_allclose(returns.values, np.array([-4, -3, -2, -1, 0, -7, -6, -5]) / 9)
+    assert returns.norm.tolist() == [9, 9] and returns.c_fail.tolist() == [5, 5]
+    assert returns.values.min() >= -1 and returns.values.max() <= 0
+
+
+def test_the_norm_is_of_the_task():
+    returns = compute_returns(make_table([5, 3, 2], tasks=[0, 1, 1]), np.array([1, 1, 0]), c_fail=4.0)
+    assert returns.norm.tolist() == [8, 6, 6]
+    np.testing.assert_allclose(returns.values[5:], np.array([-2, -1, 0, -5, -4]) / 6)
+
+
+def test_one_frame_and_no_penalty():
+    returns = compute_returns(make_table([1]), np.array([SUCCESS]), c_fail=0.0)
+    assert returns.values.tolist() == [0.0]
+
+
+# --- N-step advantages, by hand. Steps of 0.1, V in the same units.
+
+
+def test_success():
+    returns = np.array([-0.4, -0.3, -0.2, -0.1, 0.0])
+    values = np.array([-0.6, -0.5, -0.2, -0.15, -0.05])
+    expected = [
+        -0.2 + -0.2 - -0.6,  # two steps cost 0.2, then V_2
+        -0.2 + -0.15 - -0.5,
+        -0.2 + -0.05 - -0.2,
+        -0.1 - -0.15,  # the episode ends after one more step, at a return of 0
+        0.0 - -0.05,
+    ]
+    np.testing.assert_allclose(advantages_of_returns(values, returns, 2, True), expected)
+
+
+def test_failure_carries_its_penalty_to_the_end():
+    returns = np.array([-0.9, -0.8, -0.7, -0.6])  # C_fail is 0.6
+    values = np.array([-0.3, -0.3, -0.3, -0.3])  # a value function that saw nothing coming
+    expected = [-0.2, -0.2, -0.7 - -0.3, -0.6 - -0.3]
+    advantages = advantages_of_returns(values, returns, 2, True)
+    np.testing.assert_allclose(advantages, expected)
+    # The same frames of a success: the penalty must not cancel out.
+    success = advantages_of_returns(values, np.array([-0.3, -0.2, -0.1, 0.0]), 2, True)
+    assert (advantages[2:] < 0).all() and (success[2:] > 0).all()
+
+
+@pytest.mark.parametrize("n_steps", [4, 5, 1000])
+def test_n_longer_than_the_episode_compares_with_the_true_return(n_steps):
+    returns = np.array([-0.9, -0.8, -0.7, -0.6])
+    values = np.array([-0.5, -0.6, -0.7, -0.8])
+    np.testing.assert_allclose(advantages_of_returns(values, returns, n_steps, True), returns - values)
+
+
+def test_an_episode_that_was_cut_off_ends_in_its_last_value():
+    returns = np.array([-0.2, -0.1, 0.0])
+    values = np.array([-0.5, -0.45, -0.3])
+    expected = [-0.1 + -0.45 - -0.5, -0.1 + -0.3 - -0.45, 0.0]
+    np.testing.assert_allclose(advantages_of_returns(values, returns, 1, False), expected, atol=1e-12)
+
+
+def test_a_perfect_value_function_leaves_no_advantage():
+    returns = compute_returns(make_table([7, 4]), np.array([SUCCESS, FAILURE]))
+    for episode in (slice(0, 7), slice(7, 11)):
+        true = returns.values[episode]
+        np.testing.assert_allclose(advantages_of_returns(true, true, 3, True), 0, atol=1e-12)
+
+
+def test_progress():
+    values = np.array([0.0, 0.2, 0.5, 0.6, 0.9])
+    success = advantages_of_progress(values, 2, SUCCESS)
+    # The last two frames share the window from frame 2 to the end, which is at 1.
+    np.testing.assert_allclose(success, [0.5, 0.4, 0.4, 0.5, 0.5])
+    failure = advantages_of_progress(values, 2, FAILURE)
+    np.testing.assert_allclose(failure, [0.5, 0.4, 0.4, -0.6, -0.9])
+    unknown = advantages_of_progress(values, 2, UNKNOWN)
+    np.testing.assert_allclose(unknown, [0.5, 0.4, 0.4, 0.4, 0.4])
+
+
+def test_progress_of_an_episode_shorter_than_n():
+    np.testing.assert_allclose(advantages_of_progress(np.array([0.2, 0.5, 0.6]), 4, SUCCESS), [1.6] * 3)
+    np.testing.assert_allclose(advantages_of_progress(np.array([0.2, 0.5, 0.6]), 4, FAILURE), [-0.2, -0.5, -0.6])
+    np.testing.assert_allclose(advantages_of_progress(np.array([0.2]), 1, SUCCESS), [0.8])
+
+
+@given(
+    values=st.lists(st.floats(-1, 0), min_size=1, max_size=30),
+    n_steps=st.integers(1, 40),
+    is_failure=st.booleans(),
+    is_terminal=st.booleans(),
+)
+def test_returns_against_the_sum_of_rewards(values, n_steps, is_failure, is_terminal):
+    """The definition, step by step."""
+    length = len(values)
+    values = np.array(values)
+    table = make_table([length])
+    all_returns = compute_returns(table, np.array([FAILURE if is_failure else SUCCESS]), c_fail=3.0)
+    returns, norm = all_returns.values, all_returns.norm[0]
+    rewards = np.full(length, -1 / norm)
+    rewards[-1] = -3 / norm if is_failure else 0.0
+    advantages = advantages_of_returns(values, returns, n_steps, is_terminal)
+    for t in range(length):
+        if t + n_steps < length:
+            expected = rewards[t : t + n_steps].sum() + values[t + n_steps] - values[t]
+        elif is_terminal:
+            expected = rewards[t:].sum() - values[t]
+        else:
+            expected = rewards[t:-1].sum() + values[-1] - values[t]
+        assert advantages[t] == pytest.approx(expected, abs=1e-9)
+
+
+# --- Without a value function
+
+
+def test_monte_carlo_against_the_other_episodes_of_the_task():
+    table = make_table([2, 4, 3], tasks=[0, 0, 1])
+    returns = compute_returns(table, np.array([SUCCESS, FAILURE, SUCCESS]))
+    # Task 0: H = 4, C_fail = 4, norm = 7; returns (-1, 0) and (-7, -6, -5, -4). The first ends after two steps.
+    baseline = np.array([-4, -3, -2.5, -2]) / 7
+    baselines, advantages = monte_carlo_advantages(table, returns, np.arange(3))
+    np.testing.assert_allclose(baselines[:6], np.concatenate([baseline[:2], baseline]))
+    np.testing.assert_allclose(advantages[:2], np.array([3, 3]) / 7)
+    np.testing.assert_allclose(advantages[2:6], np.array([-3, -3, -2.5, -2]) / 7)
+    np.testing.assert_allclose(advantages[6:], 0)  # alone in its task
+
+
+# --- What is positive
+
+
+def test_the_exact_fraction_without_ties():
+    rng = np.random.default_rng(0)
+    for n in (1, 2, 3, 10, 999):
+        advantages = rng.permutation(np.linspace(-1, 1, n)).astype(np.float32)
+        for fraction in (0.1, 0.3, 0.4, 0.9):
+            count = int((advantages > find_threshold(advantages, fraction)).sum())
+            assert count == min(round(fraction * n), n - 1)
+
+
+@pytest.mark.parametrize(
+    ("advantages", "fraction", "expected"),
+    [
+        ([3, 2, 2, 2, 2, 1, 1, 0, 0, 0], 0.4, 5),  # 1 or 5 of 10, not in between
+        ([3, 2, 2, 2, 2, 1, 1, 0, 0, 0], 0.2, 1),
+        ([3, 2, 2, 2, 2, 1, 1, 0, 0, 0], 0.3, 1),  # as far from 1 as from 5
+        ([1, 1, 1, 1, 1, 1, 1, 1, 0, 0], 0.4, 0),
+        ([1, 1, 1, 1, 1, 1, 1, 0, 0, 0], 0.4, 7),
+        ([5, 5, 5, 5], 0.9, 0),
+        ([5], 0.9, 0),
+    ],
+)
+def test_ties_are_never_split(advantages, fraction, expected):
+    advantages = np.array(advantages, dtype=np.float32)
+    assert (advantages > find_threshold(advantages, fraction)).sum() == expected
+
+
+@given(
+    st.lists(st.integers(0, 6), min_size=1, max_size=60),
+    st.floats(0.01, 0.99),
+)
+def test_no_cut_is_closer(advantages, fraction):
+    advantages = np.array(advantages, dtype=np.float32)
+    wanted = round(fraction * len(advantages))
+    count = (advantages > find_threshold(advantages, fraction)).sum()
+    others = [(advantages > value).sum() for value in advantages]
+    assert abs(count - wanted) == min(abs(other - wanted) for other in others)
+
+
+def label(table, advantages, interventions=None, rows=None, n_steps=2, fraction=0.4):
+    interventions = np.zeros(table.n_frames, bool) if interventions is None else np.asarray(interventions, bool)
+    rows = np.arange(len(table.episodes)) if rows is None else rows
+    return label_positive(table, np.asarray(advantages, np.float32), interventions, rows, n_steps, fraction)
+
+
+def test_each_task_has_its_own_threshold():
+    table = make_table([10, 10], tasks=[0, 1])
+    labelled = label(table, np.concatenate([np.arange(10), 1000 + np.arange(10)]))
+    assert labelled.positive[:10].sum() == labelled.positive[10:].sum() == 4
+    assert labelled.thresholds == {0: 5.0, 1: 1005.0}
+    assert labelled.positive[[6, 7, 8, 9, 16]].all()
+
+
+def test_interventions():
+    table = make_table([8, 4])
+    advantages = [9, 8, 7, 6, -5, -6, 5, 4, 3, 2, 1, 0]
+    interventions = [0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0]
+    labelled = label(table, advantages, interventions, n_steps=2, fraction=0.5)
+    # The threshold is of the ten other frames: five of them are above 4.
+    assert labelled.thresholds == {0: 4.0}
+    assert labelled.population.sum() == 10
+    #                       precede the correction -^  ^     corrected -v  v
+    assert labelled.positive.tolist()[:8] == [True, True, False, False, True, True, True, False]
+    assert not labelled.positive[8:].any()
+
+
+def test_an_intervention_does_not_reach_into_the_episode_before():
+    table = make_table([3, 3])
+    labelled = label(table, [5, 4, 3, 2, 1, 0], [0, 0, 0, 1, 0, 0], n_steps=3, fraction=0.4)
+    assert labelled.positive.tolist() == [True, True, False, True, False, False]
+
+
+def test_all_frames_under_intervention():
+    table = make_table([3])
+    labelled = label(table, [1, 2, 3], [1, 1, 1])
+    assert labelled.positive.all() and labelled.thresholds == {}
+
+
+def test_only_the_given_rows_count():
+    table = make_table([5, 5])
+    advantages = np.concatenate([np.arange(5.0), np.full(5, np.nan)])
+    labelled = label(table, advantages, rows=np.array([0]))
+    assert labelled.positive.tolist() == [False, False, False, True, True] + [False] * 5
+
+
+# --- Smoothing
+
+
+def test_smoothing():
+    values = np.array([0.0, 3.0, 0.0, 3.0, 6.0])
+    np.testing.assert_allclose(smooth(values, 1), values)
+    np.testing.assert_allclose(smooth(values, 3), [0.0, 1.0, 2.0, 3.0, 6.0])
+    np.testing.assert_allclose(smooth(values, 99), [0.0, 1.0, 2.4, 3.0, 6.0])
+
+
+@settings(max_examples=50)
+@given(st.integers(1, 30), st.sampled_from([1, 3, 9]), st.floats(-1, 1), st.floats(-0.1, 0.1))
+def test_smoothing_keeps_lines(length, window, start, slope):
+    line = start + slope * np.arange(length)
+    np.testing.assert_allclose(smooth(line, window), line, atol=1e-9)
