@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What the training script gets: train and held-out datasets, streaming."""
 
+import dataclasses
 import logging
 
 import numpy as np
@@ -8,10 +9,12 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
+import lerobot.advantages
 from lerobot.configs.default import DatasetConfig
 from lerobot.configs.reward_labels import RewardLabelsConfig
 from lerobot.configs.train import TrainPipelineConfig
 from lerobot.datasets.factory import make_train_eval_datasets
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.datasets.reward_labels import (
     LeRobotDatasetWithReward,
     StreamingLeRobotDatasetWithReward,
@@ -124,3 +127,61 @@ def test_streaming_needs_labels_for_all_episodes(root):
     StreamingLeRobotDatasetWithReward(streaming).add_episode_rewards(3, {0: 0.5})
     with pytest.raises(ValueError, match="no reward labels for 5 of the episodes"):
         StreamingLeRobotDatasetWithReward(streaming, config=RewardLabelsConfig(sources=["keypoints"]))
+
+
+@dataclasses.dataclass
+class ConditionedConfig(ACTConfig):
+    """A policy that is conditioned on advantages."""
+
+    advantage_labels: str | None = None
+
+
+def conditioned(root, advantage_labels, **kwargs):
+    cfg = pipeline(root, use_reward_head=False, **kwargs)
+    cfg.policy = ConditionedConfig(
+        device="cpu", push_to_hub=False, use_reward_head=False, advantage_labels=advantage_labels
+    )
+    return cfg
+
+
+def test_advantages_are_keyed_by_the_absolute_index(root, monkeypatch):
+    asked = []
+
+    def load(meta, path, episodes):
+        asked.append((path, episodes))
+        advantages = np.full(meta.total_frames, np.nan, dtype=np.float32)
+        advantages[::2] = 1.0
+        return advantages
+
+    monkeypatch.setattr(lerobot.advantages, "load_advantages", load)
+    cfg = conditioned(root, "required", episodes=[2, 3, 5], eval_split=0.3)
+    train, held_out = wrap_train_eval_datasets(cfg, *make_train_eval_datasets(cfg))
+    assert asked == [(None, [2, 3, 5])]
+    for dataset in (train, held_out):
+        for item in dataset:
+            assert item["advantage"].shape == () and item["advantage"].dtype == torch.float32
+            is_known = item["index"].item() % 2 == 0
+            assert (item["advantage"] == 1.0) if is_known else item["advantage"].isnan()
+
+
+def test_advantages_that_are_required_but_not_there(root):
+    cfg = conditioned(root, "required")
+    with pytest.raises(ValueError, match="advantages.parquet: there is no such file"):
+        wrap_train_eval_datasets(cfg, *make_train_eval_datasets(cfg))
+    cfg = conditioned(root, "optional")
+    train, _ = make_train_eval_datasets(cfg)
+    assert wrap_train_eval_datasets(cfg, train, None)[0] is train
+    cfg = conditioned(
+        root, "optional", reward=RewardLabelsConfig(advantages_path=str(root / "absent.parquet"))
+    )
+    with pytest.raises(ValueError, match="absent.parquet: there is no such file"):
+        wrap_train_eval_datasets(cfg, *make_train_eval_datasets(cfg))
+    assert wrap_train_eval_datasets(conditioned(root, None), train, None)[0] is train
+
+
+def test_an_own_advantage_column_is_not_hidden(root):
+    dataset = LeRobotDataset("local/tiny", root=root)
+    dataset.meta.features["advantage"] = {"dtype": "float32", "shape": (1,), "names": None}
+    LeRobotDatasetWithReward(dataset)
+    with pytest.raises(ValueError, match="column 'advantage' of its own"):
+        LeRobotDatasetWithReward(dataset, advantages=torch.zeros(54))

@@ -61,6 +61,9 @@ class RewardLabelsConfig:
     # Default: control_modes.json under rewact_extensions/, or an episode_modes.json of candywrapper_plugins.
     control_modes_path: str | None = None
 
+    # Advantages of actvantage. Default: rewact_extensions/advantages.parquet in the dataset's folder.
+    advantages_path: str | None = None
+
     # Exclude actions from the action loss (not from the reward loss). The name of a dataset is the part of
     # its repo id after the slash.
     # All actions of a dataset named `eval_*`:

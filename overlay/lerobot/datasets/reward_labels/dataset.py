@@ -17,6 +17,7 @@ from .sources import keypoints_path
 REWARD_KEY = "reward"
 REWARD_PAD_KEY = "reward_is_pad"
 ACTION_MASK_KEY = "action_mask"
+ADVANTAGE_KEY = "advantage"
 
 
 class _WithReward:
@@ -34,6 +35,7 @@ class _WithReward:
         horizon: int | None = None,
         action_horizon: int | None = None,
         labels: RewardLabels | None = None,
+        advantages: Tensor | None = None,
     ):
         short = RewardLabelsConfig(
             start_pct=reward_start_pct,
@@ -52,6 +54,7 @@ class _WithReward:
         self.horizon = horizon
         self.action_horizon = action_horizon
         self.labels = build_reward_labels(dataset.meta, config or short) if labels is None else labels
+        self.advantages = advantages
         self._refuse_to_hide_columns()
         self.labels.require(self._labelled_episodes())
         self._ends = torch.from_numpy(self.labels.table.ends)
@@ -73,6 +76,8 @@ class _WithReward:
         taken = {REWARD_KEY, REWARD_PAD_KEY, ACTION_MASK_KEY} & set(self.dataset.meta.features)
         if "column" in config.sources and config.column == REWARD_KEY:
             taken -= {REWARD_KEY}
+        if self.advantages is not None:
+            taken |= {ADVANTAGE_KEY} & set(self.dataset.meta.features)
         if taken:
             remedy = "rename it"
             if REWARD_KEY in taken:
@@ -101,6 +106,8 @@ class _WithReward:
             item[REWARD_PAD_KEY] = is_pad
         if labels.action_mask is not None:
             item[ACTION_MASK_KEY], _ = self._window(labels.action_mask, index, self.action_horizon)
+        if self.advantages is not None:
+            item[ADVANTAGE_KEY] = self.advantages[index].clone()
         return item
 
     def _window(self, values: Tensor, index: int, horizon: int | None) -> tuple[Tensor, Tensor | None]:
@@ -195,7 +202,9 @@ class LeRobotDatasetWithReward(_WithReward, Dataset):
       this frame and the next ones of the same episode, the last one repeated past its end;
     - ``reward_is_pad``: bool ``(horizon,)``, True past the end of the episode (only with a horizon);
     - ``action_mask``: bool, scalar or ``(action_horizon,)`` likewise, False where the action of that frame
-      must not be trained on (only when the settings mask something).
+      must not be trained on (only when the settings mask something);
+    - ``advantage``: float32 scalar tensor, 1 where the action is positive, -1 where it is negative, NaN where
+      that is not known (only when advantages are given).
 
     ``meta.features`` stays as it is: labels are targets of training, not features of the dataset.
 
@@ -211,6 +220,7 @@ class LeRobotDatasetWithReward(_WithReward, Dataset):
         horizon: Labels per item, at least 1; None for a scalar.
         action_horizon: Entries of ``action_mask`` per item, at least 1; None for a scalar.
         labels: Labels built before, to share between several datasets on the same data.
+        advantages: float32 ``(N,)`` by absolute frame index.
 
     Raises:
         ValueError: if a setting or a label file is wrong, an episode has no labels, or the dataset has a

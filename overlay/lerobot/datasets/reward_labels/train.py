@@ -2,8 +2,10 @@
 """What the training script calls."""
 
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch.utils.data import IterableDataset
 
 from .build import build_reward_labels
@@ -18,8 +20,9 @@ def wrap_train_eval_datasets(
 ) -> tuple[Any, Any | None]:
     """Add reward labels to the datasets of a training run, where something asks for them.
 
-    Labels are needed when the policy has a reward head (``use_reward_head``) or ``--dataset.reward.*`` masks
-    actions. Otherwise, and for the training of a reward model, both datasets are returned as they are.
+    Labels are needed when the policy has a reward head (``use_reward_head``) or is conditioned on advantages
+    (``advantage_labels``), or when ``--dataset.reward.*`` masks actions. Otherwise, and for the training of a
+    reward model, both datasets are returned as they are.
 
     Args:
         cfg: Configuration of the run.
@@ -33,7 +36,9 @@ def wrap_train_eval_datasets(
         ValueError: if the labels cannot be built, see :class:`LeRobotDatasetWithReward`.
     """
     config = cfg.dataset.reward
-    if cfg.policy is None or not (getattr(cfg.policy, "use_reward_head", False) or config.masks_actions):
+    advantages = _load_advantages(cfg, [train] if eval is None else [train, eval])
+    has_head = getattr(cfg.policy, "use_reward_head", False)
+    if cfg.policy is None or not (has_head or config.masks_actions or advantages is not None):
         return train, eval
     labels = build_reward_labels(train.meta, config)
     horizon = getattr(cfg.policy, "reward_label_horizon", None)
@@ -45,6 +50,24 @@ def wrap_train_eval_datasets(
     def wrap(dataset: Any) -> Any:
         streams = isinstance(dataset, IterableDataset)
         wrapper = StreamingLeRobotDatasetWithReward if streams else LeRobotDatasetWithReward
-        return wrapper(dataset, horizon=horizon, action_horizon=action_horizon, labels=labels)
+        return wrapper(
+            dataset, horizon=horizon, action_horizon=action_horizon, labels=labels, advantages=advantages
+        )
 
     return wrap(train), None if eval is None else wrap(eval)
+
+
+def _load_advantages(cfg: "TrainPipelineConfig", datasets: list[Any]) -> torch.Tensor | None:
+    """The advantages that the policy needs ("required"), or uses if there are any ("optional")."""
+    wanted = getattr(cfg.policy, "advantage_labels", None)
+    if wanted is None:
+        return None
+    from lerobot.advantages import ADVANTAGES_FILE, load_advantages  # it imports this package
+
+    meta, path = datasets[0].meta, cfg.dataset.reward.advantages_path
+    if wanted == "optional" and path is None and not (Path(meta.root) / ADVANTAGES_FILE).exists():
+        return None
+    # A streaming dataset yields all episodes, whatever its `episodes` are.
+    chosen = [None if isinstance(d, IterableDataset) else getattr(d, "episodes", None) for d in datasets]
+    episodes = None if None in chosen else sorted({episode for some in chosen for episode in some})
+    return torch.from_numpy(load_advantages(meta, None if path is None else Path(path), episodes=episodes))
