@@ -10,7 +10,7 @@ from lerobot.policies.rewact.modeling_rewact import RewACTPolicy
 
 if TYPE_CHECKING:
     from lerobot.configs.policies import PreTrainedConfig
-    from lerobot.datasets.dataset_metadata import LeRobotDatasetMetadata
+    from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
 
 __all__ = ["RewACTConfig", "RewACTPolicy", "make_rewact_policy"]
 

@@ -18,7 +18,7 @@ from .outcomes import FAILURE, read_outcomes
 from .sources import hint_at_unused_files, label_rows
 
 if TYPE_CHECKING:
-    from lerobot.datasets.dataset_metadata import LeRobotDatasetMetadata
+    from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
 
 
 @dataclass

@@ -3,7 +3,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lerobot.configs import PreTrainedConfig
+from lerobot.configs.policies import PreTrainedConfig
 
 from ..act.configuration_act import ACTConfig
 
