@@ -58,7 +58,7 @@ def prove_parity(checkout: Checkout, python: str = sys.executable) -> ParityRepo
         after = _trace(python, checkout.root / "src", checkpoints, create=False)
     if before["patched"] or not after["patched"]:
         raise RewactError(
-            ExitCode.INTERNAL, "The proof did not compare a pristine tree with a patched one: check PYTHONPATH."
+            ExitCode.CHECK_FAILED, "The proof did not compare a pristine tree with a patched one: check PYTHONPATH."
         )
     return compare(before["cases"], after["cases"])
 
@@ -122,7 +122,7 @@ def _trace(python: str, source: Path, checkpoints: Path, *, create: bool) -> dic
     result = subprocess.run(command, env=env, cwd=checkpoints.parent, capture_output=True, text=True, check=False)
     if result.returncode:
         raise RewactError(
-            ExitCode.INTERNAL, f"The proof could not run on {source}:\n{result.stderr.strip() or result.stdout}"
+            ExitCode.CHECK_FAILED, f"The proof could not run on {source}:\n{result.stderr.strip() or result.stdout}"
         )
     return json.loads(result.stdout.splitlines()[-1])
 
@@ -139,7 +139,7 @@ def main() -> int:
     for difference in report.differences:
         print(difference)
     print(report.verdict)
-    return 1 if report.differences else 0
+    return ExitCode.CHECK_FAILED if report.differences else ExitCode.OK
 
 
 if __name__ == "__main__":

@@ -61,43 +61,42 @@ class RewardHeadConfig:
     def __post_init__(self) -> None:
         super().__post_init__()  # type: ignore[misc]  # the next class of the MRO is a PreTrainedConfig
 
-        if self.reward_head_type not in REWARD_HEAD_TYPES:
-            raise ValueError(
-                f"`reward_head_type` must be one of {REWARD_HEAD_TYPES}. Got {self.reward_head_type!r}."
-            )
-        if self.value_target not in VALUE_TARGETS:
-            raise ValueError(f"`value_target` must be one of {VALUE_TARGETS}. Got {self.value_target!r}.")
+        if (problem := self._find_problem()) is not None:
+            # On the command line draccus replaces the reason by a sentence of its own.
+            logging.error(problem)
+            raise ValueError(problem)
         if self.reward_loss_weight is None:
             self.reward_loss_weight = DEFAULT_REWARD_LOSS_WEIGHT[self.reward_head_type]
-        if self.reward_loss_weight < 0:
-            raise ValueError(f"`reward_loss_weight` must not be negative. Got {self.reward_loss_weight}.")
+
+    def _find_problem(self) -> str | None:
+        if self.reward_head_type not in REWARD_HEAD_TYPES:
+            return f"`reward_head_type` must be one of {REWARD_HEAD_TYPES}. Got {self.reward_head_type!r}."
+        if self.value_target not in VALUE_TARGETS:
+            return f"`value_target` must be one of {VALUE_TARGETS}. Got {self.value_target!r}."
+        if self.reward_loss_weight is not None and self.reward_loss_weight < 0:
+            return f"`reward_loss_weight` must not be negative. Got {self.reward_loss_weight}."
         if self.reward_refresh_steps is not None and self.reward_refresh_steps < 1:
-            raise ValueError(
-                f"`reward_refresh_steps` must be at least 1, or null to rely on the forecast. "
+            return (
+                "`reward_refresh_steps` must be at least 1, or null to rely on the forecast. "
                 f"Got {self.reward_refresh_steps}."
             )
-        if (
-            self.use_reward_head
-            and not self.reward_forecast
-            and self.reward_refresh_steps not in (None, 1)
-        ):
-            raise ValueError(
+        if self.use_reward_head and not self.reward_forecast and self.reward_refresh_steps not in (None, 1):
+            return (
                 f"`reward_refresh_steps={self.reward_refresh_steps}` leaves steps without a reward when "
                 "`reward_forecast` is off. Set `reward_forecast=true` or `reward_refresh_steps=1`."
             )
         if self.num_value_bins < 2:
-            raise ValueError(f"`num_value_bins` must be at least 2. Got {self.num_value_bins}.")
+            return f"`num_value_bins` must be at least 2. Got {self.num_value_bins}."
         if not self.value_min < self.value_max:
-            raise ValueError(
-                f"`value_min` must be below `value_max`. Got {self.value_min} and {self.value_max}."
-            )
+            return f"`value_min` must be below `value_max`. Got {self.value_min} and {self.value_max}."
         if self.reward_head_type == "sigmoid" and (self.value_min, self.value_max) != (0.0, 1.0):
-            raise ValueError(
+            return (
                 f"The sigmoid reward head covers [0, 1]. Got `value_min={self.value_min}` and "
                 f"`value_max={self.value_max}`: use `reward_head_type=distributional` for another range."
             )
         if self.hl_gauss_sigma_ratio <= 0:
-            raise ValueError(f"`hl_gauss_sigma_ratio` must be positive. Got {self.hl_gauss_sigma_ratio}.")
+            return f"`hl_gauss_sigma_ratio` must be positive. Got {self.hl_gauss_sigma_ratio}."
+        return None
 
     @property
     def reward_label_horizon(self) -> int | None:

@@ -1,0 +1,107 @@
+"""The stock scripts as a user runs them, on a small dataset whose images show the progress."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+REPO_ID = "local/bar"
+N_EPISODES = 8
+FPS = 10
+
+# A few seconds of CPU for a run of some ten steps.
+SMALL_POLICY = [
+    "--policy.device=cpu",
+    "--policy.push_to_hub=false",
+    "--policy.pretrained_backbone_weights=null",
+    "--policy.dim_model=32",
+    "--policy.n_heads=2",
+    "--policy.dim_feedforward=64",
+    "--policy.n_encoder_layers=1",
+    "--policy.n_vae_encoder_layers=1",
+    "--policy.chunk_size=8",
+    "--policy.n_action_steps=4",
+]
+
+
+def episode_length(episode: int) -> int:
+    return 16 + 2 * episode
+
+
+@pytest.fixture(scope="session")
+def dataset_root(tmp_path_factory) -> Path:
+    """Eight episodes in which a bar fills the 96x96 image, with the shapes of the pusht environment."""
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+    root = tmp_path_factory.mktemp("data") / "bar"
+    dataset = LeRobotDataset.create(
+        repo_id=REPO_ID,
+        root=root,
+        fps=FPS,
+        use_videos=False,
+        features={
+            "observation.image": {"dtype": "image", "shape": (96, 96, 3), "names": ["height", "width", "channel"]},
+            "observation.state": {"dtype": "float32", "shape": (2,), "names": None},
+            "action": {"dtype": "float32", "shape": (2,), "names": None},
+        },
+    )
+    rng = np.random.default_rng(0)
+    for episode in range(N_EPISODES):
+        for progress in np.linspace(0, 1, episode_length(episode)):
+            image = rng.integers(0, 40, (96, 96, 3), dtype=np.uint8)
+            image[:, : round(progress * 96)] += 180
+            position = np.array([256 * progress, 256 * (1 - progress)], np.float32)
+            dataset.add_frame(
+                {
+                    "observation.image": image,
+                    "observation.state": position,
+                    "action": position + 10,
+                    "task": "fill the bar",
+                }
+            )
+        dataset.save_episode()
+    dataset.finalize()
+    return root
+
+
+def run_script(module: str, *arguments: str, expect: int = 0, launcher: tuple[str, ...] = ()) -> str:
+    """Run a LeRobot script in a process of its own and return what it printed.
+
+    Raises:
+        AssertionError: If the exit code is not the expected one. The message holds the output.
+    """
+    env = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled", "TQDM_DISABLE": "1"}
+    command = [sys.executable, *launcher, "-m", module, *map(str, arguments)]
+    result = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    output = result.stdout + result.stderr
+    assert (result.returncode == 0) == (expect == 0), f"{' '.join(command)}\n{output[-6000:]}"
+    return output
+
+
+def train(dataset_root: Path, output_dir: Path, *arguments: str, **kwargs) -> str:
+    """`lerobot-train` on the small dataset."""
+    return run_script(
+        "lerobot.scripts.lerobot_train",
+        f"--dataset.repo_id={REPO_ID}",
+        f"--dataset.root={dataset_root}",
+        f"--output_dir={output_dir}",
+        "--wandb.enable=false",
+        "--num_workers=0",
+        "--batch_size=8",
+        *SMALL_POLICY,
+        *arguments,
+        **kwargs,
+    )
+
+
+def logged(output: str, name: str) -> list[float]:
+    """Values of one metric in the training log."""
+    return [float(value) for value in re.findall(rf"\b{name}:([-\d.e+]+)", output)]
+
+
+def last_checkpoint(output_dir: Path) -> Path:
+    return output_dir / "checkpoints" / "last" / "pretrained_model"

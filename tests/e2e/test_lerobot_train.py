@@ -1,0 +1,152 @@
+"""LeRobot's own training script with the reward head: what a user types, what the log and the checkpoint say."""
+
+import json
+
+import pytest
+import torch
+from lerobot.policies.act.modeling_act import ACTPolicy
+from safetensors.torch import load_file
+
+from .conftest import N_EPISODES, SMALL_POLICY, episode_length, last_checkpoint, logged, run_script, train
+
+
+@pytest.fixture(scope="session")
+def act_run(dataset_root, tmp_path_factory):
+    """A run with held-out episodes and four spawned workers, which the tests below look at from several sides."""
+    output_dir = tmp_path_factory.mktemp("act") / "run"
+    output = train(
+        dataset_root, output_dir, "--policy.type=act", "--steps=8", "--log_freq=2", "--save_freq=4",
+        "--dataset.eval_split=0.25", "--eval_steps=8", "--num_workers=4",
+    )  # fmt: skip
+    return output_dir, output
+
+
+def test_every_loss_is_logged(act_run):
+    _, output = act_run
+    names = ("l1_loss", "kld_loss", "reward_loss", "reward_mae", "reward_entropy")
+    assert all(len(logged(output, name)) == 4 for name in names)
+
+
+def test_the_reward_loss_falls(dataset_root, tmp_path):
+    output = train(
+        dataset_root, tmp_path / "run", "--policy.type=act", "--policy.optimizer_lr=3e-4",
+        "--policy.optimizer_lr_backbone=3e-4", "--steps=60", "--log_freq=10", "--save_checkpoint=false",
+    )  # fmt: skip
+    losses = logged(output, "reward_loss")
+    assert max(losses[-2:]) < min(losses[:2])
+
+
+def test_held_out_episodes_are_labelled_too(act_run):
+    _, output = act_run
+    assert output.count("eval_loss=") == 1
+    assert "6 train, 2 eval" in output
+    assert f"{N_EPISODES} linear" in output
+
+
+def test_the_checkpoint_says_that_it_has_a_head(act_run):
+    output_dir, _ = act_run
+    config = json.loads((last_checkpoint(output_dir) / "config.json").read_text())
+    assert config["use_reward_head"] is True and config["reward_loss_weight"] == 2.0
+    weights = load_file(last_checkpoint(output_dir) / "model.safetensors")
+    assert any(name.startswith("model.reward_head.") for name in weights)
+    policy = ACTPolicy.from_pretrained(last_checkpoint(output_dir), strict=True)
+    observation = {"observation.image": torch.rand(2, 3, 96, 96), "observation.state": torch.rand(2, 2)}
+    _, reward = policy.select_action(observation)
+    assert reward.shape == (2,)
+
+
+def test_resuming_continues_with_the_head(act_run):
+    output_dir, _ = act_run
+    config = output_dir / "checkpoints" / "000004" / "pretrained_model" / "train_config.json"
+    output = run_script(
+        "lerobot.scripts.lerobot_train", f"--config_path={config}", "--resume=true", "--steps=8", "--log_freq=2",
+        "--num_workers=0", "--eval_steps=0", "--save_checkpoint=false",
+    )  # fmt: skip
+    assert "step:6" in output and "step:8" in output and "step:4 " not in output
+    assert len(logged(output, "reward_loss")) == 2
+    assert "start fresh" not in output
+
+
+def test_plain_act_trains_resumes_and_is_fine_tuned_with_a_head(dataset_root, tmp_path):
+    plain = tmp_path / "plain"
+    common = ["--steps=4", "--log_freq=2", "--save_freq=2"]
+    output = train(dataset_root, plain, "--policy.type=act", "--policy.use_reward_head=false", *common)
+    assert not logged(output, "reward_loss") and "Reward labels" not in output
+    checkpoint = last_checkpoint(plain)
+    as_upstream_saves(checkpoint)
+
+    output = run_script(
+        "lerobot.scripts.lerobot_train", f"--config_path={checkpoint / 'train_config.json'}", "--resume=true", "--steps=6",
+        "--save_checkpoint=false",
+    )  # fmt: skip
+    assert "without a reward head" in output and not logged(output, "reward_loss")
+
+    def fine_tune(name, *head):
+        small = [argument for argument in SMALL_POLICY if "push_to_hub" in argument or "device" in argument]
+        return run_script(
+            "lerobot.scripts.lerobot_train", "--dataset.repo_id=local/bar", f"--dataset.root={dataset_root}",
+            f"--policy.path={checkpoint}", f"--output_dir={tmp_path / name}", "--wandb.enable=false", "--num_workers=0",
+            *small, *common, *head,
+        )  # fmt: skip
+
+    output = fine_tune("tuned", "--policy.use_reward_head=true")
+    assert "start fresh" in output and logged(output, "reward_loss")
+    assert not logged(fine_tune("still_plain"), "reward_loss")
+
+
+def as_upstream_saves(checkpoint):
+    """Remove from a checkpoint's configurations what LeRobot without the patches does not write."""
+    config = json.loads((checkpoint / "config.json").read_text())
+    names = [name for name in config if name.startswith(("reward_", "value_", "hl_gauss", "use_reward", "num_value"))]
+    training = json.loads((checkpoint / "train_config.json").read_text())
+    for section in (config, training["policy"]):
+        for name in names:
+            section.pop(name)
+    training["dataset"].pop("reward")
+    (checkpoint / "config.json").write_text(json.dumps(config))
+    (checkpoint / "train_config.json").write_text(json.dumps(training))
+
+
+def test_some_episodes_only(dataset_root, tmp_path):
+    output = train(dataset_root, tmp_path / "run", "--policy.type=rewact", "--dataset.episodes=[3,6]", "--steps=2", "--log_freq=1")
+    assert f"dataset.num_frames={episode_length(3) + episode_length(6)}" in output
+    assert len(logged(output, "reward_loss")) == 2
+
+
+def test_streaming(dataset_root, tmp_path):
+    output = train(dataset_root, tmp_path / "run", "--policy.type=act", "--dataset.streaming=true", "--num_workers=1", "--steps=2", "--log_freq=1")
+    assert len(logged(output, "reward_loss")) == 2
+
+
+def test_two_processes(dataset_root, tmp_path):
+    # Without --multi_gpu accelerate starts one process on a machine that has no GPU.
+    launcher = (
+        "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--num_machines=1",
+        "--mixed_precision=no", "--dynamo_backend=no",
+    )  # fmt: skip
+    output = train(dataset_root, tmp_path / "run", "--policy.type=rewact", "--steps=3", "--log_freq=1", launcher=launcher)
+    assert "Effective batch size: 8 x 2 = 16" in output
+    assert len(logged(output, "reward_loss")) == 3
+    assert (last_checkpoint(tmp_path / "run") / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--dataset.reward.start_pct=0.9", "--dataset.reward.end_pct=0.1"], "start_pct"),
+        (["--dataset.reward.end_pct=1.5"], "end_pct"),
+        (["--dataset.reward.sources=[magic]"], "magic"),
+        (["--policy.reward_head_type=magic"], "magic"),
+    ],
+)
+def test_bad_flags_end_in_one_sentence(dataset_root, tmp_path, flags, message):
+    output = train(dataset_root, tmp_path / "run", "--policy.type=act", "--steps=1", *flags, expect=1)
+    assert message in output
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_labels_that_do_not_exist_stop_the_training(dataset_root, tmp_path):
+    output = train(
+        dataset_root, tmp_path / "run", "--policy.type=act", "--steps=1", "--dataset.reward.sources=[keypoints]", expect=1
+    )  # fmt: skip
+    assert "keypoints" in output and "Training" not in output.split("Creating dataset")[-1]

@@ -1,0 +1,82 @@
+"""Every command of the README runs, in the README's order, on a dataset and a clone of our own.
+
+The commands run as written. What the test adds is what makes them small (a few steps, a small network) and what keeps
+them off the network and off the environment that the tests run in.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from lerobot import __file__ as lerobot_file
+
+from .conftest import SMALL_POLICY
+
+PROJECT = Path(__file__).resolve().parents[2]
+BLOCKS = re.findall(r"^```(bash|python)\n(.*?)^```$", (PROJECT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+
+ADDED = {
+    "lerobot-train": [*SMALL_POLICY, "--steps=2", "--batch_size=4", "--num_workers=0", "--wandb.enable=false"],
+    "lerobot-eval": ["--env.episode_length=6", "--policy.device=cpu"],
+    "install.py dev": ["--no-install"],
+    "install.py demo": ["--fast"],
+}
+# This very test is what `install.py test` runs.
+SELF = "install.py test"
+
+
+def commands(block: str) -> list[list[str]]:
+    return [shlex.split(line) for line in block.replace("\\\n", " ").splitlines() if line.strip()]
+
+
+@pytest.fixture(scope="module")
+def home(dataset_root, tmp_path_factory):
+    """A home directory with the clone and the dataset that the README speaks of."""
+    home = tmp_path_factory.mktemp("home")
+    checkout = Path(lerobot_file).parents[2]
+    subprocess.run(["git", "clone", "--quiet", checkout, home / "lerobot"], check=True)
+    shutil.copytree(dataset_root, home / "datasets" / "you" / "bottle")
+    return home
+
+
+def test_the_readme_has_its_commands():
+    names = {" ".join(command[:2]) for language, block in BLOCKS if language == "bash" for command in commands(block)}
+    for name in ("demo", "test", "dev", "status", "uninstall"):
+        assert f"python install.py {name}" in names
+
+
+def test_every_command_runs(home):
+    env = {
+        **os.environ,
+        "HOME": str(home),
+        "HF_LEROBOT_HOME": str(home / "datasets"),
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+    }
+    ran = 0
+    for language, block in BLOCKS:
+        script = [["python", "-c", block]] if language == "python" else commands(block)
+        for command in script:
+            name = " ".join(command[1:3]) if command[0] == "python" else command[0]
+            if name == SELF:
+                continue
+            command = [argument.replace("~", str(home)) for argument in [*command, *ADDED.get(name, [])]]
+            if name.startswith("install.py"):
+                command[1] = str(PROJECT / "install.py")
+            if name == "lerobot-train":
+                # The README's own flags win over what makes the run small.
+                command = [command[0], *command[1:]]
+            result = subprocess.run(command, cwd=home, env=env, capture_output=True, text=True, check=False)
+            assert result.returncode == 0, f"{shlex.join(command)}\n{(result.stdout + result.stderr)[-4000:]}"
+            ran += 1
+    assert ran >= 8
+    assert (home / "outputs" / "bottle_eval" / "eval_info.json").is_file()
+    assert (home / "datasets" / "you" / "bottle" / "rewact_extensions" / "reward_keypoints.json").is_file()
+    unpatched = subprocess.run(["git", "-C", home / "lerobot", "status", "--porcelain"], capture_output=True, check=True)
+    assert unpatched.stdout == b""
