@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Installs the patch set in a checkout and takes it out again."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from _rewact_installer import console, lock, transaction
@@ -22,10 +24,20 @@ def open_checkout(directory: Path) -> Checkout:
     return Checkout(directory)
 
 
+@contextlib.contextmanager
+def _locked(checkout: Checkout) -> Iterator[None]:
+    """Holds the checkout's lock; a file system that cannot be written is explained."""
+    try:
+        with lock.hold(checkout.state_dir):
+            yield
+    except OSError as error:
+        raise transaction.explain(error, checkout) from error
+
+
 def recover(checkout: Checkout) -> None:
     """Repairs what an interrupted run left, if any; says so."""
     if transaction.needs_recovery(checkout):
-        with lock.hold(checkout.state_dir):
+        with _locked(checkout):
             outcome = transaction.recover(checkout)
         if outcome:
             files = "the files of before are back" if outcome == "old" else "its changes were complete"
@@ -56,7 +68,7 @@ def install(project: Path, checkout: Checkout, on_step: OnStep | None = None) ->
     if _is_recorded(plan, checkout.state()):
         console.step("patches and overlay are in place already: nothing changed")
         return plan
-    with lock.hold(checkout.state_dir):
+    with _locked(checkout):
         plan = read_plan(project, checkout)  # again, now that nobody else writes
         state = State("", plan.patch_set.tag, plan.fingerprint, plan.records, ())
         upgraded = checkout.state() is not None
@@ -81,7 +93,7 @@ def uninstall(project: Path, checkout: Checkout, on_step: OnStep | None = None) 
     if state is None:
         console.step(f"nothing is installed in {checkout.root}: nothing changed")
         return 0
-    with lock.hold(checkout.state_dir):
+    with _locked(checkout):
         state = checkout.state() or state
         changes = plan_removal(checkout, state)
         transaction.run(checkout, changes, None, {}, *([on_step] if on_step else []))

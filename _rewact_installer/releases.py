@@ -40,6 +40,8 @@ RELEASES = (
         (3, 12),
         ("dataset", "training", "evaluation", "pusht"),
     ),
+    Release("0.5.1", "4a05a9d10f013bf8fc408c7bd9c32a261209250cb66987b796416911c96a6fd3", (3, 12), ("pusht",)),
+    Release("0.4.4", "50ad61441b1e1260010031406ca836a514af20ae1d2c0149892fe040380b1016", (3, 10), ("pusht",)),
 )
 DEFAULT = RELEASES[0]
 

@@ -101,7 +101,7 @@ class _Run:
             self._commit()
         except OSError as error:
             self._undo()
-            raise _explain(error, self.checkout) from error
+            raise explain(error, self.checkout) from error
         except BaseException:
             self._undo()
             raise
@@ -214,7 +214,8 @@ def _remove_directories(root: Path, directories: Sequence[str]) -> None:
             (root / directory).rmdir()
 
 
-def _explain(error: OSError, checkout: Checkout) -> RewactError:
+def explain(error: OSError, checkout: Checkout) -> RewactError:
+    """The sentence for a failed write, after which the old files are back."""
     where = error.filename or checkout.root
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return RewactError(

@@ -120,10 +120,17 @@ def _faults_of_result(
         if after[path][0] not in ALLOWED_MODES:
             faults.append(f"it gives {path} the mode {after[path][0]}")
     for diff in patch.diffs:
-        if diff.new_id in (None, ABSENT) or diff.new_path is None:
+        if diff.old_id is None or diff.new_id is None:
             continue
-        if after.get(diff.new_path, ("", ""))[1] != diff.new_id:
-            faults.append(f"{diff.new_path} does not become the blob {diff.new_id} that its index line names")
+        # Whatever the hunks match, the bytes before and after must be those the patch was made from and to.
+        sides = ((diff.old_path, before, diff.old_id, "was"), (diff.new_path, after, diff.new_id, "becomes"))
+        for path, files, identifier, verb in sides:
+            found = files[path][1] if path in files else ABSENT
+            if found != identifier:
+                name = path or diff.old_path or diff.new_path
+                faults.append(f"{name} {verb} the blob {found}, its index line says {identifier}")
+        if diff.modes and diff.new_path in after and after[diff.new_path][0] != diff.modes[-1]:
+            faults.append(f"{diff.new_path} gets the mode {after[diff.new_path][0]}, not {diff.modes[-1]}")
     return faults
 
 

@@ -2,6 +2,7 @@
 """Fixtures: a made-up upstream, a project that patches it, and the command line."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,22 +23,31 @@ from tests.install.upstreams import (
 from verify.checkout import Checkout
 
 
-@pytest.fixture
-def upstream(tmp_path: Path) -> Path:
-    return make_repository(tmp_path / "upstream", UPSTREAM)
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    """Three patches, two of them on one file, and two overlay files, one in new directories."""
-    made = Project(tmp_path / "project")
+@pytest.fixture(scope="session")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The upstream and the project below, made once and copied for every test."""
+    root = tmp_path_factory.mktemp("templates")
+    make_repository(root / "upstream", UPSTREAM)
+    project = Project(root / "project")
     act, train = "src/lerobot/act.py", "src/lerobot/train.py"
-    made.add_patch("0001-a.patch", {act: ACT}, {act: ACT_PATCHED})
-    made.add_patch("0002-b.patch", {train: UPSTREAM[train]}, {train: TRAIN_PATCHED})
-    made.add_patch("0003-c.patch", {act: ACT_PATCHED}, {act: ACT_PATCHED_TWICE}, pristine={act: ACT})
-    made.add_overlay("lerobot/head.py")
-    made.add_overlay("rewact/deep/__init__.py", b"deep = 1\n")
-    return made
+    project.add_patch("0001-a.patch", {act: ACT}, {act: ACT_PATCHED})
+    project.add_patch("0002-b.patch", {train: UPSTREAM[train]}, {train: TRAIN_PATCHED})
+    project.add_patch("0003-c.patch", {act: ACT_PATCHED}, {act: ACT_PATCHED_TWICE}, pristine={act: ACT})
+    project.add_overlay("lerobot/head.py")
+    project.add_overlay("rewact/deep/__init__.py", b"deep = 1\n")
+    shutil.rmtree(root / "project" / "scratch")
+    return root
+
+
+@pytest.fixture
+def upstream(templates: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(templates / "upstream", tmp_path / "upstream", symlinks=True))
+
+
+@pytest.fixture
+def project(templates: Path, tmp_path: Path) -> Project:
+    """Three patches, two of them on one file, and two overlay files, one in new directories."""
+    return Project(Path(shutil.copytree(templates / "project", tmp_path / "project")))
 
 
 @pytest.fixture
@@ -47,20 +57,19 @@ def checkout(upstream: Path) -> Checkout:
 
 @pytest.fixture
 def run_install(tmp_path: Path):
-    """Runs the real install.py on a made-up project, with a bare environment."""
+    """Runs the real install.py on a made-up project, with the standard library alone.
+
+    Without site-packages it cannot find the editable LeRobot that this test session may run in.
+    """
 
     def run(project: Project, *words: str, cwd: Path | None = None, env: dict | None = None):
-        for name in ("_rewact_installer", "verify", "install.py"):
-            if not (project.root / name).exists():
-                (project.root / name).symlink_to(PROJECT / name)
-        # Symbolic links are resolved when the project's directory is looked up, so it is named here.
         start = (
             "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); "
             "import install; from _rewact_installer import commands; "
             "commands.PROJECT = Path(sys.argv[2]); sys.exit(install.main(sys.argv[3:]))"
         )
         return subprocess.run(
-            [sys.executable, "-c", start, str(PROJECT), str(project.root), *words],
+            [sys.executable, "-S", "-c", start, str(PROJECT), str(project.root), *words],
             cwd=cwd or tmp_path,
             env={**os.environ, **(env or {})},
             capture_output=True,
@@ -80,3 +89,9 @@ def no_global_git_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home))
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     yield
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests end processes, not the machine: what was written is there without waiting for the disk."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)

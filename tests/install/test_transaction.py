@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: MIT
+"""Whatever ends a run, the checkout is as before or as wanted after the next one."""
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from _rewact_installer import files, lock, patching, transaction
+from tests.install.upstreams import PROJECT, Project, refused, snapshot, write
+from verify.checkout import Checkout
+from verify.errors import ExitCode, RewactError
+
+
+class _StopError(Exception):
+    pass
+
+
+def steps_of(call) -> list[str]:
+    """The names of the steps that a run goes through."""
+    steps: list[str] = []
+    call(steps.append)
+    return steps
+
+
+def killed_at(step: int, command: str, project: Project, checkout: Checkout) -> None:
+    """Runs a command in a process of its own that kills itself, with SIGKILL, before the given step."""
+    program = textwrap.dedent(
+        """
+        import itertools, os, signal, sys
+        from pathlib import Path
+        sys.path.insert(0, sys.argv[1])
+        from _rewact_installer import patching
+        from verify.checkout import Checkout
+        os.fsync = lambda descriptor: None  # the process dies here, not the machine
+        count = itertools.count()
+        def on_step(name):
+            if next(count) == int(sys.argv[5]):
+                os.kill(os.getpid(), signal.SIGKILL)
+        getattr(patching, sys.argv[2])(Path(sys.argv[3]), Checkout(Path(sys.argv[4])), on_step)
+        """
+    )
+    words = [str(PROJECT), command, str(project.root), str(checkout.root), str(step)]
+    result = subprocess.run([sys.executable, "-c", program, *words], capture_output=True)
+    assert result.returncode == -signal.SIGKILL, result.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
+@pytest.mark.parametrize("command", ["install", "uninstall", "upgrade"])
+def test_kill_at_every_step_then_old_or_new(project: Project, checkout: Checkout, command: str) -> None:
+    """Once repaired the tree is the old one, byte for byte, or the new; run again it is the new one."""
+    if command != "install":
+        patching.install(project.root, checkout)
+    if command == "upgrade":
+        project.add_overlay("lerobot/head.py", b"ours = 2\n")
+        project.add_overlay("rewact/new/deeper/__init__.py")
+        (project.root / "overlay/rewact/deep/__init__.py").unlink()
+    verb = "uninstall" if command == "uninstall" else "install"
+
+    def fresh(name: str) -> Checkout:
+        return Checkout(Path(shutil.copytree(checkout.root, checkout.root.with_name(name))))
+
+    reference = fresh("reference")
+    old = snapshot(reference.root)
+    steps = steps_of(lambda on_step: getattr(patching, verb)(project.root, reference, on_step))
+    new = snapshot(reference.root)
+    assert len(steps) > 8 and old != new
+
+    for number, step in enumerate(steps):
+        victim = fresh(f"killed-{number}")
+        killed_at(number, verb, project, victim)
+        patching.recover(victim)
+        committed = step in ("remove journal", "remove originals")
+        assert snapshot(victim.root) == (new if committed else old), step
+        getattr(patching, verb)(project.root, victim)
+        assert snapshot(victim.root) == new, step
+        assert (victim.state() is None) == (verb == "uninstall"), step
+
+
+@pytest.mark.parametrize("command", ["install", "uninstall"])
+def test_error_at_every_step_leaves_the_old_tree_at_once(
+    project: Project, checkout: Checkout, command: str
+) -> None:
+    if command == "uninstall":
+        patching.install(project.root, checkout)
+    old = snapshot(checkout.root)
+    step, finished = 0, False
+    while not finished:
+        seen = []
+
+        def on_step(name: str, seen=seen, step=step) -> None:
+            if len(seen) == step and name not in ("remove journal", "remove originals"):
+                raise _StopError
+            seen.append(name)
+
+        try:
+            getattr(patching, command)(project.root, checkout, on_step)
+            finished = True
+        except _StopError:
+            assert snapshot(checkout.root) == old
+            assert not checkout.journal_path.exists()
+        step += 1
+    assert step > 8
+
+
+def fail_writing(monkeypatch: pytest.MonkeyPatch, number: int, name: str) -> None:
+    """The second file that is staged cannot be written."""
+    original, count = transaction.write_new, []
+
+    def failing(path: Path, data: bytes, mode: int | None = None) -> None:
+        count.append(path)
+        if len(count) == 2:
+            path.write_bytes(data[: len(data) // 2])
+            raise OSError(number, name, str(path))
+        original(path, data, mode)
+
+    monkeypatch.setattr(transaction, "write_new", failing)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (errno.ENOSPC, ExitCode.DISK_FULL),
+        (errno.EACCES, ExitCode.NO_PERMISSION),
+        (errno.EROFS, ExitCode.NO_PERMISSION),
+        (errno.EIO, ExitCode.DISK_FULL),
+    ],
+)
+def test_failed_write_restores_the_old_tree(
+    project: Project, checkout: Checkout, monkeypatch: pytest.MonkeyPatch, number: int, code: ExitCode
+) -> None:
+    before = snapshot(checkout.root)
+    fail_writing(monkeypatch, number, os.strerror(number))
+    message = refused(code, patching.install, project.root, checkout)
+    assert os.strerror(number) in message or "full" in message
+    assert snapshot(checkout.root) == before
+    assert not checkout.state_dir.exists()
+
+
+def test_full_disk_while_the_journal_is_written(
+    project: Project, checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = snapshot(checkout.root)
+
+    def full(path: Path, data: bytes, mode: int | None = None) -> None:
+        if path.name.startswith("journal"):
+            path.write_bytes(b"{")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return original(path, data, mode)
+
+    original = files.write_new
+    monkeypatch.setattr(files, "write_new", full)
+    refused(ExitCode.DISK_FULL, patching.install, project.root, checkout)
+    assert snapshot(checkout.root) == before and not checkout.state_dir.exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="mounts a tiny file system")
+def test_really_full_disk(project: Project, upstream: Path, tmp_path: Path) -> None:
+    mount = tmp_path / "tiny"
+    mount.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "none", mount], capture_output=True
+    ).returncode:
+        pytest.skip("this machine lets nobody mount")
+    try:
+        subprocess.run(["cp", "-a", f"{upstream}/.", mount], check=True)
+        project.add_overlay("rewact/large.py", b"# padding\n" * 200_000)
+        checkout = Checkout(mount)
+        before = snapshot(mount)
+        refused(ExitCode.DISK_FULL, patching.install, project.root, checkout)
+        assert snapshot(mount) == before and not checkout.state_dir.exists()
+    finally:
+        subprocess.run(["umount", mount], check=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="mounts a read-only file system")
+def test_really_read_only_checkout(project: Project, upstream: Path, tmp_path: Path) -> None:
+    mount = tmp_path / "frozen"
+    mount.mkdir()
+    if subprocess.run(["mount", "-o", "bind,ro", upstream, mount], capture_output=True).returncode:
+        pytest.skip("this machine lets nobody mount")
+    try:
+        message = refused(ExitCode.NO_PERMISSION, patching.install, project.root, Checkout(mount))
+        assert str(mount) in message
+    finally:
+        subprocess.run(["umount", mount], check=True)
+
+
+def test_edit_between_kill_and_next_run_is_kept(project: Project, checkout: Checkout) -> None:
+    steps = steps_of(lambda on_step: patching.install(project.root, checkout, on_step))
+    patching.uninstall(project.root, checkout)
+    killed_at(steps.index("verify"), "install", project, checkout)
+    write(checkout.root, {"src/lerobot/act.py": b"mine\n"})
+    message = refused(ExitCode.EDITED, patching.install, project.root, checkout)
+    assert "src/lerobot/act.py" in message and "interrupted" in message
+    assert (checkout.root / "src/lerobot/act.py").read_bytes() == b"mine\n"
+
+
+def test_edit_while_the_installer_runs_is_kept(project: Project, checkout: Checkout) -> None:
+    before = snapshot(checkout.root)
+
+    def on_step(name: str) -> None:
+        if name == "replace src/lerobot/train.py":
+            write(checkout.root, {"src/lerobot/train.py": b"mine\n"})
+
+    # The edit is kept, so the way back cannot be completed: the run says so and the next one finishes it.
+    refused(ExitCode.EDITED, patching.install, project.root, checkout, on_step)
+    assert (checkout.root / "src/lerobot/train.py").read_bytes() == b"mine\n"
+    write(checkout.root, {"src/lerobot/train.py": before["src/lerobot/train.py"][1]})
+    patching.recover(checkout)
+    assert snapshot(checkout.root) == before
+
+
+def test_damaged_journal_is_diagnosed(project: Project, checkout: Checkout) -> None:
+    checkout.state_dir.mkdir()
+    checkout.journal_path.write_bytes(b'{"transaction": "12')
+    message = refused(ExitCode.DAMAGED_STATE, patching.install, project.root, checkout)
+    assert str(checkout.journal_path) in message
+
+
+def test_hostile_journal_writes_nothing_outside(project: Project, checkout: Checkout, tmp_path: Path) -> None:
+    checkout.state_dir.mkdir()
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"safe")
+    checkout.journal_path.write_text(
+        '{"transaction": "1", "removes_state": false, "directories": [],'
+        ' "changes": [{"path": "../victim", "old": null, "new": null}]}'
+    )
+    with pytest.raises(RewactError):
+        patching.install(project.root, checkout)
+    assert victim.read_bytes() == b"safe"
+
+
+def test_concurrent_run_is_refused_and_names_the_holder(project: Project, checkout: Checkout) -> None:
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from pathlib import Path\nfrom _rewact_installer import lock\n"
+        "with lock.hold(Path(sys.argv[2])):\n    print('held', flush=True); sys.stdin.read()\n"
+    )
+    words = [sys.executable, "-c", program, str(PROJECT), str(checkout.state_dir)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout.readline() == b"held\n"
+        before = snapshot(checkout.root)
+        message = refused(ExitCode.BUSY, patching.install, project.root, checkout)
+        assert str(holder.pid) in message
+        assert snapshot(checkout.root) == before
+        holder.stdin.close()
+    patching.install(project.root, checkout)
+
+
+def test_lock_is_free_after_its_holder_was_killed(project: Project, checkout: Checkout) -> None:
+    killed_at(3, "install", project, checkout)
+    with lock.hold(checkout.state_dir):
+        pass
+    patching.install(project.root, checkout)
+
+
+@pytest.mark.parametrize("where", ["parent", "target"])
+def test_link_slipped_in_while_the_installer_runs(
+    project: Project, checkout: Checkout, tmp_path: Path, where: str
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    before = snapshot(outside)
+
+    def on_step(name: str) -> None:
+        if name == "stage src/rewact/deep/__init__.py":
+            directory = checkout.root / "src/rewact/deep"
+            if where == "parent":
+                directory.rmdir()
+                directory.symlink_to(outside)
+            else:
+                (directory / "__init__.py").symlink_to(outside / "written.py")
+
+    refused(ExitCode.EDITED, patching.install, project.root, checkout, on_step)
+    assert snapshot(outside) == before
