@@ -4,7 +4,7 @@
 from .build import RewardLabels, build_reward_labels
 from .dataset import LeRobotDatasetWithReward, StreamingLeRobotDatasetWithReward
 from .keypoints import KeypointReward
-from .train import wrap_train_eval_datasets
+from .train import make_datasets_with_reward, wrap_train_eval_datasets
 
 __all__ = [
     "KeypointReward",
@@ -12,5 +12,6 @@ __all__ = [
     "RewardLabels",
     "StreamingLeRobotDatasetWithReward",
     "build_reward_labels",
+    "make_datasets_with_reward",
     "wrap_train_eval_datasets",
 ]

@@ -2,17 +2,62 @@
 """What the training script calls."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils.data import IterableDataset
 
+from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
+
 from .build import build_reward_labels
 from .dataset import LeRobotDatasetWithReward, StreamingLeRobotDatasetWithReward
 
 if TYPE_CHECKING:
     from lerobot.configs.train import TrainPipelineConfig
+
+
+def make_datasets_with_reward(
+    cfg: "TrainPipelineConfig", make: Callable[["TrainPipelineConfig"], Any]
+) -> tuple[Any, Any | None]:
+    """Make the datasets of a training run and add reward labels, where something asks for them.
+
+    Args:
+        cfg: Configuration of the run.
+        make: LeRobot's function that makes the dataset, or the datasets to train on and to evaluate on.
+
+    Returns:
+        The dataset to train on and the held-out one, None without one.
+
+    Raises:
+        ValueError: naming the episode, if ``--dataset.episodes`` asks for one that the dataset lacks; or if the
+            labels cannot be built, see :class:`LeRobotDatasetWithReward`.
+    """
+    if _wants_labels(cfg):
+        _require_episodes(cfg)
+    made = make(cfg)
+    return wrap_train_eval_datasets(cfg, *(made if isinstance(made, tuple) else (made, None)))
+
+
+def _wants_labels(cfg: "TrainPipelineConfig") -> bool:
+    return cfg.policy is not None and (
+        getattr(cfg.policy, "use_reward_head", False) or cfg.dataset.reward.masks_actions
+    )
+
+
+def _require_episodes(cfg: "TrainPipelineConfig") -> None:
+    # LeRobot itself goes on with a warning, to fail later for a reason that does not name the episode.
+    if not cfg.dataset.episodes or cfg.dataset.streaming:
+        return
+    total = LeRobotDatasetMetadata(
+        cfg.dataset.repo_id, root=cfg.dataset.root, revision=cfg.dataset.revision
+    ).total_episodes
+    if missing := [episode for episode in cfg.dataset.episodes if episode >= total]:
+        raise ValueError(
+            f"{cfg.dataset.repo_id} has no episode {missing[0]}: its episodes are 0 to {total - 1}; choose among "
+            "these with --dataset.episodes."
+        )
 
 
 def wrap_train_eval_datasets(
@@ -37,8 +82,7 @@ def wrap_train_eval_datasets(
     """
     config = cfg.dataset.reward
     advantages = _load_advantages(cfg, [train] if eval is None else [train, eval])
-    has_head = getattr(cfg.policy, "use_reward_head", False)
-    if cfg.policy is None or not (has_head or config.masks_actions or advantages is not None):
+    if not _wants_labels(cfg) and advantages is None:
         return train, eval
     labels = build_reward_labels(train.meta, config)
     horizon = getattr(cfg.policy, "reward_label_horizon", None)

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: MIT
+"""Judge predicted rewards on a dataset: a policy with a reward head, other models' progress files, or both.
+
+Writes `eval_rewards.json`, a PNG and, for a policy, `rewact_progress.parquet` in the schema of LeRobot's
+reward models, which `lerobot-train --sample_weighting.type=rabc --sample_weighting.progress_path=...` reads.
+Interrupted, it resumes where it stopped. `accelerate launch` shares the episodes out over processes.
+
+Examples:
+
+On the episodes that training with `--dataset.eval_split=0.1` held out:
+```
+lerobot-eval-rewards \
+    --dataset.repo_id=lerobot/pusht \
+    --dataset.eval_split=0.1 \
+    --policy.path=outputs/train/pusht/checkpoints/last/pretrained_model
+```
+
+Against another reward model on the same episodes:
+```
+lerobot-eval-rewards \
+    --dataset.repo_id=lerobot/pusht \
+    --policy.path=outputs/train/pusht/checkpoints/last/pretrained_model \
+    --progress='["sarm_progress.parquet"]'
+```
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from accelerate import PartialState
+
+from lerobot.configs import parser
+from lerobot.configs.default import DatasetConfig
+from lerobot.configs.policies import PreTrainedConfig
+from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
+from lerobot.datasets.reward_labels import RewardLabels, build_reward_labels
+from lerobot.datasets.reward_labels.files import write_json
+from lerobot.datasets.reward_labels.outcomes import SUCCESS, UNKNOWN
+from lerobot.datasets.reward_labels.progress_files import load_progress, save_progress
+from lerobot.utils.utils import init_logging
+from rewact.completion import CompletionDetector
+from rewact.evaluation.cli import report_errors, resolve_policy
+from rewact.evaluation.metrics import EpisodeRewards, calibration, episode_metrics, overall_metrics
+from rewact.evaluation.plots import plot_evaluation
+from rewact.evaluation.predictor import Prediction, RewardPredictor
+from rewact.evaluation.report import print_evaluation
+from rewact.evaluation.runner import choose_episodes, predict_episodes
+
+
+@dataclass
+class DetectorConfig:
+    """When an episode counts as done, see :class:`rewact.CompletionDetector`."""
+
+    threshold: float = 0.9
+    hysteresis: float = 0.1
+    dwell: int = 3
+
+    def make(self) -> CompletionDetector:
+        """Build the detector.
+
+        Raises:
+            ValueError: if a value is out of its range.
+        """
+        return CompletionDetector(self.threshold, self.hysteresis, self.dwell)
+
+
+@dataclass
+class EvalRewardsConfig:
+    # What to judge on. With `eval_split`, the episodes that training held out; `reward.*` are the labels.
+    dataset: DatasetConfig
+    # The policy to judge: --policy.path=<checkpoint>, with --policy.device and the like.
+    policy: PreTrainedConfig | None = None
+    # Progress files of other models to judge on the same episodes.
+    progress: list[str] = field(default_factory=list)
+    # Default: outputs/eval_rewards/<dataset>.
+    output_dir: Path | None = None
+    # The policy's names for those observations that the dataset calls otherwise.
+    rename_map: dict[str, str] = field(default_factory=dict)
+    batch_size: int = 32
+    num_workers: int = 0
+    detector: DetectorConfig = field(default_factory=DetectorConfig)
+    # Bins of the reliability diagram.
+    calibration_bins: int = 10
+
+    def __post_init__(self) -> None:
+        self.policy = resolve_policy(self.policy)
+        if self.policy is None and not self.progress:
+            raise ValueError("nothing to judge: give --policy.path, --progress, or both")
+        if self.batch_size < 1 or self.calibration_bins < 1:
+            raise ValueError("--batch_size and --calibration_bins must be at least 1")
+        if self.output_dir is None:
+            self.output_dir = Path("outputs/eval_rewards") / self.dataset.repo_id.rsplit("/", 1)[-1]
+
+    @classmethod
+    def __get_path_fields__(cls) -> list[str]:
+        return ["policy"]
+
+
+@parser.wrap()
+def eval_rewards(cfg: EvalRewardsConfig) -> dict[str, Any]:
+    """Judge predicted rewards; returns what `eval_rewards.json` holds."""
+    detector = cfg.detector.make()
+    meta = LeRobotDatasetMetadata(cfg.dataset.repo_id, root=cfg.dataset.root, revision=cfg.dataset.revision)
+    episodes = choose_episodes(cfg.dataset, meta)
+    labels = build_reward_labels(meta, cfg.dataset.reward)
+    labels.require(episodes)
+    logging.info(labels.describe())
+
+    # Files first: what is wrong with them shows before the long part begins.
+    predictions: dict[str, Mapping[int, Prediction]] = {}
+    for path in cfg.progress:
+        predictions[Path(path).stem] = _progress_predictions(Path(path), labels, episodes)
+    if cfg.policy is not None:
+        predictor = RewardPredictor(cfg.policy, meta, cfg.rename_map)
+        predicted = predict_episodes(
+            cfg.dataset,
+            labels.table,
+            predictor,
+            cfg.output_dir / "predictions",
+            episodes,
+            cfg.batch_size,
+            cfg.num_workers,
+        )
+        predictions = {predictor.name: predicted, **predictions}
+        if PartialState().is_main_process:
+            _save_progress(cfg.output_dir / "rewact_progress.parquet", labels, predicted, cfg.policy)
+
+    models = {name: _episodes(labels, predicted) for name, predicted in predictions.items()}
+    results = {
+        name: {
+            "overall": overall_metrics(judged, detector),
+            "calibration": calibration(judged, cfg.calibration_bins),
+            "per_episode": [episode_metrics(episode) for episode in judged],
+        }
+        for name, judged in models.items()
+    }
+    info = {
+        "dataset": cfg.dataset.repo_id,
+        "labels": labels.describe(),
+        "policy": None if cfg.policy is None else str(cfg.policy.pretrained_path),
+        "models": results,
+    }
+    if PartialState().is_main_process:
+        write_json(cfg.output_dir / "eval_rewards.json", info)
+        title = f"{cfg.dataset.repo_id}, {len(episodes)} episodes"
+        plot_evaluation(
+            cfg.output_dir / "eval_rewards.png",
+            models,
+            {name: result["calibration"] for name, result in results.items()},
+            title,
+        )
+        print_evaluation(results, title)
+        logging.info("Wrote %s", cfg.output_dir)
+    return info
+
+
+def _progress_predictions(path: Path, labels: RewardLabels, episodes: list[int]) -> dict[int, Prediction]:
+    if not path.exists():
+        raise ValueError(f"--progress: there is no file {path}")
+    table = labels.table
+    values = load_progress(path, table)
+    predictions = {}
+    for episode in episodes:
+        row = table.row(episode)
+        rewards = values[table.starts[row] : table.ends[row]]
+        if np.isnan(rewards).any():
+            raise ValueError(f"{path} has no progress for episode {episode}")
+        predictions[episode] = Prediction(rewards)
+    return predictions
+
+
+def _save_progress(
+    path: Path, labels: RewardLabels, predictions: Mapping[int, Prediction], policy: PreTrainedConfig
+) -> None:
+    table = labels.table
+    rewards = np.full(table.n_frames, np.nan, dtype=np.float32)
+    for episode, prediction in predictions.items():
+        row = table.row(episode)
+        rewards[table.starts[row] : table.ends[row]] = prediction.reward
+    save_progress(path, table, rewards, {"reward_model_path": str(policy.pretrained_path)})
+
+
+def _episodes(labels: RewardLabels, predictions: Mapping[int, Prediction]) -> list[EpisodeRewards]:
+    table = labels.table
+    episodes = []
+    for episode, prediction in predictions.items():
+        row = table.row(episode)
+        outcome = labels.outcomes[row]
+        episodes.append(
+            EpisodeRewards(
+                episode=episode,
+                prediction=prediction.reward,
+                label=labels.rewards[table.starts[row] : table.ends[row]].numpy(),
+                success=None if outcome == UNKNOWN else bool(outcome == SUCCESS),
+                lower=prediction.lower,
+                upper=prediction.upper,
+            )
+        )
+    return episodes
+
+
+def main() -> None:
+    init_logging()
+    with report_errors():
+        eval_rewards()
+
+
+if __name__ == "__main__":
+    main()

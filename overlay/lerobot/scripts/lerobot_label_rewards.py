@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: MIT
+"""Label a dataset: rewards at keypoints, outcomes and control modes of its episodes.
+
+Labels are kept under `rewact_extensions/` in the dataset's folder, where training finds them. Without
+anything to apply or clear, the labels that are there are listed.
+
+Examples:
+
+Apply a file, after looking at what it would change:
+```
+lerobot-label-rewards --dataset.repo_id=me/pick --labels=labels.json --dry_run=true
+lerobot-label-rewards --dataset.repo_id=me/pick --labels=labels.json
+```
+where `labels.json` holds
+```
+{"repo_id": "me/pick",
+ "episodes": {"0": {"keypoints": [{"timestamp": 0.3, "reward": 0.0}, {"timestamp": 8.0, "reward": 1.0}],
+                    "outcome": "success"}}}
+```
+
+List the labels, clear those of two episodes, or of all:
+```
+lerobot-label-rewards --dataset.repo_id=me/pick
+lerobot-label-rewards --dataset.repo_id=me/pick --clear='[3, 4]'
+lerobot-label-rewards --dataset.repo_id=me/pick --clear_all=true
+```
+
+Upload the label files, and nothing else, to the dataset's repository on the Hub:
+```
+lerobot-label-rewards --dataset.repo_id=me/pick --push_to_hub=true
+```
+"""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import HfApi
+from rich.console import Console
+from rich.table import Table
+
+from lerobot.configs import parser
+from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
+from lerobot.datasets.reward_labels.episodes import EpisodeTable
+from lerobot.datasets.reward_labels.label_file import (
+    LabelSet,
+    label_paths,
+    load_labels,
+    read_label_file,
+    save_labels,
+)
+from lerobot.utils.utils import init_logging
+from rewact.evaluation.cli import report_errors
+
+
+@dataclass
+class LabelledDatasetConfig:
+    """Which dataset to label."""
+
+    repo_id: str
+    # Its folder. Default: where LeRobot keeps it.
+    root: str | None = None
+    revision: str | None = None
+
+
+@dataclass
+class LabelRewardsConfig:
+    dataset: LabelledDatasetConfig
+    # JSON file with labels to apply. They replace what the episodes they name had of the same kind.
+    labels: str | None = None
+    # Episodes whose labels to remove, before any are applied.
+    clear: list[int] | None = None
+    clear_all: bool = False
+    # Show what would change, and change nothing.
+    dry_run: bool = False
+    # Upload the label files to the dataset's repository.
+    push_to_hub: bool = False
+
+    def __post_init__(self) -> None:
+        if self.clear and self.clear_all:
+            raise ValueError("give either --clear or --clear_all, not both")
+
+
+@parser.wrap()
+def label_rewards(cfg: LabelRewardsConfig) -> LabelSet:
+    """Apply, clear, list and upload labels; returns the labels that the dataset then has."""
+    meta = LeRobotDatasetMetadata(cfg.dataset.repo_id, root=cfg.dataset.root, revision=cfg.dataset.revision)
+    table = EpisodeTable.from_metadata(meta)
+    before = load_labels(table)
+    after = before
+    for episode in cfg.clear or []:
+        table.row(episode)
+    if cfg.clear_all or cfg.clear:
+        after = after.without(before.episodes() if cfg.clear_all else cfg.clear)
+    if cfg.labels is not None:
+        after = after.updated(read_label_file(Path(cfg.labels).expanduser(), table))
+    print_labels(table, after, before)
+    if cfg.dry_run:
+        logging.info("Dry run: nothing was written")
+        return before
+    for path in save_labels(table, after, before):
+        logging.info("%s %s", "Wrote" if path.exists() else "Deleted", path)
+    if cfg.push_to_hub:
+        push_labels(table, cfg.dataset.revision)
+    return after
+
+
+def print_labels(table: EpisodeTable, labels: LabelSet, before: LabelSet) -> None:
+    """Print the labelled episodes, with a mark at those that differ from before."""
+    episodes = sorted({*labels.episodes(), *before.episodes()})
+    if not episodes:
+        Console().print(f"{table.repo_id} has no labels")
+        return
+    grid = Table(
+        title=f"Labels of {table.repo_id}: {len(labels.episodes())} of {len(table.episodes)} episodes"
+    )
+    for name in ("episode", "frames", "keypoints (frame: reward)", "outcome", "control modes", ""):
+        grid.add_column(name)
+    for episode in episodes:
+        cells = _cells(labels, episode)
+        changed = "changed" if cells != _cells(before, episode) else ""
+        grid.add_row(str(episode), str(table.length(episode, table.repo_id)), *cells, changed)
+    Console().print(grid)
+
+
+def push_labels(table: EpisodeTable, revision: str | None = None) -> None:
+    """Upload the label files of a dataset, and nothing else.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    paths = [path for path in label_paths(table.root) if path.exists()]
+    if not paths:
+        raise ValueError(f"{table.repo_id} has no label files to upload")
+    api = HfApi()
+    for path in paths:
+        name = path.relative_to(table.root).as_posix()
+        api.upload_file(
+            path_or_fileobj=path,
+            path_in_repo=name,
+            repo_id=table.repo_id,
+            repo_type="dataset",
+            revision=revision,
+            commit_message=f"Update {name}",
+        )
+        logging.info("Uploaded %s to %s", name, table.repo_id)
+
+
+def _cells(labels: LabelSet, episode: int) -> tuple[str, str, str]:
+    keypoints = labels.keypoints.get(episode, {})
+    segments = labels.control_modes.get(episode, [])
+    return (
+        ", ".join(f"{frame}: {reward:g}" for frame, reward in keypoints.items()),
+        labels.outcomes.get(episode, ""),
+        ", ".join(f"{first}-{last} {mode}" for first, last, mode in segments),
+    )
+
+
+def main() -> None:
+    init_logging()
+    with report_errors():
+        label_rewards()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: MIT
+"""Pictures of reward curves and of their evaluation."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lerobot.datasets.reward_labels.files import write_atomically
+
+from .metrics import EpisodeRewards, episode_metrics
+
+LABEL_COLOR = "#6b7280"
+MODEL_COLORS = ("#2563eb", "#ea580c", "#16a34a", "#9333ea", "#dc2626", "#0891b2")
+WARNING_COLOR = "#b91c1c"
+
+
+def plot_episode(
+    path: Path,
+    models: Mapping[str, EpisodeRewards],
+    fps: float,
+    title: str,
+    thumbnails: Sequence[np.ndarray] = (),
+) -> None:
+    """Draw the curves of one episode over time, the label and one prediction per model.
+
+    Args:
+        path: PNG to write.
+        models: Rewards of the episode by model; the label of the first one is drawn.
+        fps: Frames per second.
+        title: Heading.
+        thumbnails: uint8 ``(H, W, 3)`` pictures at equal distances in time, drawn above the curves.
+    """
+    figure = Figure(figsize=(9, 5.2 if len(thumbnails) else 3.8), layout="constrained")
+    figure.suptitle(title, fontsize=11)
+    axes = figure
+    if len(thumbnails):
+        strip, axes = figure.subfigures(2, 1, height_ratios=(1, 2.6))
+        for image, place in zip(thumbnails, np.atleast_1d(strip.subplots(1, len(thumbnails))), strict=True):
+            place.imshow(image)
+            place.set_axis_off()
+    curves = axes.subplots()
+    draw_curves(curves, models, fps)
+    curves.set_xlabel("time (s)")
+    curves.set_ylabel("reward")
+    curves.legend(loc="upper left", frameon=False, fontsize=9)
+    _save(figure, path)
+
+
+def plot_overview(path: Path, models: Mapping[str, Sequence[EpisodeRewards]], fps: float, title: str) -> None:
+    """Draw all episodes' curves on one page, with those in red that stand out.
+
+    An episode stands out when its prediction hardly follows time, ends low, or is far from its label,
+    compared with the other episodes: over 2.5 robust standard deviations (median absolute deviation) to the
+    bad side.
+
+    Args:
+        path: PNG to write.
+        models: The same episodes for each model; the first model decides what stands out.
+        fps: Frames per second.
+        title: Heading.
+    """
+    episodes = next(iter(models.values()))
+    odd = odd_episodes(episodes)
+    n_columns = max(1, math.ceil(math.sqrt(len(episodes) * 1.6)))
+    n_rows = math.ceil(len(episodes) / n_columns)
+    figure = Figure(figsize=(max(1.15 * n_columns, 5), max(0.95 * n_rows, 1.5) + 0.8), layout="constrained")
+    figure.suptitle(title, fontsize=12)
+    grid = figure.subplots(n_rows, n_columns, sharey=True, squeeze=False).ravel()
+    for position, axes in enumerate(grid):
+        if position >= len(episodes):
+            axes.set_axis_off()
+            continue
+        draw_curves(axes, {name: curves[position] for name, curves in models.items()}, fps, line_width=1.0)
+        reason = odd.get(episodes[position].episode)
+        color = WARNING_COLOR if reason else "#111827"
+        axes.set_title(
+            f"{episodes[position].episode}" + (f": {reason}" if reason else ""),
+            fontsize=7,
+            color=color,
+            pad=2,
+        )
+        axes.set_xticks([])
+        axes.set_yticks([0, 1])
+        axes.tick_params(labelsize=6, length=2)
+        if reason:
+            axes.set_facecolor("#fef2f2")
+    handles, names = grid[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False, fontsize=8)
+    _save(figure, path)
+
+
+def odd_episodes(episodes: Sequence[EpisodeRewards]) -> dict[int, str]:
+    """Episodes that stand out to the bad side, and in what; see :func:`plot_overview`."""
+    rows = [episode_metrics(episode) for episode in episodes]
+    odd: dict[int, str] = {}
+    for name, sign, reason in (("mae", 1, "off label"), ("final", -1, "ends low"), ("voc", -1, "no order")):
+        values = np.array([np.nan if row[name] is None else sign * row[name] for row in rows])
+        if np.isnan(values).all():
+            continue
+        middle = np.nanmedian(values)
+        spread = 1.4826 * np.nanmedian(np.abs(values - middle))
+        for row, value in zip(rows, values, strict=True):
+            if value - middle > max(2.5 * spread, 0.05):
+                odd[row["episode"]] = reason
+    return odd
+
+
+def plot_evaluation(
+    path: Path,
+    models: Mapping[str, Sequence[EpisodeRewards]],
+    calibrations: Mapping[str, Mapping[str, Any]],
+    title: str,
+) -> None:
+    """Draw how good predictions are: reliability, order and error per episode, final reward by outcome."""
+    outcomes = any(episode.success is not None for episode in next(iter(models.values())))
+    figure = Figure(figsize=(13 if outcomes else 9, 4), layout="constrained")
+    figure.suptitle(title, fontsize=12)
+    reliability, scatter, *rest = figure.subplots(1, 3 if outcomes else 2)
+
+    reliability.plot([0, 1], [0, 1], color=LABEL_COLOR, linewidth=1, linestyle="--")
+    for color, (name, calibration) in zip(_colors(), calibrations.items(), strict=False):
+        bins = calibration["bins"]
+        sizes = np.array([entry["count"] for entry in bins])
+        x, y = [entry["prediction"] for entry in bins], [entry["label"] for entry in bins]
+        reliability.plot(x, y, color=color, linewidth=1.5, label=f"{name} (ECE {calibration['ece']:.3f})")
+        reliability.scatter(x, y, s=8 + 90 * sizes / sizes.max(), color=color, alpha=0.6)
+    reliability.set(
+        xlabel="predicted reward", ylabel="mean label", title="Reliability", xlim=(0, 1), ylim=(0, 1)
+    )
+    reliability.legend(frameon=False, fontsize=8)
+
+    for color, (name, episodes) in zip(_colors(), models.items(), strict=False):
+        rows = [row for row in map(episode_metrics, episodes) if row["voc"] is not None]
+        scatter.scatter(
+            [row["voc"] for row in rows],
+            [row["mae"] for row in rows],
+            s=14,
+            color=color,
+            alpha=0.7,
+            label=name,
+        )
+    scatter.set(xlabel="order in time (VOC)", ylabel="mean absolute error", title="Episodes")
+    scatter.set_ylim(bottom=0)
+    scatter.legend(frameon=False, fontsize=8)
+
+    for axes in rest:
+        for color, (name, episodes) in zip(_colors(), models.items(), strict=False):
+            for success, style in ((True, "-"), (False, "--")):
+                final = np.sort([e.prediction[-1] for e in episodes if e.success is success])
+                if len(final):
+                    fraction = np.arange(1, len(final) + 1) / len(final)
+                    word = "success" if success else "failure"
+                    axes.step(
+                        final, fraction, where="post", color=color, linestyle=style, label=f"{name}, {word}"
+                    )
+        axes.set(xlabel="final predicted reward", ylabel="fraction of episodes below", title="Outcomes")
+        axes.set(xlim=(0, 1), ylim=(0, 1.02))
+        axes.legend(frameon=False, fontsize=8)
+    _save(figure, path)
+
+
+def draw_curves(
+    axes: Axes, models: Mapping[str, EpisodeRewards], fps: float, line_width: float = 1.8
+) -> None:
+    """Draw label, predictions and uncertainty bands of one episode into given axes."""
+    label = next(iter(models.values())).label
+    time = np.arange(len(label)) / fps
+    axes.plot(time, label, color=LABEL_COLOR, linewidth=line_width, linestyle="--", label="label")
+    for color, (name, rewards) in zip(_colors(), models.items(), strict=False):
+        if rewards.lower is not None and rewards.upper is not None:
+            axes.fill_between(time, rewards.lower, rewards.upper, color=color, alpha=0.15, linewidth=0)
+        axes.plot(time, rewards.prediction, color=color, linewidth=line_width, label=name)
+    axes.set_ylim(-0.03, 1.03)
+    axes.set_xlim(0, max(time[-1], 1 / fps))
+    axes.grid(alpha=0.25, linewidth=0.5)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def _colors() -> list[str]:
+    return list(MODEL_COLORS) * 4
+
+
+def _save(figure: Figure, path: Path) -> None:
+    write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=130))

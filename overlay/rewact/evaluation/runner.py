@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: MIT
+"""Predicting the rewards of many episodes: resumable, and shared out over processes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from accelerate import PartialState
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from lerobot.advantages.value_pass import ValueStore
+from lerobot.datasets.episode_batches import EpisodeBatches
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from lerobot.datasets.reward_labels.episodes import EpisodeTable
+
+from .predictor import Prediction, RewardPredictor, held_out_episodes
+
+if TYPE_CHECKING:
+    from lerobot.configs.default import DatasetConfig
+    from lerobot.datasets.dataset_metadata import LeRobotDatasetMetadata
+
+
+def choose_episodes(cfg: "DatasetConfig", meta: "LeRobotDatasetMetadata") -> list[int]:
+    """Episodes that a tool works on: of ``episodes``, or of all, those that ``eval_split`` holds out if set.
+
+    Raises:
+        ValueError: if the dataset lacks one of ``episodes``.
+    """
+    table = EpisodeTable.from_metadata(meta)
+    for episode in cfg.episodes or []:
+        table.row(episode)
+    eval_split = getattr(cfg, "eval_split", 0.0)
+    if eval_split:
+        return held_out_episodes(meta, cfg.episodes, eval_split)
+    return table.episodes.tolist() if cfg.episodes is None else list(cfg.episodes)
+
+
+def load_episodes(cfg: "DatasetConfig", episodes: Sequence[int]) -> LeRobotDataset:
+    """Load the data of some episodes."""
+    return LeRobotDataset(
+        cfg.repo_id,
+        root=cfg.root,
+        episodes=sorted(episodes),
+        revision=cfg.revision,
+        video_backend=cfg.video_backend,
+    )
+
+
+def predict_episodes(
+    cfg: "DatasetConfig",
+    table: EpisodeTable,
+    predictor: RewardPredictor,
+    folder: Path,
+    episodes: Sequence[int],
+    batch_size: int,
+    num_workers: int = 0,
+) -> dict[int, Prediction]:
+    """Predict the rewards of some episodes, or read them where an earlier run has stored them.
+
+    Each video frame is decoded once. Under ``accelerate launch`` every process predicts its share, and all
+    return the whole.
+
+    Args:
+        cfg: The dataset.
+        table: Its episodes.
+        predictor: The policy.
+        folder: Where the predictions of each episode are stored as soon as they are there.
+        episodes: Episodes to predict.
+        batch_size: Frames per forward pass.
+        num_workers: Processes that decode, 0 for none.
+
+    Returns:
+        The predictions by episode.
+
+    Raises:
+        ValueError: naming episode and frame, if a prediction is not finite.
+    """
+    state = PartialState()
+    source = {
+        "checkpoint": predictor.fingerprint(),
+        "dataset": table.repo_id,
+        "lengths": table.lengths.tolist(),
+        "rename_map": predictor.rename_map,
+    }
+    store = ValueStore(folder, source, state.is_main_process)
+    state.wait_for_everyone()  # the main process may have emptied the folder
+    mine = store.missing(episodes[state.process_index :: state.num_processes])
+    if mine:
+        batches = EpisodeBatches(load_episodes(cfg, mine), mine, batch_size, predictor.cameras)
+        loader = DataLoader(
+            batches,
+            batch_size=None,
+            num_workers=min(num_workers, len(mine)),
+            multiprocessing_context="spawn" if num_workers else None,
+        )
+        lengths = {episode: table.length(episode, table.repo_id) for episode in mine}
+        started: dict[int, list[np.ndarray]] = {}  # workers take turns, so several episodes are under way
+        with tqdm(
+            total=sum(lengths.values()),
+            desc="Predicting rewards",
+            unit="frame",
+            disable=not state.is_main_process,
+        ) as bar:
+            for episode, first, batch in loader:
+                values = predictor(batch).as_array()
+                broken = np.flatnonzero(~np.isfinite(values).all(axis=1))
+                if len(broken):
+                    raise ValueError(
+                        f"the reward of episode {episode}, frame {first + broken[0]} is predicted to be "
+                        f"{values[broken[0], 0]}: the training of {predictor.config.pretrained_path} has diverged"
+                    )
+                started.setdefault(episode, []).append(values)
+                if first + len(values) == lengths[episode]:
+                    store.save(episode, np.concatenate(started.pop(episode)))
+                bar.update(len(values))
+    state.wait_for_everyone()
+    return {episode: Prediction.from_array(store.load(episode)) for episode in episodes}
