@@ -24,7 +24,7 @@ from .estimate import (
 )
 
 if TYPE_CHECKING:
-    from lerobot.datasets.dataset_metadata import LeRobotDatasetMetadata
+    from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
 
 RETURN_COLUMN = "mc_return"
 TERMINAL_COLUMN = "is_terminal"

@@ -20,7 +20,7 @@ from lerobot.datasets.reward_labels.episodes import EpisodeTable
 from lerobot.datasets.reward_labels.files import EXTENSIONS_DIR, write_atomically
 
 if TYPE_CHECKING:
-    from lerobot.datasets.dataset_metadata import LeRobotDatasetMetadata
+    from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
 
 ADVANTAGES_FILE = f"{EXTENSIONS_DIR}/advantages.parquet"
 METADATA_KEY = b"lerobot.advantages"

@@ -15,7 +15,7 @@ from .estimate import label_positive
 from .file import AdvantageTable, dataset_fingerprint
 
 if TYPE_CHECKING:
-    from lerobot.datasets.dataset_metadata import LeRobotDatasetMetadata
+    from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from lerobot.configs import PreTrainedConfig
+from lerobot.configs.policies import PreTrainedConfig
 from lerobot.datasets.episode_batches import EpisodeBatches
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.datasets.reward_labels.files import read_json, write_atomically, write_json
@@ -118,7 +118,9 @@ def predict_values(
     names = {key: rename_map.get(key, key) for key in dataset.meta.camera_keys}
     cameras = [key for key, name in names.items() if name in policy.config.input_features]
     batches = EpisodeBatches(dataset, episodes, batch_size, cameras)
-    loader = DataLoader(batches, batch_size=None, num_workers=min(num_workers, len(episodes)))
+    num_workers = min(num_workers, len(episodes))
+    context = "spawn" if num_workers else None  # the video decoder does not survive a fork
+    loader = DataLoader(batches, batch_size=None, num_workers=num_workers, multiprocessing_context=context)
     n_frames = sum(int(dataset.meta.episodes[episode]["length"]) for episode in episodes)
     # Workers take turns, so several episodes are under way at once.
     started: dict[int, list[np.ndarray]] = {}

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from draccus.utils import ParsingError
 
 from lerobot.advantages.compute import (
     AdvantageOptions,
@@ -97,7 +98,12 @@ class ComputeAdvantagesConfig:
     # Names that the policy has for keys of the dataset, where they differ.
     rename_map: dict[str, str] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
+    def validate(self) -> None:
+        """Load the configuration of the value function, and check all options.
+
+        Raises:
+            ValueError: If an option is out of its range or contradicts another.
+        """
         policy_path = parser.get_path_arg("policy")
         if policy_path:
             overrides = parser.get_cli_overrides("policy")
@@ -135,6 +141,7 @@ class ComputeAdvantagesConfig:
 def compute_advantages(cfg: ComputeAdvantagesConfig) -> None:
     from accelerate import Accelerator, InitProcessGroupKwargs
 
+    cfg.validate()
     # One process may have longer episodes, or a slower machine, than the others, which wait for it.
     patience = InitProcessGroupKwargs(timeout=timedelta(days=2))
     on_cpu = cfg.policy is None or cfg.policy.device == "cpu"
@@ -298,8 +305,9 @@ def main() -> None:
     register_third_party_plugins()
     try:
         compute_advantages()
-    except (ValueError, FileNotFoundError, OSError, RuntimeError) as error:
-        logging.debug("Failed", exc_info=True)
+    except ParsingError as error:  # says only which class could not be made
+        sys.exit(f"error: {error.__cause__ or error}")
+    except (ValueError, OSError, RuntimeError) as error:
         sys.exit(f"error: {error}")
 
 
