@@ -1,7 +1,11 @@
 """LeRobot's own training script with the reward head: what a user types, what the log and the checkpoint say."""
 
 import json
+import shutil
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from lerobot.policies.act.modeling_act import ACTPolicy
@@ -118,6 +122,27 @@ def test_streaming(dataset_root, tmp_path):
     assert len(logged(output, "reward_loss")) == 2
 
 
+def test_rabc_weights_and_evaluation_during_training(dataset_root, tmp_path):
+    """Per-sample losses with LeRobot's own sample weighting, and rewards when the script rolls out the policy."""
+    root = tmp_path / "data"
+    shutil.copytree(dataset_root, root)
+    lengths = [episode_length(episode) for episode in range(N_EPISODES)]
+    progress = {
+        "index": np.arange(sum(lengths)),
+        "episode_index": np.repeat(np.arange(N_EPISODES), lengths),
+        "progress_sparse": np.concatenate([np.linspace(0, 1, n) for n in lengths]).astype(np.float32),
+    }
+    pq.write_table(pa.table(progress), root / "sarm_progress.parquet")
+    output = train(
+        root, tmp_path / "run", "--policy.type=act", "--steps=2", "--log_freq=1", "--sample_weighting.type=rabc",
+        f"--sample_weighting.progress_path={root / 'sarm_progress.parquet'}", "--env.type=pusht",
+        "--env.episode_length=5", "--env_eval_freq=2", "--eval.n_episodes=1", "--eval.batch_size=1",
+    )  # fmt: skip
+    assert len(logged(output, "sample_weight_mean_weight")) == 2
+    assert len(logged(output, "reward_loss")) == 2
+    assert "avg_predicted_reward_final" in output
+
+
 def test_two_processes(dataset_root, tmp_path):
     # Without --multi_gpu accelerate starts one process on a machine that has no GPU.
     launcher = (
@@ -136,6 +161,7 @@ def test_two_processes(dataset_root, tmp_path):
         (["--dataset.reward.start_pct=0.9", "--dataset.reward.end_pct=0.1"], "start_pct"),
         (["--dataset.reward.end_pct=1.5"], "end_pct"),
         (["--dataset.reward.sources=[magic]"], "magic"),
+        (["--dataset.episodes=[1,99]"], "has no episode 99"),
         (["--policy.reward_head_type=magic"], "magic"),
     ],
 )
