@@ -99,7 +99,7 @@ def choose(release: Release, project: Path, explicit: Path | None = None, name: 
     wanted = "{}.{}".format(*release.python)
     if explicit is not None:
         prefix = explicit.absolute()
-        if not prefix.exists() or not any(prefix.iterdir()):
+        if not prefix.exists() or not any(prefix.iterdir()) or _is_unfinished(prefix):
             return _make(prefix, release)
         environment = _opened(prefix, ours=(prefix / "rewact-environment.json").exists())
         if environment is None or environment.python.version < release.python:
@@ -119,7 +119,7 @@ def choose(release: Release, project: Path, explicit: Path | None = None, name: 
             f"the active environment {active} {has}; LeRobot {release.version} needs Python {wanted}+"
         )
     for prefix in ours:
-        if not prefix.exists():
+        if not prefix.exists() or _is_unfinished(prefix):
             return _make(prefix, release)
         environment = _opened(prefix, ours=True)
         if environment is None:
@@ -141,6 +141,14 @@ def existing(project: Path) -> list[Environment]:
     return [environment for environment in found if environment is not None]
 
 
+_UNFINISHED = ".rewact-unfinished"
+
+
+def _is_unfinished(prefix: Path) -> bool:
+    """Whether we began to make an environment here and were ended in the middle."""
+    return (prefix / _UNFINISHED).exists()
+
+
 def _make(prefix: Path, release: Release) -> Environment:
     uv = _find_uv(None)
     python = find_python(release.python, can_make_venv_otherwise=uv is not None)
@@ -148,12 +156,22 @@ def _make(prefix: Path, release: Release) -> Environment:
     if python.venv:
         command = [str(python.executable), "-m", "venv", str(prefix)]
     else:
-        command = [str(uv), "venv", "--quiet", "--seed", "--python", str(python.executable), str(prefix)]
+        seed = ["--quiet", "--seed", "--allow-existing", "--python", str(python.executable)]
+        command = [str(uv), "venv", *seed, str(prefix)]
+    try:
+        prefix.mkdir(parents=True, exist_ok=True)
+        (prefix / _UNFINISHED).touch()
+    except OSError as error:
+        raise RewactError(
+            ExitCode.NO_PERMISSION,
+            f"{prefix} cannot be written ({error.strerror}): activate an environment first.",
+        ) from None
     result = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     environment = _opened(prefix, ours=True)
     if result.returncode or environment is None:
         reason = (result.stderr or result.stdout).strip().splitlines()[-1:] or ["no reason given"]
         raise RewactError(ExitCode.NO_PYTHON, f"{prefix} could not be made: {reason[0]}")
+    (prefix / _UNFINISHED).unlink()
     return environment
 
 

@@ -49,7 +49,8 @@ def patched_tree(checkout: Checkout, plan: Plan) -> dict[str, bytes]:
     return tree
 
 
-def _with_version(project_file: bytes, version: str) -> bytes:
+def with_version(project_file: bytes, version: str) -> bytes:
+    """pyproject.toml with another version in its one version line."""
     changed, count = re.subn(rb'(?m)^version = "[^"\n]*"', b'version = "%s"' % version.encode(), project_file)
     if count != 1:
         raise RewactError(ExitCode.CHECK_FAILED, f"pyproject.toml has {count} version lines, expected one.")
@@ -68,7 +69,7 @@ def build(tree: dict[str, bytes], release: Release, env: Environment, output: Pa
             destination = copy / path
             destination.parent.mkdir(parents=True, exist_ok=True)
             destination.write_bytes(
-                _with_version(data, release.patched_version) if path == "pyproject.toml" else data
+                with_version(data, release.patched_version) if path == "pyproject.toml" else data
             )
         environment.build_wheel(env, copy, built)
         wheels = list(built.glob("*.whl"))

@@ -129,6 +129,15 @@ def test_makes_an_environment_beside_install_py(nowhere: Path, real_python: Path
     assert environment.choose(FITTING, tmp_path) == first
 
 
+def test_environment_whose_making_was_interrupted_is_finished(
+    nowhere: Path, real_python: Path, tmp_path: Path
+) -> None:
+    (nowhere / "python3").symlink_to(real_python)
+    write(tmp_path / ".venv", {".rewact-unfinished": b"", "bin/other": b""})
+    assert environment.choose(FITTING, tmp_path).prefix == tmp_path / ".venv"
+    assert not (tmp_path / ".venv/.rewact-unfinished").exists()
+
+
 def test_environment_that_does_not_run_is_named_and_kept(nowhere: Path, tmp_path: Path) -> None:
     script(tmp_path / ".venv/bin/python", "exit 1")
     message = refused(ExitCode.NO_PYTHON, environment.choose, FITTING, tmp_path)

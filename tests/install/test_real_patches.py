@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: MIT
+"""The project's own patch sets, on the LeRobot that this test session has installed."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from _rewact_installer import locate, patching, wheel
+from _rewact_installer.releases import find_release
+from tests.install.upstreams import PROJECT, git, git_snapshot, snapshot
+from verify.checkout import Checkout
+from verify.patchset import load_patch_sets
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone, without our edits, of the LeRobot that is installed editable."""
+    installed = locate.editable_install()
+    if installed is None:
+        pytest.skip("no editable LeRobot: `python install.py test` installs one")
+    clone = tmp_path_factory.mktemp("real") / "lerobot"
+    git(clone.parent, "clone", "--quiet", "--shared", str(installed), str(clone))
+    return clone
+
+
+def test_install_again_and_uninstall_on_the_real_release(pristine: Path) -> None:
+    checkout = Checkout(pristine)
+    before, repository = snapshot(pristine), git_snapshot(pristine)
+    plan = patching.install(PROJECT, checkout)
+    assert plan.changes and (pristine / "src/rewact/__init__.py").exists()
+    assert patching.install(PROJECT, checkout).changes == ()
+    assert snapshot(pristine) != before
+    patching.uninstall(PROJECT, checkout)
+    assert snapshot(pristine) == before and git_snapshot(pristine) == repository
+
+
+def test_patched_python_files_compile(pristine: Path) -> None:
+    plan = patching.read_plan(PROJECT, Checkout(pristine))
+    for change in plan.changes:
+        if change.path.endswith(".py"):
+            compile(change.new.data, change.path, "exec")
+
+
+def test_wheel_is_built_of_the_patched_tree_while_the_checkout_stays(pristine: Path) -> None:
+    checkout = Checkout(pristine)
+    before = snapshot(pristine)
+    plan = patching.read_plan(PROJECT, checkout)
+    tree = wheel.patched_tree(checkout, plan)
+    assert snapshot(pristine) == before
+    assert all(
+        tree[change.path] == change.new.data for change in plan.changes if change.path.startswith("src/")
+    )
+    release = find_release(plan.patch_set.tag)
+    assert f'version = "{release.patched_version}"'.encode() in wheel.with_version(
+        tree["pyproject.toml"], release.patched_version
+    )
+
+
+def test_every_series_stays_small() -> None:
+    """Logic belongs into the overlay: a patch adds calls, all of them less than 500 lines."""
+    for tag, patch_set in load_patch_sets(PROJECT / "patches").items():
+        added = 0
+        for patch in patch_set.patches:
+            hunks = [hunk for diff in patch.diffs for hunk in diff.hunks]
+            added += sum(len(set(hunk.new_lines) - set(hunk.old_lines)) for hunk in hunks)
+        assert added < 500, tag
+
+
+def test_verify_reports_on_the_real_release(pristine: Path) -> None:
+    before = snapshot(pristine), git_snapshot(pristine)
+    command = [sys.executable, "-m", "verify", str(pristine), "--json"]
+    result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
+    report = json.loads(result.stdout)
+    assert result.returncode == 0 and report["sound"] and report["verdict"].startswith("SOUND")
+    assert set(report["checkout"]["files"].values()) == {"pristine"}
+    assert (snapshot(pristine), git_snapshot(pristine)) == before

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: MIT
+"""`python -m verify`: what it reports, and that it writes nothing."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from _rewact_installer import patching
+from tests.install.upstreams import Project, git_snapshot, refused, snapshot, write
+from verify import lint
+from verify.checkout import Checkout
+from verify.errors import ExitCode
+from verify.report import collect, show
+
+
+def test_sound_patch_sets_without_a_checkout(project: Project) -> None:
+    report = collect(project.root, None)
+    assert report["sound"] and report["checkout"] is None
+    assert show(report).splitlines()[-1] == "SOUND: 1 patch sets are sound"
+
+
+def test_pristine_and_patched_checkout(project: Project, checkout: Checkout) -> None:
+    report = collect(project.root, checkout.root)
+    assert report["sound"] and not report["checkout"]["installed"]
+    assert set(report["checkout"]["files"].values()) == {"pristine"}
+    patching.install(project.root, checkout)
+    report = collect(project.root, checkout.root)
+    assert report["sound"] and report["checkout"]["installed"]
+    assert set(report["checkout"]["files"].values()) == {"applied"}
+
+
+def test_edited_checkout_is_not_sound(project: Project, checkout: Checkout) -> None:
+    patching.install(project.root, checkout)
+    write(checkout.root, {"src/lerobot/act.py": b"mine\n"})
+    before = snapshot(checkout.root), git_snapshot(checkout.root)
+    report = collect(project.root, checkout.root)
+    assert not report["sound"] and "src/lerobot/act.py" in show(report)
+    assert report["verdict"].startswith("NOT SOUND")
+    assert (snapshot(checkout.root), git_snapshot(checkout.root)) == before
+
+
+def test_half_restored_checkout_is_not_sound(project: Project, checkout: Checkout) -> None:
+    patching.install(project.root, checkout)
+    (checkout.root / "src/lerobot/head.py").unlink()
+    report = collect(project.root, checkout.root)
+    assert not report["sound"] and report["checkout"]["files"]["src/lerobot/head.py"] == "missing"
+
+
+def test_damaged_patch_set_is_not_sound(project: Project, checkout: Checkout) -> None:
+    project.patch_path().write_bytes(b"")
+    report = collect(project.root, checkout.root)
+    assert not report["sound"] and "0001-a.patch" in show(report)
+
+
+def test_wrong_checkout_is_refused(project: Project, tmp_path: Path) -> None:
+    refused(ExitCode.NOT_LEROBOT, collect, project.root, tmp_path)
+
+
+def test_lint_without_unidiff_says_how_to_get_it(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "unidiff", None)
+    message = refused(ExitCode.USAGE, lint.lint_patch_set, project.root / "patches/v9.9.1")
+    assert "install.py dev" in message
