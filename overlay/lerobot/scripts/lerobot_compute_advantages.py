@@ -51,8 +51,9 @@ from lerobot.advantages.value_pass import (
     predict_values,
     read_train_config,
 )
-from lerobot.configs import PreTrainedConfig, parser
+from lerobot.configs import parser
 from lerobot.configs.default import DatasetConfig
+from lerobot.configs.policies import PreTrainedConfig
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.datasets.reward_labels.episodes import EpisodeTable
 from lerobot.utils.import_utils import register_third_party_plugins
