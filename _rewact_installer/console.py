@@ -2,18 +2,27 @@
 """What the user reads: one line a step, faults on standard error."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 
 
+def _say(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # Whoever listened has gone (`| head`): the work goes on.
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (closed when the process ends)
+
+
 def step(text: str) -> None:
     """Says what is being done, or was found."""
-    print(f"- {text}", flush=True)
+    _say(f"- {text}")
 
 
 def done(text: str) -> None:
     """The last words: the result, and what to run next."""
-    print(text, flush=True)
+    _say(text)
 
 
 def fault(text: str) -> None:

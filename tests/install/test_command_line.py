@@ -212,3 +212,28 @@ def test_clone_in_a_directory_with_spaces(
     clone = upstream.rename(tmp_path / "my löro bot")
     assert run_install(project, "dev", "--no-install", str(clone)).returncode == 0
     assert git(clone, "status", "--porcelain")
+
+
+def test_listener_that_goes_away_does_not_stop_the_work(project: Project, upstream: Path) -> None:
+    """`install.py dev | head -1`"""
+    start = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import install; "
+        "from _rewact_installer import commands; commands.PROJECT = Path(sys.argv[2]); "
+        "sys.exit(install.main(sys.argv[3:]))"
+    )
+    words = [
+        sys.executable,
+        "-S",
+        "-c",
+        start,
+        str(PROJECT),
+        str(project.root),
+        "dev",
+        "--no-install",
+        str(upstream),
+    ]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert process.returncode == 0 and b"Traceback" not in errors
+    assert (upstream / "src/lerobot/train.py").read_bytes() == TRAIN_PATCHED
