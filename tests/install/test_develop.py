@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: MIT
+"""`dev` and `prod` around the patching: what is installed when, and what a second run does."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from _rewact_installer import commands, develop, environment, patching, wheel
+from _rewact_installer.environment import Environment, Installed
+from _rewact_installer.pythons import Python
+from _rewact_installer.releases import Release
+from tests.install.upstreams import PYPROJECT, Project, refused, snapshot, write
+from verify.checkout import Checkout
+from verify.errors import ExitCode, RewactError
+
+RELEASE = Release("9.9.1", "0" * 64, (3, 10), ("training",))
+
+
+class FakeEnvironment:
+    """An environment that remembers what was installed into it."""
+
+    def __init__(self, prefix: Path) -> None:
+        self.environment = Environment(prefix, Python(prefix / "bin/python", (3, 12, 0), True), True)
+        self.installed = Installed(None, None, ("lerobot",))
+        self.calls: list[list[str]] = []
+
+    def install(self, _: Environment, arguments: list[str], *, replace_lerobot: bool = False) -> None:
+        self.calls.append(arguments)
+        if "--editable" in arguments:
+            tree = arguments[arguments.index("--editable") + 1].partition("[")[0]
+            self.installed = Installed("9.9.1", Path(tree), ())
+        else:
+            self.installed = Installed(RELEASE.patched_version, None, ())
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeEnvironment:
+    made = FakeEnvironment(tmp_path / "environment")
+    made.environment.prefix.mkdir()
+    for module in (develop, wheel):
+        monkeypatch.setattr(module, "find_release", lambda version: RELEASE)
+    monkeypatch.setattr(environment, "choose", lambda *_, **__: made.environment)
+    monkeypatch.setattr(environment, "ask", lambda *_: made.installed)
+    monkeypatch.setattr(environment, "pip_install", made.install)
+    monkeypatch.setattr(environment, "warn_without_ffmpeg", lambda _: None)
+    return made
+
+
+def test_dev_installs_editable_once(project: Project, checkout: Checkout, fake: FakeEnvironment) -> None:
+    first = develop.dev(project.root, checkout.root, None, install=True)
+    assert first.changed and f"{checkout.root}[training]" in fake.calls[0]
+    second = develop.dev(project.root, checkout.root, None, install=True)
+    assert not second.changed and len(fake.calls) == 1
+
+
+def test_dev_installs_again_when_entry_points_changed(
+    project: Project, checkout: Checkout, fake: FakeEnvironment
+) -> None:
+    develop.dev(project.root, checkout.root, None, install=True)
+    path = "pyproject.toml"
+    project.add_patch("0004-d.patch", {path: PYPROJECT}, {path: PYPROJECT + b"[project.scripts]\n"})
+    assert develop.dev(project.root, checkout.root, None, install=True).changed
+    assert len(fake.calls) == 2
+
+
+def test_dev_installs_again_when_another_checkout_was_installed(
+    project: Project, checkout: Checkout, fake: FakeEnvironment, tmp_path: Path
+) -> None:
+    develop.dev(project.root, checkout.root, None, install=True)
+    fake.installed = Installed("9.9.1", tmp_path / "other", ())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(environment, "pip_install", fake.install)
+        assert develop.dev(project.root, checkout.root, None, install=True).changed
+
+
+def test_dev_checks_what_the_installation_left(
+    project: Project, checkout: Checkout, fake: FakeEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "pip_install", lambda *_: None)
+    message = refused(
+        ExitCode.CHECK_FAILED, lambda: develop.dev(project.root, checkout.root, None, install=True)
+    )
+    assert "lerobot" in message and fake.environment.marker() == {}
+
+
+def test_failed_installation_leaves_a_patched_checkout_to_go_on_from(
+    project: Project, checkout: Checkout, fake: FakeEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RewactError(ExitCode.INDEX, "no network")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(environment, "pip_install", fail)
+        refused(ExitCode.INDEX, lambda: develop.dev(project.root, checkout.root, None, install=True))
+    assert develop.dev(project.root, checkout.root, None, install=True).changed
+
+
+def test_uninstall_leaves_the_environment_alone(
+    project: Project, checkout: Checkout, fake: FakeEnvironment
+) -> None:
+    develop.dev(project.root, checkout.root, None, install=True)
+    before = snapshot(fake.environment.prefix)
+    patching.uninstall(project.root, checkout)
+    assert snapshot(fake.environment.prefix) == before
+
+
+@pytest.fixture
+def fake_build(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict]:
+    """Keeps what a build would be made of, and leaves a file that is called like a wheel."""
+    builds: list[dict] = []
+
+    def build(_: Environment, source: Path, output: Path) -> None:
+        builds.append({path: data for path, (_, data) in snapshot(source).items() if data})
+        write(output, {"lerobot-9.9.1+rewact.1-py3-none-any.whl": b"wheel"})
+
+    monkeypatch.setattr(environment, "build_wheel", build)
+    monkeypatch.setattr(wheel, "check", lambda *_: None)
+    return builds
+
+
+def run_prod(project: Project, checkout: Checkout) -> bool:
+    return wheel.install(project.root, checkout, patching.read_plan(project.root, checkout), None)[1]
+
+
+@pytest.mark.parametrize("patched", [False, True])
+def test_prod_builds_the_patched_tree_and_leaves_the_checkout(
+    project: Project, checkout: Checkout, fake: FakeEnvironment, fake_build: list[dict], patched: bool
+) -> None:
+    if patched:
+        patching.install(project.root, checkout)
+    write(checkout.root, {"src/lerobot/__pycache__/x.pyc": b"x", "src/lerobot.egg-info/PKG-INFO": b"x"})
+    before = snapshot(checkout.root)
+    assert run_prod(project, checkout)
+    (tree,) = fake_build
+    assert b'version = "9.9.1+rewact.1"' in tree["pyproject.toml"]
+    assert b"reward head" in tree["src/lerobot/act.py"] and "src/rewact/deep/__init__.py" in tree
+    assert not any("pycache" in path or "egg-info" in path or path.startswith("data") for path in tree)
+    assert snapshot(checkout.root) == before
+    assert (project.root / "dist/lerobot-9.9.1+rewact.1-py3-none-any.whl").read_bytes() == b"wheel"
+
+
+def test_prod_a_second_time_does_nothing(
+    project: Project, checkout: Checkout, fake: FakeEnvironment, fake_build: list[dict]
+) -> None:
+    assert run_prod(project, checkout) and not run_prod(project, checkout)
+    assert len(fake.calls) == len(fake_build) == 1
+    write(checkout.root, {"src/lerobot/other.py": b"changed = 1\n"})
+    assert run_prod(project, checkout)
+
+
+@pytest.mark.parametrize("text", [b"", b'version = "1"\nversion = "2"\n'])
+def test_prod_needs_one_version_line(text: bytes) -> None:
+    refused(ExitCode.CHECK_FAILED, wheel.with_version, text, "1")
+
+
+def fake_python(path: Path, script: str) -> Environment:
+    path.parent.mkdir(parents=True)
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return Environment(path.parents[1], Python(path, (3, 12, 0), True), True)
+
+
+@pytest.mark.parametrize(
+    ("version", "place", "sound"),
+    [
+        ("9.9.1+rewact.1", "elsewhere", True),
+        ("9.9.1", "elsewhere", False),
+        ("9.9.1+rewact.1", "checkout", False),
+    ],
+)
+def test_prod_checks_version_and_place_of_what_is_imported(
+    checkout: Checkout, tmp_path: Path, version: str, place: str, sound: bool
+) -> None:
+    root = checkout.root if place == "checkout" else tmp_path / "site"
+    answer = json.dumps([version, f"{root}/lerobot/__init__.py", f"{root}/rewact/__init__.py"])
+    env = fake_python(tmp_path / "env/bin/python", f"echo '{answer}'")
+    if sound:
+        wheel.check(env, checkout, RELEASE)
+    else:
+        refused(ExitCode.CHECK_FAILED, wheel.check, env, checkout, RELEASE)
+
+
+def test_prod_says_why_it_does_not_import(checkout: Checkout, tmp_path: Path) -> None:
+    env = fake_python(tmp_path / "env/bin/python", "echo 'ModuleNotFoundError: no rewact' >&2; exit 1")
+    assert "no rewact" in refused(ExitCode.CHECK_FAILED, wheel.check, env, checkout, RELEASE)
+
+
+def test_tests_and_demo_pass_on_arguments_and_exit_code(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, checkout: Checkout
+) -> None:
+    from argparse import Namespace
+
+    env = fake_python(tmp_path / "env/bin/python", f'echo "$@" > {tmp_path}/words; exit 7')
+    monkeypatch.setattr(commands.develop, "dev", lambda *_, **__: develop.Setup(checkout, env, False))
+    assert commands.demo(Namespace(lerobot=None, rest=["--fast"])) == 7
+    words = (tmp_path / "words").read_text().split()
+    assert words[:2] == ["-m", "rewact.demo"] and words[-1] == "--fast" and "--output-dir" in words
+    assert commands.test(Namespace(lerobot=None, rest=["-x", "tests/install"])) == 7
+    words = (tmp_path / "words").read_text().split()
+    assert words == ["-m", "pytest", "-x", "tests/install"]
+    commands.test(Namespace(lerobot=None, rest=[]))
+    words = (tmp_path / "words").read_text().split()
+    assert words[2] == "tests/install" and "tests/e2e" in words[3:]
