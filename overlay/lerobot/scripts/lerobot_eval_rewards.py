@@ -30,23 +30,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from accelerate import PartialState
 
 from lerobot.configs import parser
 from lerobot.configs.default import DatasetConfig
 from lerobot.configs.policies import PreTrainedConfig
 from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
-from lerobot.datasets.reward_labels import RewardLabels, build_reward_labels
+from lerobot.datasets.reward_labels import build_reward_labels
 from lerobot.datasets.reward_labels.files import write_json
-from lerobot.datasets.reward_labels.outcomes import SUCCESS, UNKNOWN
-from lerobot.datasets.reward_labels.progress_files import load_progress, save_progress
 from lerobot.utils.utils import init_logging
 from rewact.completion import CompletionDetector
 from rewact.evaluation.cli import report_errors, resolve_policy
-from rewact.evaluation.metrics import EpisodeRewards, calibration, episode_metrics, overall_metrics
+from rewact.evaluation.metrics import calibration, collect_episodes, episode_metrics, overall_metrics
 from rewact.evaluation.plots import plot_evaluation
-from rewact.evaluation.predictor import Prediction, RewardPredictor
+from rewact.evaluation.prediction import Prediction, read_predictions, write_predictions
+from rewact.evaluation.predictor import RewardPredictor
 from rewact.evaluation.report import print_evaluation
 from rewact.evaluation.runner import choose_episodes, predict_episodes
 
@@ -113,7 +111,7 @@ def eval_rewards(cfg: EvalRewardsConfig) -> dict[str, Any]:
     # Files first: what is wrong with them shows before the long part begins.
     predictions: dict[str, Mapping[int, Prediction]] = {}
     for path in cfg.progress:
-        predictions[Path(path).stem] = _progress_predictions(Path(path), labels, episodes)
+        predictions[Path(path).stem] = read_predictions(Path(path), labels.table, episodes)
     if cfg.policy is not None:
         predictor = RewardPredictor(cfg.policy, meta, cfg.rename_map)
         predicted = predict_episodes(
@@ -127,9 +125,10 @@ def eval_rewards(cfg: EvalRewardsConfig) -> dict[str, Any]:
         )
         predictions = {predictor.name: predicted, **predictions}
         if PartialState().is_main_process:
-            _save_progress(cfg.output_dir / "rewact_progress.parquet", labels, predicted, cfg.policy)
+            path = cfg.output_dir / "rewact_progress.parquet"
+            write_predictions(path, labels.table, predicted, str(cfg.policy.pretrained_path))
 
-    models = {name: _episodes(labels, predicted) for name, predicted in predictions.items()}
+    models = {name: collect_episodes(labels, predicted) for name, predicted in predictions.items()}
     results = {
         name: {
             "overall": overall_metrics(judged, detector),
@@ -156,51 +155,6 @@ def eval_rewards(cfg: EvalRewardsConfig) -> dict[str, Any]:
         print_evaluation(results, title)
         logging.info("Wrote %s", cfg.output_dir)
     return info
-
-
-def _progress_predictions(path: Path, labels: RewardLabels, episodes: list[int]) -> dict[int, Prediction]:
-    if not path.exists():
-        raise ValueError(f"--progress: there is no file {path}")
-    table = labels.table
-    values = load_progress(path, table)
-    predictions = {}
-    for episode in episodes:
-        row = table.row(episode)
-        rewards = values[table.starts[row] : table.ends[row]]
-        if np.isnan(rewards).any():
-            raise ValueError(f"{path} has no progress for episode {episode}")
-        predictions[episode] = Prediction(rewards)
-    return predictions
-
-
-def _save_progress(
-    path: Path, labels: RewardLabels, predictions: Mapping[int, Prediction], policy: PreTrainedConfig
-) -> None:
-    table = labels.table
-    rewards = np.full(table.n_frames, np.nan, dtype=np.float32)
-    for episode, prediction in predictions.items():
-        row = table.row(episode)
-        rewards[table.starts[row] : table.ends[row]] = prediction.reward
-    save_progress(path, table, rewards, {"reward_model_path": str(policy.pretrained_path)})
-
-
-def _episodes(labels: RewardLabels, predictions: Mapping[int, Prediction]) -> list[EpisodeRewards]:
-    table = labels.table
-    episodes = []
-    for episode, prediction in predictions.items():
-        row = table.row(episode)
-        outcome = labels.outcomes[row]
-        episodes.append(
-            EpisodeRewards(
-                episode=episode,
-                prediction=prediction.reward,
-                label=labels.rewards[table.starts[row] : table.ends[row]].numpy(),
-                success=None if outcome == UNKNOWN else bool(outcome == SUCCESS),
-                lower=prediction.lower,
-                upper=prediction.upper,
-            )
-        )
-    return episodes
 
 
 def main() -> None:

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: MIT
+"""The loop command: which commands it runs, what it skips, continues and refuses."""
+
+import json
+
+import pytest
+
+from lerobot.scripts import lerobot_recap
+from lerobot.scripts.lerobot_recap import STAGES, Loop, run_loop
+
+BASE = ["--dataset.repo_id=local/tiny", "--dataset.root=data", "--env.type=pusht", "--seed=3", "--device=cpu"]
+TRAIN, COMPUTE, EVAL = lerobot_recap.TRAIN, lerobot_recap.COMPUTE, lerobot_recap.EVAL
+
+
+@pytest.fixture
+def commands(monkeypatch):
+    """Commands that were run, which leave what the real ones leave."""
+    commands = []
+
+    def fake_run(command, check):
+        module, flags = command[2], dict(flag[2:].split("=", 1) for flag in command[3:])
+        commands.append((module, flags))
+        if commands.fail_at == len(commands):
+            return type("Result", (), {"returncode": 1})
+        from pathlib import Path
+
+        output = Path(flags.get("output_path", flags.get("output_dir", "")))
+        if module == COMPUTE:
+            output.parent.mkdir(parents=True)
+            output.touch()
+        elif module == EVAL:
+            output.mkdir(parents=True)
+            success = {"positive": 80.0, "negative": 10.0, "unconditional": 50.0}[flags["policy.inference_advantage"]]
+            (output / "eval_info.json").write_text(json.dumps({"overall": {"pc_success": success, "videos": []}}))
+        elif "resume" not in flags:
+            checkpoint = output / "checkpoints" / "last" / "pretrained_model"
+            checkpoint.mkdir(parents=True)
+            (checkpoint / "train_config.json").write_text("{}")
+        return type("Result", (), {"returncode": 0})
+
+    class Commands(list):
+        fail_at = None
+
+    commands = Commands()
+    monkeypatch.setattr(lerobot_recap.subprocess, "run", fake_run)
+    return commands
+
+
+def loop(tmp_path, *flags):
+    return Loop.parse([f"--output_dir={tmp_path / 'run'}", *BASE, *flags])
+
+
+def test_the_whole_loop(commands, tmp_path):
+    run_loop(loop(tmp_path, "--value.steps=5", "--policy.policy.chunk_size=8", "--advantages.positive_fraction=0.3"))
+    assert [module for module, _ in commands] == [TRAIN, COMPUTE, TRAIN, EVAL, EVAL, EVAL]
+    value, advantages, policy = (flags for _, flags in commands[:3])
+    assert value["policy.type"] == "rewact" and value["steps"] == "5" and value["seed"] == "3"
+    assert value["dataset.reward.sources"] == '["returns"]' and value["policy.device"] == "cpu"
+    assert "chunk_size" not in str(value) and policy["policy.chunk_size"] == "8"
+    assert advantages["policy.path"] == str(tmp_path / "run/value/checkpoints/last/pretrained_model")
+    assert advantages["positive_fraction"] == "0.3" and "seed" not in advantages
+    assert policy["policy.type"] == "actvantage"
+    assert policy["dataset.reward.advantages_path"] == advantages["output_path"]
+    assert [flags["policy.inference_advantage"] for _, flags in commands[3:]] == [
+        "positive",
+        "negative",
+        "unconditional",
+    ]
+    comparison = json.loads((tmp_path / "run" / "comparison.json").read_text())
+    assert comparison["positive"] == {"pc_success": 80.0} and comparison["negative"] == {"pc_success": 10.0}
+
+
+def test_what_is_done_is_not_done_again(commands, tmp_path):
+    run_loop(loop(tmp_path))
+    run_loop(loop(tmp_path, "--policy.log_freq=7", "--advantages.batch_size=3"))  # these change no result
+    assert len(commands) == 6
+
+
+@pytest.mark.parametrize("fail_at", range(1, 7))
+def test_a_stopped_loop_continues(commands, tmp_path, fail_at):
+    commands.fail_at = fail_at
+    with pytest.raises(RuntimeError, match="start the same command again"):
+        run_loop(loop(tmp_path))
+    commands.fail_at = None
+    run_loop(loop(tmp_path))
+    assert len(commands) == 7 and commands[fail_at - 1] == commands[fail_at]
+    assert (tmp_path / "run" / "comparison.json").is_file()
+
+
+def test_training_resumes_from_its_checkpoint(commands, tmp_path):
+    checkpoint = tmp_path / "run/value/checkpoints/last/pretrained_model"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "train_config.json").write_text("{}")
+    run_loop(loop(tmp_path, "--stages=value"))
+    assert commands == [(TRAIN, {"config_path": str(checkpoint / "train_config.json"), "resume": "true"})]
+
+
+def test_a_folder_without_a_checkpoint_is_started_anew(commands, tmp_path):
+    (tmp_path / "run" / "value").mkdir(parents=True)
+    run_loop(loop(tmp_path, "--stages=value"))
+    assert len(commands) == 1 and "resume" not in commands[0][1]
+
+
+@pytest.mark.parametrize(
+    ("stages", "changed"),
+    [
+        ("value", "--value.steps=9"),
+        ("advantages", "--value.steps=9"),
+        ("policy", "--advantages.n_steps=4"),
+        ("eval", "--policy.policy.advantage_dropout=0.1"),
+        ("policy", "--dataset.root=elsewhere"),
+        ("compare", "--value.dataset.reward.c_fail=3"),
+    ],
+)
+def test_results_of_another_run_are_refused(commands, tmp_path, stages, changed):
+    run_loop(loop(tmp_path))
+    with pytest.raises(ValueError, match="of a run with other options"):
+        run_loop(loop(tmp_path, f"--stages={stages}", changed))
+    assert len(commands) == 6
+
+
+def test_a_stage_needs_those_before_it(commands, tmp_path):
+    with pytest.raises(ValueError, match="'policy' needs the result of 'value'"):
+        run_loop(loop(tmp_path, "--stages=policy"))
+    assert not commands and not (tmp_path / "run").exists()
+    run_loop(loop(tmp_path, "--stages=value,advantages"))
+    run_loop(loop(tmp_path, "--stages=policy"))
+    assert [module for module, _ in commands] == [TRAIN, COMPUTE, TRAIN]
+
+
+def test_without_a_value_function(commands, tmp_path):
+    run_loop(loop(tmp_path, "--advantages.from_returns=true"))
+    assert [module for module, _ in commands] == [COMPUTE, TRAIN, EVAL, EVAL, EVAL]
+    assert "policy.path" not in commands[0][1] and "policy.device" not in commands[0][1]
+
+
+def test_without_an_environment(commands, tmp_path):
+    run_loop(Loop.parse([f"--output_dir={tmp_path / 'run'}", "--dataset.repo_id=a/b"]))
+    assert [module for module, _ in commands] == [TRAIN, COMPUTE, TRAIN]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--dataset.repo_id=a/b"], "--output_dir"),
+        (["--output_dir=x"], "--dataset.repo_id"),
+        (["--output_dir=x", "--dataset.repo_id=a/b", "--stages=training"], "no stage 'training'"),
+        (["--output_dir=x", "--dataset.repo_id=a/b", "--steps=3"], "--<stage>.steps"),
+        (["--output_dir=x", "--dataset.repo_id=a/b", "--verbose"], "--name=value"),
+        (["--output_dir", "x"], "--name=value"),
+    ],
+)
+def test_bad_command_lines(flags, message):
+    with pytest.raises(ValueError, match=message):
+        Loop.parse(flags)
+
+
+def test_help_names_every_stage(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["lerobot-recap", "--help"])
+    lerobot_recap.main()
+    output = capsys.readouterr().out
+    assert all(f"`{stage}`" in output for stage in STAGES)
