@@ -13,7 +13,6 @@ import lerobot.advantages
 from lerobot.configs.default import DatasetConfig
 from lerobot.configs.reward_labels import RewardLabelsConfig
 from lerobot.configs.train import TrainPipelineConfig
-from lerobot.datasets.factory import make_train_eval_datasets
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.datasets.reward_labels import (
     LeRobotDatasetWithReward,
@@ -22,6 +21,7 @@ from lerobot.datasets.reward_labels import (
 )
 from lerobot.datasets.streaming_dataset import StreamingLeRobotDataset
 from lerobot.policies.act.configuration_act import ACTConfig
+from tests.versions import HELD_OUT, make_train_eval_datasets
 
 LENGTHS = (7, 1, 12, 20, 5, 9)
 
@@ -48,12 +48,13 @@ def linear(episode, frame):
 
 def test_held_out_episodes_are_labelled_too(root, caplog):
     caplog.set_level(logging.INFO)
-    cfg = pipeline(root, eval_split=0.3)
+    cfg = pipeline(root, **HELD_OUT)
     train, held_out = wrap_train_eval_datasets(cfg, *make_train_eval_datasets(cfg))
     assert "Reward labels of 6 episodes: 6 linear (5%-95%)" in caplog.messages
-    assert train.labels is held_out.labels
-    assert set(train.episodes).isdisjoint(held_out.episodes)
-    for dataset in (train, held_out):
+    if HELD_OUT:
+        assert train.labels is held_out.labels
+        assert set(train.episodes).isdisjoint(held_out.episodes)
+    for dataset in (train, held_out) if HELD_OUT else (train,):
         assert isinstance(dataset, LeRobotDatasetWithReward) and len(dataset) == dataset.num_frames
         for item in dataset:
             episode, frame = item["episode_index"].item(), item["frame_index"].item()
@@ -70,7 +71,7 @@ def test_without_forecast_the_reward_is_a_scalar(root):
 
 
 def test_datasets_stay_themselves_where_nothing_needs_labels(root):
-    cfg = pipeline(root, use_reward_head=False, eval_split=0.3)
+    cfg = pipeline(root, use_reward_head=False, **HELD_OUT)
     train, held_out = make_train_eval_datasets(cfg)
     assert wrap_train_eval_datasets(cfg, train, held_out) == (train, held_out)
     cfg.policy = None
@@ -92,7 +93,7 @@ def test_a_broken_label_file_stops_training(root):
 
 
 def test_batches_from_spawned_workers(root):
-    cfg = pipeline(root, eval_split=0.3)
+    cfg = pipeline(root, **HELD_OUT)
     train, _ = wrap_train_eval_datasets(cfg, *make_train_eval_datasets(cfg))
     assert 3 in train.episodes
     train.add_episode_rewards(3, {0: 0.25})
@@ -154,10 +155,10 @@ def test_advantages_are_keyed_by_the_absolute_index(root, monkeypatch):
         return advantages
 
     monkeypatch.setattr(lerobot.advantages, "load_advantages", load)
-    cfg = conditioned(root, "required", episodes=[2, 3, 5], eval_split=0.3)
+    cfg = conditioned(root, "required", episodes=[2, 3, 5], **HELD_OUT)
     train, held_out = wrap_train_eval_datasets(cfg, *make_train_eval_datasets(cfg))
     assert asked == [(None, [2, 3, 5])]
-    for dataset in (train, held_out):
+    for dataset in (train, held_out) if HELD_OUT else (train,):
         for item in dataset:
             assert item["advantage"].shape == () and item["advantage"].dtype == torch.float32
             is_known = item["index"].item() % 2 == 0

@@ -4,10 +4,15 @@ import pytest
 import torch
 from hypothesis import settings
 
-from lerobot.configs import FeatureType, PolicyFeature
+from lerobot.configs.types import FeatureType, PolicyFeature
 from lerobot.policies.act.configuration_act import ACTConfig
 from lerobot.policies.act.modeling_act import ACTPolicy
+from lerobot.policies.factory import make_pre_post_processors
 from lerobot.policies.rewact import RewACTConfig, RewACTPolicy
+from tests import versions
+
+# Tests of the control loops that this LeRobot does not have.
+collect_ignore = ["test_record.py" if versions.HAS_ROLLOUT else "test_rollout.py"]
 
 # No test fails because a machine is slow.
 settings.register_profile("model", deadline=None)
@@ -74,3 +79,11 @@ def make_batch(policy, batch_size=3, rewards=True):
         if horizon is not None:
             batch["reward_is_pad"] = torch.zeros(batch_size, horizon, dtype=torch.bool)
     return batch
+
+
+@pytest.fixture(params=["act", "rewact", "plain"])
+def policy_and_processors(request):
+    options = {"use_reward_head": False} if request.param == "plain" else {}
+    inputs = {"observation.images.front": CAMERA, "observation.state": ROBOT_STATE}
+    policy = make_policy("act" if request.param == "plain" else request.param, inputs, **options)
+    return policy, *make_pre_post_processors(policy.config, dataset_stats={})

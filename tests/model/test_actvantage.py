@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from lerobot.configs import PreTrainedConfig
+from lerobot.configs.policies import PreTrainedConfig
 from lerobot.policies.act.modeling_act import ACTPolicy
 from lerobot.policies.actvantage import (
     ACTvantageConfig,

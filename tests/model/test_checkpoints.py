@@ -8,7 +8,7 @@ from pathlib import Path
 import lerobot
 import pytest
 import torch
-from lerobot.configs import PreTrainedConfig
+from lerobot.configs.policies import PreTrainedConfig
 from lerobot.configs.reward_head import match_saved_reward_head, restore_reward_head_flag
 from lerobot.policies.act.configuration_act import ACTConfig
 from lerobot.policies.act.modeling_act import ACTPolicy

@@ -6,11 +6,7 @@ from unittest.mock import MagicMock
 import numpy as np
 import pytest
 import torch
-from lerobot.common.control_utils import predict_action
-from lerobot.policies.factory import make_pre_post_processors
-from lerobot.rollout.inference.sync import SyncInferenceEngine
-from lerobot.rollout.strategies.core import send_next_action
-from lerobot.utils.action_interpolator import ActionInterpolator
+
 from lerobot.utils.predicted_reward import (
     PREDICTED_REWARD,
     PREDICTED_REWARD_KEYS,
@@ -22,8 +18,7 @@ from lerobot.utils.predicted_reward import (
     summarize_predicted_rewards,
     unpack_action,
 )
-
-from .conftest import CAMERA, N_ACTION_STEPS, ROBOT_STATE, make_policy
+from tests.versions import predict_action
 
 ACTION, REWARD = torch.zeros(2, 3), torch.tensor([0.25, 0.75])
 
@@ -95,14 +90,6 @@ def test_telemetry_gets_the_reward_where_there_is_one():
     assert observation == {PREDICTED_REWARD: 0.5}
 
 
-@pytest.fixture(params=["act", "rewact", "plain"])
-def policy_and_processors(request):
-    options = {"use_reward_head": False} if request.param == "plain" else {}
-    inputs = {"observation.images.front": CAMERA, "observation.state": ROBOT_STATE}
-    policy = make_policy("act" if request.param == "plain" else request.param, inputs, **options)
-    return policy, *make_pre_post_processors(policy.config, dataset_stats={})
-
-
 def test_predict_action_of_the_robot_loop(policy_and_processors):
     policy, pre, post = policy_and_processors
     observation = {
@@ -112,30 +99,3 @@ def test_predict_action_of_the_robot_loop(policy_and_processors):
     action = predict_action(observation, policy, torch.device("cpu"), pre, post, use_amp=False)
     assert action.shape == (1, 2)
     assert (policy.last_predicted_reward is not None) == policy.config.use_reward_head
-
-
-def test_rollout_sends_the_action_and_shows_the_reward(policy_and_processors):
-    policy, pre, post = policy_and_processors
-    features = {
-        "observation.state": {"dtype": "float32", "shape": (3,), "names": ["a", "b", "c"]},
-        "observation.images.front": {"dtype": "image", "shape": (32, 32, 3), "names": ["h", "w", "c"]},
-        "action": {"dtype": "float32", "shape": (2,), "names": ["x", "y"]},
-    }
-    engine = SyncInferenceEngine(policy, pre, post, features, ["x", "y"], "task", "cpu", "robot")
-    engine.reset()
-    sent = []
-    context = SimpleNamespace(
-        policy=SimpleNamespace(inference=engine),
-        data=SimpleNamespace(dataset_features=features, ordered_action_keys=["x", "y"]),
-        processors=SimpleNamespace(robot_action_processor=lambda action_and_observation: action_and_observation[0]),
-        hardware=SimpleNamespace(robot_wrapper=SimpleNamespace(send_action=sent.append)),
-    )
-    for _ in range(N_ACTION_STEPS + 1):
-        raw = {"a": 0.1, "b": 0.2, "c": 0.3, "front": np.zeros((32, 32, 3), np.uint8)}
-        observation = dict(raw)  # what the strategy then hands to its telemetry
-        action = send_next_action(observation, raw, context, ActionInterpolator(multiplier=1))
-        assert set(action) == {"x", "y"} and sent[-1] == action
-        if policy.config.use_reward_head:
-            assert 0 < observation[PREDICTED_REWARD] < 1
-        else:
-            assert observation.keys() == raw.keys()

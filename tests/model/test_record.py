@@ -1,0 +1,57 @@
+"""The record loop, which drives the robot where there is no rollout package."""
+
+from types import SimpleNamespace
+
+import numpy as np
+
+from lerobot.scripts import lerobot_record
+from lerobot.utils.predicted_reward import PREDICTED_REWARD
+
+from .conftest import N_ACTION_STEPS
+
+FEATURES = {
+    "observation.state": {"dtype": "float32", "shape": (3,), "names": ["a", "b", "c"]},
+    "observation.images.front": {"dtype": "image", "shape": (32, 32, 3), "names": ["h", "w", "c"]},
+    "action": {"dtype": "float32", "shape": (2,), "names": ["x", "y"]},
+}
+
+
+def test_record_sends_the_action_and_shows_the_reward(policy_and_processors, monkeypatch):
+    policy, preprocessor, postprocessor = policy_and_processors
+    raw = {"a": 0.1, "b": 0.2, "c": 0.3, "front": np.zeros((32, 32, 3), np.uint8)}
+    events, sent, frames, shown = {"exit_early": False}, [], [], []
+
+    def send_action(action):
+        sent.append(action)
+        events["exit_early"] = len(sent) == N_ACTION_STEPS + 1
+
+    robot = SimpleNamespace(
+        name="robot", robot_type="robot", get_observation=lambda: dict(raw), send_action=send_action
+    )
+    monkeypatch.setattr(lerobot_record, "precise_sleep", lambda seconds: None)
+    monkeypatch.setattr(
+        lerobot_record, "log_rerun_data", lambda observation, **others: shown.append(dict(observation))
+    )
+    lerobot_record.record_loop(
+        robot=robot,
+        events=events,
+        fps=30,
+        teleop_action_processor=None,
+        robot_action_processor=lambda action_and_observation: action_and_observation[0],
+        robot_observation_processor=lambda observation: observation,
+        dataset=SimpleNamespace(fps=30, features=FEATURES, add_frame=frames.append),
+        policy=policy,
+        preprocessor=preprocessor,
+        postprocessor=postprocessor,
+        control_time_s=3600,
+        single_task="task",
+        display_data=True,
+    )
+    assert len(sent) == len(frames) == len(shown) == N_ACTION_STEPS + 1
+    for action, frame, observation in zip(sent, frames, shown, strict=True):
+        assert set(action) == {"x", "y"}
+        assert frame.keys() == {"observation.state", "observation.images.front", "action", "task"}
+        if policy.config.use_reward_head:
+            assert 0 < observation[PREDICTED_REWARD] < 1
+        else:
+            assert observation.keys() == raw.keys()

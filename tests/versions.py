@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: MIT
+"""What the installed LeRobot has, where its releases differ.
+
+Tests ask here for the thing they need, so that none of them knows a version number.
+"""
+
+import dataclasses
+import importlib.util
+
+from lerobot.configs.default import DatasetConfig
+from lerobot.datasets import factory
+
+# Robots are driven by a policy in the rollout package, or else in the record loop.
+HAS_ROLLOUT = importlib.util.find_spec("lerobot.rollout") is not None
+
+if importlib.util.find_spec("lerobot.common") is not None:
+    from lerobot.common.control_utils import predict_action
+else:
+    from lerobot.utils.control_utils import predict_action
+
+# Options of DatasetConfig that hold episodes out of training: none where a run has a single dataset.
+HELD_OUT = {
+    name: fraction
+    for name, fraction in {"eval_split": 0.3}.items()
+    if name in {field.name for field in dataclasses.fields(DatasetConfig)}
+}
+
+
+def make_train_eval_datasets(cfg):
+    """The datasets of the training script: to train on, and held out or None."""
+    if hasattr(factory, "make_train_eval_datasets"):
+        return factory.make_train_eval_datasets(cfg)
+    return factory.make_dataset(cfg), None
+
+
+__all__ = ["HAS_ROLLOUT", "HELD_OUT", "make_train_eval_datasets", "predict_action"]
