@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from ..act.modeling_act import ACTPolicy
+from ..act.reward_losses import compute_act_loss
 from .advantage_token import ADVANTAGE, make_condition
 from .configuration_actvantage import ACTvantageConfig
 
@@ -45,7 +46,8 @@ class ACTvantagePolicy(ACTPolicy):
                 "`lerobot-compute-advantages` (with --from_returns=true no value function is needed), or train "
                 "unconditionally with --policy.train_without_advantage=true."
             )
-        return super().forward(batch, reduction)
+        # Without a reward head, ACT's own forward averages and evaluates differently from release to release.
+        return compute_act_loss(self, batch, reduction)
 
     @torch.no_grad()
     def select_action(
