@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: MIT
+"""The arithmetic of the benchmark's table; the simulation itself needs Meta-World."""
+
+import pytest
+
+from verify.bench.report import format_table, summarize, wilson_interval
+
+
+def test_wilson_interval():
+    # Newcombe (1998), table I: 81 of 263 and 0 of 20.
+    assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
+    assert wilson_interval(0, 20) == pytest.approx((0.0, 0.1611), abs=1e-4)
+    assert wilson_interval(20, 20) == pytest.approx((0.8389, 1.0), abs=1e-4)
+    for successes, n in ((0, 0), (3, 2), (-1, 2)):
+        with pytest.raises(ValueError, match="no proportion"):
+            wilson_interval(successes, n)
+
+
+def test_seeds_are_pooled():
+    seeds = [{"success": [True, False], "steps": [50, 200]}, {"success": [True, True], "steps": [100, 150]}]
+    accuracy = [{"balanced_accuracy": 0.6}, {"balanced_accuracy": 0.8}]
+    summary = summarize({"push-a": {"ACT": seeds, "advantages": accuracy}})
+    row = summary["push-a"]["ACT"]
+    assert row["success"] == 0.75 and row["per_seed"] == [0.5, 1.0] and row["episodes"] == 4
+    assert row["per_1000_steps"] == 6.0
+    assert summary["push-a"]["advantages"]["balanced_accuracy"] == pytest.approx(0.7)
+    table = format_table(summary)
+    assert "| ACT | 0.75 (0.30 to 0.95) | 6.0 | 0.50, 1.00 |" in table and "balanced accuracy 0.70" in table

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: MIT
+"""Paired evaluation, and the truth about advantages that only a simulator knows."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+
+from lerobot.configs import PreTrainedConfig
+from lerobot.policies.factory import get_policy_class, make_pre_post_processors
+
+from .methods import Variant, checkpoint
+from .simulation import EVALUATION_STARTS, HAND_GRIPPER_OBJECT_GOAL, MAX_STEPS, Episode, Task
+
+# Progress of an expert's step counts as 1; a segment is good if it is worth more than half as many steps as it took.
+GOOD_PACE = 0.5
+
+
+@torch.inference_mode()
+def evaluate(directory: Path, variant: Variant, task_name: str, inputs: list[int], n_episodes: int) -> dict[str, list]:
+    """Run a policy from the same numbered starts as all others.
+
+    Returns:
+        For each episode, whether it succeeded and how many steps it took.
+    """
+    path = checkpoint(directory / variant.policy)
+    config = PreTrainedConfig.from_pretrained(path)
+    for name, value in variant.options.items():
+        setattr(config, name, value)
+    policy = get_policy_class(config.type).from_pretrained(path, config=config)
+    if variant.without_token:
+        policy.model.extra_tokens = None
+    preprocessor, postprocessor = make_pre_post_processors(config, pretrained_path=str(path))
+    tasks = [Task(task_name) for _ in range(n_episodes)]
+    observations = np.stack([task.reset(EVALUATION_STARTS + i) for i, task in enumerate(tasks)])
+    policy.reset()
+    steps, success = np.full(n_episodes, MAX_STEPS), np.zeros(n_episodes, dtype=bool)
+    for step in range(MAX_STEPS):
+        state = torch.from_numpy(observations[:, HAND_GRIPPER_OBJECT_GOAL][:, inputs]).float()
+        batch = preprocessor({"observation.state": state, "observation.environment_state": state})
+        actions = postprocessor(policy.select_action(batch)).cpu().numpy()
+        for i in np.flatnonzero(~success):
+            observations[i], success[i] = tasks[i].step(actions[i])
+            if success[i]:
+                steps[i] = step + 1
+        if success.all():
+            break
+    return {"success": success.tolist(), "steps": steps.tolist()}
+
+
+def advantage_accuracy(
+    advantages: Path, episodes: list[Episode], task_name: str, n_steps: int, rng: np.random.Generator, n_samples: int
+) -> dict[str, float]:
+    """How often "positive" agrees with what the expert would have made of the states before and after the action.
+
+    Restores sampled states and those N steps later, and counts the steps that the expert needs from each.
+
+    Returns:
+        Balanced accuracy overall, and the share of frames called negative in the last N frames of failures.
+    """
+    table = pq.read_table(advantages)
+    positive, episode_of = table["positive"].to_numpy(zero_copy_only=False), table["episode_index"].to_numpy()
+    frame_of = table["frame_index"].to_numpy()
+    lengths = np.array([len(episode.actions) for episode in episodes])
+    tail = frame_of >= lengths[episode_of] - n_steps
+    failed = np.array([not episode.success for episode in episodes])[episode_of]
+    task = Task(task_name)
+    truth, called = [], []
+    for row in rng.choice(np.flatnonzero(~tail), size=min(n_samples, int((~tail).sum())), replace=False):
+        episode, frame = episodes[episode_of[row]], frame_of[row]
+        before, after = (
+            task.steps_to_success(task.restore(episode.start, episode.states[at])) for at in (frame, frame + n_steps)
+        )
+        truth.append(before - after > GOOD_PACE * n_steps)
+        called.append(positive[row])
+    truth, called = np.array(truth), np.array(called)
+    recalls = [float((called[truth == kind] == kind).mean()) for kind in (True, False) if (truth == kind).any()]
+    return {
+        "balanced_accuracy": float(np.mean(recalls)),
+        "good_called_positive": float(called[truth].mean()) if truth.any() else float("nan"),
+        "bad_called_positive": float(called[~truth].mean()) if (~truth).any() else float("nan"),
+        "truly_good": float(truth.mean()),
+        "failure_tails_called_negative": float((~positive[tail & failed]).mean()),
+        "n_samples": len(truth),
+    }

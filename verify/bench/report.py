@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: MIT
+"""From evaluation episodes to the benchmark's table."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+
+def wilson_interval(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
+    """Confidence interval of a proportion (Wilson, 1927), by default at 95 %.
+
+    Raises:
+        ValueError: If there are no trials, or more successes than trials.
+    """
+    if not 0 <= successes <= n or n == 0:
+        raise ValueError(f"{successes} successes of {n} trials are no proportion")
+    p = successes / n
+    center = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return max(center - half, 0.0), min(center + half, 1.0)
+
+
+def summarize(results: dict[str, dict[str, list[dict[str, Any]]]]) -> dict[str, dict[str, Any]]:
+    """Pool the seeds of each data set and method.
+
+    Args:
+        results: For each data set and method, one result per seed as `evaluate` gives them; under "advantages", the
+            accuracies of the advantages.
+
+    Returns:
+        For each data set and method: success rate and its interval, rate per seed, successes per 1000 steps of the
+        environment. Accuracies are averaged.
+    """
+    summary: dict[str, dict[str, Any]] = {}
+    for name, methods in results.items():
+        summary[name] = {}
+        for method, seeds in methods.items():
+            if method == "advantages":
+                summary[name][method] = {key: float(np.nanmean([seed[key] for seed in seeds])) for key in seeds[0]}
+                continue
+            success = np.concatenate([seed["success"] for seed in seeds])
+            low, high = wilson_interval(int(success.sum()), len(success))
+            summary[name][method] = {
+                "success": float(success.mean()),
+                "low": low,
+                "high": high,
+                "per_seed": [float(np.mean(seed["success"])) for seed in seeds],
+                "per_1000_steps": float(1000 * success.sum() / sum(sum(seed["steps"]) for seed in seeds)),
+                "episodes": len(success),
+            }
+    return summary
+
+
+def format_table(summary: dict[str, dict[str, Any]]) -> str:
+    """The summary as Markdown."""
+    lines = []
+    for name, methods in summary.items():
+        lines += ["", f"**{name}**", "", "| method | success (95 %) | per 1000 steps | per seed |", "|---|---|---|---|"]
+        for method, row in methods.items():
+            if method == "advantages":
+                continue
+            interval = f"{row['success']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
+            seeds = ", ".join(f"{rate:.2f}" for rate in row["per_seed"])
+            lines.append(f"| {method} | {interval} | {row['per_1000_steps']:.1f} | {seeds} |")
+        if "advantages" in methods:
+            facts = ", ".join(f"{key.replace('_', ' ')} {value:.2f}" for key, value in methods["advantages"].items())
+            lines += ["", f"Advantages against the simulator: {facts}."]
+    return "\n".join(lines)

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: MIT
+"""Meta-World tasks with their scripted experts, and experts with faults.
+
+Episodes end at the first success or after `MAX_STEPS`. Observations are what a robot would know: hand, gripper, object
+and goal, without velocities.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import metaworld
+import numpy as np
+from metaworld.policies import ENV_POLICY_MAP
+
+TASKS = ("push", "drawer-open", "pick-place")
+MAX_STEPS = 200
+
+# Positions within Meta-World's observation of 39 values.
+HAND_GRIPPER_OBJECT_GOAL = [0, 1, 2, 3, 4, 5, 6, 36, 37, 38]
+OBJECT = slice(4, 7)
+
+SLOW_SPEED = 0.3  # of horizontal motion, so that episodes last some 2.5 times as long
+MISS = np.array([0.05, 0.0, 0.0])  # metres beside the object
+
+TRAINING_STARTS = 0
+EVALUATION_STARTS = 1000
+
+
+@dataclass
+class Episode:
+    """Frames before each action, the actions, and how it ended.
+
+    Attributes:
+        observations: ``(T, 10)`` float32 hand, gripper, object and goal.
+        actions: ``(T, 4)`` float32 in [-1, 1].
+        states: For each frame, what the simulator needs to go back to it.
+        start: Number of the start.
+        kind: Name of the behaviour.
+        success: Whether it ended in success.
+    """
+
+    observations: np.ndarray
+    actions: np.ndarray
+    states: list[Any]
+    start: int
+    kind: str
+    success: bool
+
+
+class Task:
+    """One Meta-World task with numbered starts: the same number is the same start, in any order."""
+
+    def __init__(self, name: str):
+        self.name = name
+        self.expert = ENV_POLICY_MAP[f"{name}-v3"]()
+        self.env = metaworld.MT1(f"{name}-v3", seed=0).train_classes[f"{name}-v3"]()
+
+    def reset(self, start: int) -> np.ndarray:
+        self.env.set_task(_starts(self.name, start // 50)[start % 50])
+        observation, _ = self.env.reset()
+        return observation
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, bool]:
+        observation, _, _, _, info = self.env.step(np.clip(action, -1.0, 1.0).astype(np.float32))
+        return observation, bool(info["success"])
+
+    def save(self) -> tuple[Any, ...]:
+        data = self.env.data
+        return data.qpos.copy(), data.qvel.copy(), data.mocap_pos.copy(), data.mocap_quat.copy()
+
+    def restore(self, start: int, state: tuple[Any, ...]) -> np.ndarray:
+        """Go back to a saved state of an episode that began at `start`. Returns its observation."""
+        self.reset(start)
+        qpos, qvel, mocap_pos, mocap_quat = state
+        self.env.data.mocap_pos[:], self.env.data.mocap_quat[:] = mocap_pos, mocap_quat
+        self.env.set_state(qpos, qvel)
+        self.env._prev_obs = self.env._get_curr_obs_combined_no_goal()
+        return self.env._get_obs()
+
+    def steps_to_success(self, observation: np.ndarray) -> int:
+        """Steps that the expert takes from here, `MAX_STEPS` if it does not succeed in as many."""
+        for step in range(MAX_STEPS):
+            observation, success = self.step(self.expert.get_action(observation))
+            if success:
+                return step + 1
+        return MAX_STEPS
+
+
+@cache
+def _starts(name: str, block: int) -> list[Any]:
+    return metaworld.MT1(f"{name}-v3", seed=block).train_tasks
+
+
+Behaviour = Callable[[Task, np.ndarray], np.ndarray]
+
+
+def expert(task: Task, observation: np.ndarray) -> np.ndarray:
+    return np.clip(task.expert.get_action(observation), -1.0, 1.0)
+
+
+def slow(task: Task, observation: np.ndarray) -> np.ndarray:
+    """The expert at a fraction of its horizontal speed: too weak a pull down would leave the hand above the object."""
+    action = expert(task, observation)
+    action[:2] *= SLOW_SPEED
+    return action
+
+
+def missing(task: Task, observation: np.ndarray) -> np.ndarray:
+    """The expert, mistaken about where the object is, always to the same side."""
+    mistaken = observation.copy()
+    mistaken[OBJECT] += MISS
+    return expert(task, mistaken)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Behaviours one after the other, each from a given step on."""
+
+    kind: str
+    stages: list[tuple[int, Behaviour]]
+    max_steps: int = MAX_STEPS
+    must_fail: bool = field(default=False)
+
+
+def run_episode(task: Task, start: int, plan: Plan) -> Episode:
+    observation = task.reset(start)
+    observations, actions, states = [], [], []
+    success = False
+    for step in range(plan.max_steps):
+        behaviour = [behaviour for first, behaviour in plan.stages if first <= step][-1]
+        action = behaviour(task, observation)
+        observations.append(observation[HAND_GRIPPER_OBJECT_GOAL])
+        actions.append(action)
+        states.append(task.save())
+        observation, success = task.step(action)
+        if success:
+            break
+    return Episode(
+        np.array(observations, np.float32), np.array(actions, np.float32), states, start, plan.kind, success
+    )
+
+
+def plan_set_a(rng: np.random.Generator) -> Iterator[Plan]:
+    """30 clean demonstrations, 45 slow ones, 45 that miss."""
+    for kind, behaviour, count in (("clean", expert, 30), ("slow", slow, 45), ("miss", missing, 45)):
+        for _ in range(count):
+            yield Plan(kind, [(0, behaviour)])
+
+
+def plan_set_b(rng: np.random.Generator) -> Iterator[Plan]:
+    """8 successes; 56 good starts that go wrong, and 56 takeovers by the expert that run out of time."""
+    for _ in range(8):
+        yield Plan("clean", [(0, expert)])
+    for _ in range(56):
+        turn = int(rng.integers(15, 45))
+        yield Plan("good start", [(0, expert), (turn, missing)], turn + 50, must_fail=True)
+    for _ in range(56):
+        turn = int(rng.integers(15, 35))
+        yield Plan("takeover", [(0, missing), (turn, expert)], turn + int(rng.integers(30, 50)), must_fail=True)
+
+
+PLANS = {"a": plan_set_a, "b": plan_set_b}
+
+
+def generate(task: Task, data_set: str, seed: int) -> Iterator[Episode]:
+    """Episodes of a data set, shuffled. Clean and slow ones that fail, and failures that succeed, are replaced."""
+    rng = np.random.default_rng(seed)
+    plans = list(PLANS[data_set](rng))
+    start = TRAINING_STARTS
+    for index in rng.permutation(len(plans)):
+        plan = plans[index]
+        for _ in range(20):
+            episode = run_episode(task, start, plan)
+            start += 1
+            wanted = {"clean": True, "slow": True, "miss": False}.get(plan.kind, not plan.must_fail)
+            if episode.success == wanted:
+                break
+        else:
+            raise RuntimeError(f"no {plan.kind!r} episode of {task.name} in 20 tries")
+        yield episode
