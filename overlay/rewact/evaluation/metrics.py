@@ -2,7 +2,7 @@
 """How good predicted rewards are."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,11 @@ import numpy as np
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from lerobot.datasets.reward_labels import RewardLabels
+from lerobot.datasets.reward_labels.outcomes import SUCCESS, UNKNOWN
+
 from ..completion import CompletionDetector
+from .prediction import Prediction
 
 
 @dataclass
@@ -34,6 +38,31 @@ class EpisodeRewards:
     upper: np.ndarray | None = None
 
 
+def collect_episodes(labels: RewardLabels, predictions: Mapping[int, Prediction]) -> list[EpisodeRewards]:
+    """Put predictions beside the labels and outcomes of their episodes.
+
+    Args:
+        labels: Labels of the dataset.
+        predictions: By episode.
+    """
+    table = labels.table
+    episodes = []
+    for episode, prediction in predictions.items():
+        row = table.row(episode)
+        outcome = labels.outcomes[row]
+        episodes.append(
+            EpisodeRewards(
+                episode=episode,
+                prediction=prediction.reward,
+                label=labels.rewards[table.starts[row] : table.ends[row]].numpy(),
+                success=None if outcome == UNKNOWN else bool(outcome == SUCCESS),
+                lower=prediction.lower,
+                upper=prediction.upper,
+            )
+        )
+    return episodes
+
+
 def episode_metrics(rewards: EpisodeRewards) -> dict[str, Any]:
     """Metrics of one episode.
 
@@ -47,7 +76,7 @@ def episode_metrics(rewards: EpisodeRewards) -> dict[str, Any]:
         A prediction that never changes says nothing about order: its correlations are 0. Where time or label
         does not change either, they are None.
     """
-    prediction, label = np.float64(rewards.prediction), np.float64(rewards.label)
+    prediction, label = rewards.prediction.astype(np.float64), rewards.label.astype(np.float64)
     error = prediction - label
     return {
         "episode": rewards.episode,
@@ -77,7 +106,7 @@ def overall_metrics(episodes: Sequence[EpisodeRewards], detector: CompletionDete
         detector: Judged by :func:`detection_metrics`.
     """
     rows = [episode_metrics(episode) for episode in episodes]
-    error = np.concatenate([np.float64(e.prediction) - np.float64(e.label) for e in episodes])
+    error = np.concatenate([e.prediction.astype(np.float64) - e.label for e in episodes])
     known = [row for row in rows if row["success"] is not None]
     return {
         "n_episodes": len(rows),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
 from lerobot.datasets.reward_labels.files import write_atomically
 
@@ -17,23 +18,28 @@ from .metrics import EpisodeRewards, episode_metrics
 LABEL_COLOR = "#6b7280"
 MODEL_COLORS = ("#2563eb", "#ea580c", "#16a34a", "#9333ea", "#dc2626", "#0891b2")
 WARNING_COLOR = "#b91c1c"
+DIGEST = "Rewards-Digest"
 
 
 def plot_episode(
     path: Path,
+    label: np.ndarray,
     models: Mapping[str, EpisodeRewards],
     fps: float,
     title: str,
     thumbnails: Sequence[np.ndarray] = (),
+    digest: str | None = None,
 ) -> None:
     """Draw the curves of one episode over time, the label and one prediction per model.
 
     Args:
         path: PNG to write.
-        models: Rewards of the episode by model; the label of the first one is drawn.
+        label: Labels of the episode, ``(T,)``.
+        models: Rewards of the episode by model; may be empty.
         fps: Frames per second.
         title: Heading.
         thumbnails: uint8 ``(H, W, 3)`` pictures at equal distances in time, drawn above the curves.
+        digest: Of what is drawn, kept in the file for :func:`read_digest`.
     """
     figure = Figure(figsize=(9, 5.2 if len(thumbnails) else 3.8), layout="constrained")
     figure.suptitle(title, fontsize=11)
@@ -44,14 +50,28 @@ def plot_episode(
             place.imshow(image)
             place.set_axis_off()
     curves = axes.subplots()
-    draw_curves(curves, models, fps)
+    draw_curves(curves, label, models, fps)
     curves.set_xlabel("time (s)")
     curves.set_ylabel("reward")
     curves.legend(loc="upper left", frameon=False, fontsize=9)
-    _save(figure, path)
+    _save(figure, path, {} if digest is None else {DIGEST: digest})
 
 
-def plot_overview(path: Path, models: Mapping[str, Sequence[EpisodeRewards]], fps: float, title: str) -> None:
+def read_digest(path: Path) -> str | None:
+    """The digest that a PNG was written with, None if there is no such PNG or it has none."""
+    if not path.is_file():
+        return None
+    with Image.open(path) as image:
+        return image.info.get(DIGEST)
+
+
+def plot_overview(
+    path: Path,
+    labelled: Sequence[EpisodeRewards],
+    models: Mapping[str, Sequence[EpisodeRewards]],
+    fps: float,
+    title: str,
+) -> None:
     """Draw all episodes' curves on one page, with those in red that stand out.
 
     An episode stands out when its prediction hardly follows time, ends low, or is far from its label,
@@ -60,12 +80,14 @@ def plot_overview(path: Path, models: Mapping[str, Sequence[EpisodeRewards]], fp
 
     Args:
         path: PNG to write.
-        models: The same episodes for each model; the first model decides what stands out.
+        labelled: The episodes, at least one, with the labels as prediction.
+        models: The same episodes for each model, which may be none. The first decides what stands out;
+            without any, the labels do.
         fps: Frames per second.
         title: Heading.
     """
-    episodes = next(iter(models.values()))
-    odd = odd_episodes(episodes)
+    episodes = labelled
+    odd = odd_episodes(next(iter(models.values()), labelled))
     n_columns = max(1, math.ceil(math.sqrt(len(episodes) * 1.6)))
     n_rows = math.ceil(len(episodes) / n_columns)
     figure = Figure(figsize=(max(1.15 * n_columns, 5), max(0.95 * n_rows, 1.5) + 0.8), layout="constrained")
@@ -75,7 +97,8 @@ def plot_overview(path: Path, models: Mapping[str, Sequence[EpisodeRewards]], fp
         if position >= len(episodes):
             axes.set_axis_off()
             continue
-        draw_curves(axes, {name: curves[position] for name, curves in models.items()}, fps, line_width=1.0)
+        curves = {name: of_model[position] for name, of_model in models.items()}
+        draw_curves(axes, episodes[position].label, curves, fps, line_width=1.0)
         reason = odd.get(episodes[position].episode)
         color = WARNING_COLOR if reason else "#111827"
         axes.set_title(
@@ -165,10 +188,9 @@ def plot_evaluation(
 
 
 def draw_curves(
-    axes: Axes, models: Mapping[str, EpisodeRewards], fps: float, line_width: float = 1.8
+    axes: Axes, label: np.ndarray, models: Mapping[str, EpisodeRewards], fps: float, line_width: float = 1.8
 ) -> None:
     """Draw label, predictions and uncertainty bands of one episode into given axes."""
-    label = next(iter(models.values())).label
     time = np.arange(len(label)) / fps
     axes.plot(time, label, color=LABEL_COLOR, linewidth=line_width, linestyle="--", label="label")
     for color, (name, rewards) in zip(_colors(), models.items(), strict=False):
@@ -186,5 +208,5 @@ def _colors() -> list[str]:
     return list(MODEL_COLORS) * 4
 
 
-def _save(figure: Figure, path: Path) -> None:
-    write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=130))
+def _save(figure: Figure, path: Path, metadata: Mapping[str, str] | None = None) -> None:
+    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=130, metadata=metadata))

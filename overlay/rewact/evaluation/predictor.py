@@ -3,7 +3,6 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,36 +12,13 @@ from torch import Tensor
 from lerobot.configs.policies import PreTrainedConfig
 from lerobot.policies.factory import make_policy, make_pre_post_processors
 
+from .prediction import Prediction
+
 if TYPE_CHECKING:
     from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
 
 # The uncertainty band drawn and judged: of labels, 80 % should lie within.
 BAND = (0.1, 0.9)
-
-
-@dataclass
-class Prediction:
-    """Predicted rewards of some frames.
-
-    Attributes:
-        reward: float32 ``(T,)``.
-        lower: 10 % quantile, ``(T,)``; None where the reward head has no distribution.
-        upper: 90 % quantile.
-    """
-
-    reward: np.ndarray
-    lower: np.ndarray | None = None
-    upper: np.ndarray | None = None
-
-    def as_array(self) -> np.ndarray:
-        """float32 ``(T, 3)`` with the quantiles, ``(T, 1)`` without."""
-        columns = (self.reward, self.lower, self.upper)
-        return np.stack([column for column in columns if column is not None], axis=1)
-
-    @classmethod
-    def from_array(cls, values: np.ndarray) -> "Prediction":
-        """The inverse of :meth:`as_array`."""
-        return cls(*values.T)
 
 
 class RewardPredictor:
@@ -80,6 +56,7 @@ class RewardPredictor:
         )
         # The cameras of the dataset that it looks at.
         self.cameras = [key for key in meta.camera_keys if rename_map.get(key, key) in config.input_features]
+        self._fingerprint: str | None = None
         self.has_band = getattr(config, "reward_head_type", None) == "distributional"
 
     @property
@@ -88,12 +65,15 @@ class RewardPredictor:
         return self.config.type
 
     def fingerprint(self) -> str:
-        """Hexadecimal digest that differs between checkpoints."""
+        """Hexadecimal digest that differs between checkpoints; computed once."""
+        if self._fingerprint is not None:
+            return self._fingerprint
         digest = hashlib.sha256(BAND.__repr__().encode())
         for name, parameter in sorted(self.policy.state_dict().items()):
             digest.update(name.encode())
             digest.update(parameter.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
+        self._fingerprint = digest.hexdigest()
+        return self._fingerprint
 
     @torch.no_grad()
     def __call__(self, batch: dict[str, Any]) -> Prediction:

@@ -15,11 +15,12 @@ from lerobot.datasets.episode_batches import EpisodeBatches
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.datasets.reward_labels.episodes import EpisodeTable
 
-from .predictor import Prediction, RewardPredictor, held_out_episodes
+from .prediction import Prediction
+from .predictor import RewardPredictor, held_out_episodes
 
 if TYPE_CHECKING:
     from lerobot.configs.default import DatasetConfig
-    from lerobot.datasets.dataset_metadata import LeRobotDatasetMetadata
+    from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
 
 
 def choose_episodes(cfg: "DatasetConfig", meta: "LeRobotDatasetMetadata") -> list[int]:
@@ -46,6 +47,19 @@ def load_episodes(cfg: "DatasetConfig", episodes: Sequence[int]) -> LeRobotDatas
         revision=cfg.revision,
         video_backend=cfg.video_backend,
     )
+
+
+def value_store(
+    folder: Path, table: EpisodeTable, predictor: RewardPredictor, is_main_process: bool
+) -> ValueStore:
+    """Where the predictions of a policy are stored; those of another checkpoint are thrown away."""
+    source = {
+        "checkpoint": predictor.fingerprint(),
+        "dataset": table.repo_id,
+        "lengths": table.lengths.tolist(),
+        "rename_map": predictor.rename_map,
+    }
+    return ValueStore(folder, source, is_main_process)
 
 
 def predict_episodes(
@@ -78,13 +92,7 @@ def predict_episodes(
         ValueError: naming episode and frame, if a prediction is not finite.
     """
     state = PartialState()
-    source = {
-        "checkpoint": predictor.fingerprint(),
-        "dataset": table.repo_id,
-        "lengths": table.lengths.tolist(),
-        "rename_map": predictor.rename_map,
-    }
-    store = ValueStore(folder, source, state.is_main_process)
+    store = value_store(folder, table, predictor, state.is_main_process)
     state.wait_for_everyone()  # the main process may have emptied the folder
     mine = store.missing(episodes[state.process_index :: state.num_processes])
     if mine:
@@ -108,8 +116,8 @@ def predict_episodes(
                 broken = np.flatnonzero(~np.isfinite(values).all(axis=1))
                 if len(broken):
                     raise ValueError(
-                        f"the reward of episode {episode}, frame {first + broken[0]} is predicted to be "
-                        f"{values[broken[0], 0]}: the training of {predictor.config.pretrained_path} has diverged"
+                        f"{predictor.config.pretrained_path} predicts {values[broken[0], 0]} for episode "
+                        f"{episode}, frame {first + broken[0]}: its training has diverged"
                     )
                 started.setdefault(episode, []).append(values)
                 if first + len(values) == lengths[episode]:

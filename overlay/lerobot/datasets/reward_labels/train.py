@@ -31,8 +31,8 @@ def make_datasets_with_reward(
         The dataset to train on and the held-out one, None without one.
 
     Raises:
-        ValueError: naming the episode, if ``--dataset.episodes`` asks for one that the dataset lacks; or if the
-            labels cannot be built, see :class:`LeRobotDatasetWithReward`.
+        ValueError: naming the episode, if ``--dataset.episodes`` asks for one that the dataset lacks; or if
+            the labels cannot be built, see :class:`LeRobotDatasetWithReward`.
     """
     if _wants_labels(cfg):
         _require_episodes(cfg)
@@ -55,8 +55,8 @@ def _require_episodes(cfg: "TrainPipelineConfig") -> None:
     ).total_episodes
     if missing := [episode for episode in cfg.dataset.episodes if episode >= total]:
         raise ValueError(
-            f"{cfg.dataset.repo_id} has no episode {missing[0]}: its episodes are 0 to {total - 1}; choose among "
-            "these with --dataset.episodes."
+            f"{cfg.dataset.repo_id} has no episode {missing[0]}: its episodes are 0 to {total - 1}; choose "
+            "among these with --dataset.episodes."
         )
 
 

@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: MIT
+"""Filming and plotting episodes with their rewards."""
+
+import contextlib
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from accelerate import PartialState
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from lerobot.datasets.episode_batches import EpisodeBatches
+from lerobot.datasets.reward_labels import RewardLabels
+
+from .metrics import collect_episodes
+from .plots import plot_episode, read_digest
+from .prediction import Prediction
+from .predictor import RewardPredictor
+from .runner import load_episodes, value_store
+from .video import RewardVideo, camera_row
+
+if TYPE_CHECKING:
+    from lerobot.configs.default import DatasetConfig
+    from lerobot.configs.policies import PreTrainedConfig
+
+N_THUMBNAILS = 6
+
+
+class Visualizer:
+    """Draws episodes, decoding each video frame once for all models and pictures.
+
+    Args:
+        labels: Labels of the dataset.
+        dataset: The dataset.
+        cameras: Its cameras; without any, plots are all there is.
+        predictors: Policies by name.
+        from_files: Predictions of other models by name.
+        output_dir: Where the pictures go.
+        view_height: Height in pixels of the camera views.
+    """
+
+    def __init__(
+        self,
+        labels: RewardLabels,
+        dataset: "DatasetConfig",
+        cameras: Sequence[str],
+        predictors: Mapping[str, RewardPredictor],
+        from_files: Mapping[str, Mapping[int, Prediction]],
+        output_dir: Path,
+        view_height: int,
+    ):
+        self.labels = labels
+        self.table = labels.table
+        self.dataset = dataset
+        self.cameras = list(cameras)
+        self.predictors = predictors
+        self.from_files = from_files
+        self.output_dir = output_dir
+        self.view_height = view_height
+
+    def prediction_folder(self, name: str) -> Path:
+        """Where the predictions of a policy are stored."""
+        return self.output_dir / "predictions" / name
+
+    def label_predictions(self, episodes: Sequence[int]) -> dict[int, Prediction]:
+        """The labels of some episodes as if they were predicted."""
+        return {episode: Prediction(self._label(episode)) for episode in episodes}
+
+    def render(self, episodes: Sequence[int], batch_size: int, num_workers: int, display: bool) -> None:
+        """Write a video and a plot of each episode, unless an earlier run did so from the same rewards.
+
+        Args:
+            episodes: The episodes.
+            batch_size: Frames per forward pass.
+            num_workers: Processes that decode, 0 for none.
+            display: Also stream to Rerun.
+        """
+        state = PartialState()
+        stores = {
+            name: value_store(self.prediction_folder(name), self.table, predictor, state.is_main_process)
+            for name, predictor in self.predictors.items()
+        }
+        state.wait_for_everyone()
+        mine = [
+            episode
+            for episode in episodes[state.process_index :: state.num_processes]
+            if display or not self._is_drawn(episode)
+        ]
+        if not mine:
+            return
+        if display:
+            from lerobot.utils.visualization_utils import init_rerun
+
+            init_rerun(session_name=f"rewards of {self.table.repo_id}")
+        data = load_episodes(self.dataset, mine)
+        loader = DataLoader(
+            EpisodeBatches(data, mine, batch_size),
+            batch_size=None,
+            num_workers=min(num_workers, 1),  # several would take turns between episodes
+            multiprocessing_context="spawn" if num_workers else None,
+        )
+        lengths = {episode: self.table.length(episode, self.table.repo_id) for episode in mine}
+        with (
+            contextlib.ExitStack() as stack,
+            tqdm(
+                total=sum(lengths.values()),
+                desc="Drawing episodes",
+                unit="frame",
+                disable=not state.is_main_process,
+            ) as bar,
+        ):
+            scene = None
+            for episode, first, batch in loader:
+                if first == 0:
+                    scene = stack.enter_context(_Scene(self, episode, display))
+                predicted = {name: predictor(batch) for name, predictor in self.predictors.items()}
+                scene.add(first, batch, predicted)
+                n_frames = len(batch["index"])
+                if first + n_frames == lengths[episode]:
+                    stack.pop_all().close()  # the video is whole; the plot comes last and vouches for both
+                    for name, prediction in scene.finish().items():
+                        stores[name].save(episode, prediction.as_array())
+                bar.update(n_frames)
+
+    def picture(self, episode: int, suffix: str) -> Path:
+        """Where a picture of an episode goes."""
+        return self.output_dir / f"episode_{episode:06d}.{suffix}"
+
+    def digest(self, episode: int) -> str:
+        """Hexadecimal digest of all that the pictures of an episode are drawn from."""
+        digest = hashlib.sha256(f"{self.table.repo_id} {episode} {self.view_height}".encode())
+        digest.update(self._label(episode).tobytes())
+        for name, predictor in self.predictors.items():
+            digest.update(f"{name} {predictor.fingerprint()}".encode())
+        for name, of_model in self.from_files.items():
+            digest.update(name.encode() + of_model[episode].reward.tobytes())
+        return digest.hexdigest()
+
+    def _is_drawn(self, episode: int) -> bool:
+        is_filmed = not self.cameras or self.picture(episode, "mp4").is_file()
+        return is_filmed and read_digest(self.picture(episode, "png")) == self.digest(episode)
+
+    def _label(self, episode: int) -> np.ndarray:
+        row = self.table.row(episode)
+        return self.labels.rewards[self.table.starts[row] : self.table.ends[row]].numpy()
+
+
+class _Scene:
+    """One episode being drawn."""
+
+    def __init__(self, visualizer: Visualizer, episode: int, display: bool):
+        self.visualizer = visualizer
+        self.episode = episode
+        self.cameras = visualizer.cameras
+        self.display = display
+        self.label = visualizer._label(episode)
+        self.names = [*visualizer.predictors, *visualizer.from_files]
+        self.parts: dict[str, list[np.ndarray]] = {name: [] for name in visualizer.predictors}
+        self.thumbnails: list[np.ndarray] = []
+        at = np.linspace(0, len(self.label) - 1, min(N_THUMBNAILS, len(self.label)))
+        self.thumbnail_frames = set(at.round().astype(int).tolist())
+        self.title = f"episode {episode}"
+        self.video: RewardVideo | None = None
+
+    def __enter__(self) -> "_Scene":
+        if self.cameras:
+            self.video = RewardVideo(
+                self.visualizer.picture(self.episode, "mp4"),
+                self.visualizer.table.fps,
+                self.label,
+                self.names,
+                self.title,
+                self.visualizer.view_height,
+            ).__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if self.video is not None:
+            self.video.__exit__(*error)
+
+    def add(self, first: int, batch: dict[str, Any], predicted: Mapping[str, Prediction]) -> None:
+        """Draw the frames from ``first`` on."""
+        for name, prediction in predicted.items():
+            self.parts[name].append(prediction.as_array())
+        n_frames = len(batch["index"])
+        everyone = [*predicted.values()]
+        for of_model in self.visualizer.from_files.values():
+            everyone.append(Prediction(of_model[self.episode].reward[first : first + n_frames]))
+        images = {key: _to_uint8(batch[key]) for key in self.cameras}
+        if self.video is not None:
+            views = [
+                camera_row([images[key][frame] for key in self.cameras], self.visualizer.view_height)
+                for frame in range(n_frames)
+            ]
+            self.video.add(np.stack(views), everyone)
+            wanted = [f - first for f in sorted(self.thumbnail_frames) if first <= f < first + n_frames]
+            self.thumbnails += [images[self.cameras[0]][frame] for frame in wanted]
+        if self.display:
+            self._stream(first, images, dict(zip(self.names, everyone, strict=True)), n_frames)
+
+    def finish(self) -> dict[str, Prediction]:
+        """Draw the plot; returns the policies' predictions of the whole episode."""
+        predicted = {name: Prediction.from_array(np.concatenate(parts)) for name, parts in self.parts.items()}
+        files = {name: of_model[self.episode] for name, of_model in self.visualizer.from_files.items()}
+        models = {
+            name: collect_episodes(self.visualizer.labels, {self.episode: prediction})[0]
+            for name, prediction in (predicted | files).items()
+        }
+        plot_episode(
+            self.visualizer.picture(self.episode, "png"),
+            self.label,
+            models,
+            self.visualizer.table.fps,
+            f"{self.visualizer.table.repo_id}, {self.title}",
+            self.thumbnails,
+            self.visualizer.digest(self.episode),
+        )
+        return predicted
+
+    def _stream(
+        self, first: int, images: dict[str, np.ndarray], models: Mapping[str, Prediction], n_frames: int
+    ) -> None:
+        from lerobot.utils.visualization_utils import log_rerun_data
+
+        for frame in range(n_frames):
+            observation: dict[str, Any] = {key: image[frame] for key, image in images.items()}
+            observation["reward_label"] = float(self.label[first + frame])
+            for name, prediction in models.items():
+                observation[f"reward_{name}"] = float(prediction.reward[frame])
+            log_rerun_data(observation=observation)
+
+
+def model_names(configs: "Sequence[PreTrainedConfig]", taken: Sequence[str]) -> list[str]:
+    """Short names that tell policies apart: their type, with the folder of the run where types repeat.
+
+    Args:
+        configs: Configurations with a ``pretrained_path``.
+        taken: Names of others.
+    """
+    types = [config.type for config in configs]
+    names = []
+    for config in configs:
+        name = config.type
+        if types.count(name) > 1:
+            parts = [
+                p for p in Path(config.pretrained_path).parts if p not in ("checkpoints", "pretrained_model")
+            ]
+            name = "-".join(parts[-2:]).strip("/") or name
+        while name in names or name in taken:
+            name += "'"
+        names.append(name)
+    return names
+
+
+def _to_uint8(images: Any) -> np.ndarray:
+    """Images of a batch, ``(n, C, H, W)`` float in [0, 1] or uint8, as uint8 ``(n, H, W, 3)``."""
+    images = images.movedim(1, -1)
+    if images.is_floating_point():
+        images = (images * 255).round().clamp(0, 255)
+    images = images.byte().cpu().numpy()
+    return np.repeat(images, 3, axis=-1) if images.shape[-1] == 1 else images

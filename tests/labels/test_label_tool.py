@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: MIT
+"""`lerobot-label-rewards`."""
+
+import json
+
+import pytest
+
+from lerobot.datasets.reward_labels import LeRobotDatasetWithReward
+from lerobot.datasets.reward_labels.keypoints import KEYPOINTS_FILE
+from lerobot.scripts import lerobot_label_rewards
+from lerobot.scripts.lerobot_label_rewards import LabelledDatasetConfig, LabelRewardsConfig, label_rewards
+
+LABELS = {
+    "repo_id": "local/tiny",
+    "fps": 10,
+    "total_episodes": 6,
+    "total_frames": 54,
+    "episodes": {
+        "0": {"keypoints": [{"timestamp": 0.3, "reward": 0.5}, {"frame_index": 0, "reward": 0.0}]},
+        "3": {
+            "keypoints": [{"frame_index": 19, "reward": 1.0}],
+            "outcome": "success",
+            "control_modes": [{"start_index": 0, "end_index": 4, "mode": "policy"}],
+        },
+        "4": {"outcome": "failure"},
+    },
+}
+
+
+@pytest.fixture
+def run(root, tmp_path):
+    """Run the tool on the dataset, with a JSON file of these labels if any."""
+
+    def run(labels=None, **options):
+        if labels is not None:
+            path = tmp_path / "labels.json"
+            path.write_text(labels if isinstance(labels, str) else json.dumps(labels))
+            options["labels"] = str(path)
+        return label_rewards(LabelRewardsConfig(LabelledDatasetConfig("local/tiny", str(root)), **options))
+
+    return run
+
+
+def test_labels_are_applied_and_trained_on(run, load, root):
+    run(LABELS)
+    dataset = LeRobotDatasetWithReward(load())
+    assert dataset.get_episode_keypoints(0) == {0: 0.0, 3: 0.5}
+    assert dataset[3]["reward"] == 0.5
+    assert dataset.labels.outcomes.tolist() == [-1, -1, -1, 1, 0, -1]
+    modes = json.loads((root / "rewact_extensions/control_modes.json").read_text())
+    assert modes == {"3": [{"start_index": 0, "end_index": 4, "mode": "policy"}]}
+
+
+def test_a_dry_run_shows_and_writes_nothing(run, root, capsys):
+    run(LABELS, dry_run=True)
+    assert not (root / "rewact_extensions").exists()
+    assert capsys.readouterr().out.count("changed") == 3
+
+
+def test_listing_changes_nothing(run, root, capsys):
+    run()
+    assert "has no labels" in capsys.readouterr().out
+    run(LABELS)
+    before = {path: path.stat().st_mtime_ns for path in (root / "rewact_extensions").iterdir()}
+    capsys.readouterr()
+    run()
+    printed = capsys.readouterr().out
+    assert "0: 0, 3: 0.5" in printed and "failure" in printed and "changed" not in printed
+    assert {path: path.stat().st_mtime_ns for path in (root / "rewact_extensions").iterdir()} == before
+
+
+def test_applying_replaces_what_the_episode_had(run):
+    run(LABELS)
+    after = run({"episodes": {"0": {"keypoints": [{"frame_index": 6, "reward": 1.0}]}}})
+    assert after.keypoints == {0: {6: 1.0}, 3: {19: 1.0}}
+    assert after.outcomes == {3: "success", 4: "failure"}
+
+
+def test_clearing(run, root):
+    run(LABELS)
+    after = run(clear=[3])
+    assert after.keypoints == {0: {0: 0.0, 3: 0.5}} and after.outcomes == {4: "failure"}
+    assert not (root / "rewact_extensions/control_modes.json").exists()
+    assert run(clear_all=True).episodes() == []
+    assert list((root / "rewact_extensions").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("labels", "named"),
+    [
+        ("{", "labels.json is not valid JSON"),
+        ([], "expected an object with 'episodes'"),
+        ({"episodes": {}}, "labels.json has no labels"),
+        ({"episodes": {}, "labels": {}}, "unknown key 'labels'"),
+        ({**LABELS, "repo_id": "me/other"}, "another dataset: its repo_id is 'me/other', that of local/tiny"),
+        ({**LABELS, "fps": 30}, "another dataset: its fps is 30, that of local/tiny 10"),
+        ({**LABELS, "total_episodes": 7}, "another dataset: its total_episodes is 7"),
+        ({**LABELS, "total_frames": 1}, "another dataset: its total_frames is 1"),
+        ({"episodes": {"9": {"outcome": "success"}}}, "episode 9: local/tiny has no episode 9"),
+        ({"episodes": {"-1": {"outcome": "success"}}}, "'-1' is not an episode number"),
+        ({"episodes": {"0": {}}}, "episode 0: expected an object with control_modes, keypoints, outcome"),
+        ({"episodes": {"0": {"reward": 1}}}, "episode 0: expected an object with"),
+        ({"episodes": {"0": {"outcome": "won"}}}, "episode 0: the outcome must be one of"),
+        (
+            {"episodes": {"0": {"keypoints": [{"frame_index": 7, "reward": 1}]}}},
+            "episode 0: frame_index 7 lies outside",
+        ),
+        (
+            {"episodes": {"0": {"control_modes": [{"start_index": 0, "end_index": 7, "mode": "human"}]}}},
+            "episode 0: frames 0 to 7",
+        ),
+    ],
+)
+def test_a_wrong_file_changes_nothing(run, root, labels, named):
+    good = {"episodes": {"2": {"outcome": "success"}}}
+    run(good)
+    with pytest.raises(ValueError, match=named):
+        run(labels)
+    assert [path.name for path in (root / "rewact_extensions").iterdir()] == ["outcomes.json"]
+
+
+def test_a_broken_stored_file_is_not_overwritten(run, root):
+    path = root / KEYPOINTS_FILE
+    path.parent.mkdir()
+    path.write_text('{"0": ')
+    with pytest.raises(ValueError, match="reward_keypoints.json is not valid JSON"):
+        run(LABELS)
+    assert path.read_text() == '{"0": '
+
+
+def test_clearing_an_episode_that_is_not_there(run):
+    with pytest.raises(ValueError, match="local/tiny has no episode 9"):
+        run(clear=[9])
+    with pytest.raises(ValueError, match="either --clear or --clear_all"):
+        run(clear=[0], clear_all=True)
+
+
+def test_only_label_files_are_uploaded(run, root, monkeypatch):
+    uploaded = []
+
+    class Api:
+        def upload_file(self, path_or_fileobj, path_in_repo, repo_id, repo_type, **kwargs):
+            uploaded.append((path_or_fileobj, path_in_repo, repo_id, repo_type))
+
+    monkeypatch.setattr(lerobot_label_rewards, "HfApi", Api)
+    with pytest.raises(ValueError, match="has no label files to upload"):
+        run(push_to_hub=True)
+    run({"episodes": {"2": {"outcome": "success"}}}, push_to_hub=True)
+    name = "rewact_extensions/outcomes.json"
+    assert uploaded == [(root / name, name, "local/tiny", "dataset")]
+
+
+def test_errors_are_one_sentence_and_an_exit_status(monkeypatch, root, capsys):
+    monkeypatch.setattr(
+        "sys.argv", ["x", "--dataset.repo_id=local/tiny", f"--dataset.root={root}", "--clear=[9]"]
+    )
+    with pytest.raises(SystemExit) as stop:
+        lerobot_label_rewards.main()
+    assert stop.value.code == "error: local/tiny has no episode 9; its 6 episodes are 0 to 5"

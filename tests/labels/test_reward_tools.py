@@ -1,0 +1,308 @@
+# SPDX-License-Identifier: MIT
+"""`lerobot-eval-rewards`, `lerobot-visualize-rewards` and the reward model, on a small policy and dataset."""
+
+import json
+import subprocess
+import sys
+
+import av
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import default_collate
+
+from lerobot.configs.default import DatasetConfig
+from lerobot.configs.reward_labels import RewardLabelsConfig
+from lerobot.configs.train import TrainPipelineConfig
+from lerobot.datasets.factory import make_train_eval_datasets
+from lerobot.datasets.lerobot_dataset import LeRobotDataset, LeRobotDatasetMetadata
+from lerobot.policies.act.configuration_act import ACTConfig
+from lerobot.scripts import lerobot_eval_rewards
+from lerobot.scripts.lerobot_eval_rewards import DetectorConfig, EvalRewardsConfig, eval_rewards
+from lerobot.scripts.lerobot_visualize_rewards import VisualizeRewardsConfig, visualize_rewards
+from rewact.evaluation.cli import load_policy_config
+from rewact.evaluation.predictor import RewardPredictor, held_out_episodes
+from rewact.evaluation.visualize import model_names
+
+LENGTHS = (6, 9, 4, 7, 5)
+
+
+@pytest.fixture
+def data(camera_root):
+    def data(**kwargs):
+        return DatasetConfig("local/cameras", root=str(camera_root), video_backend="pyav", **kwargs)
+
+    return data
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """Counts the frames that policies are run on."""
+    counts = []
+    call = RewardPredictor.__call__
+
+    def counting(self, batch):
+        counts.append(len(batch["index"]))
+        return call(self, batch)
+
+    monkeypatch.setattr(RewardPredictor, "__call__", counting)
+    return counts
+
+
+def policy(path):
+    return load_policy_config(path, ["--device=cpu"])
+
+
+def single_predictions(camera_root, checkpoint):
+    """What the policy says frame by frame, through LeRobot's own dataset."""
+    dataset = LeRobotDataset("local/cameras", root=camera_root, video_backend="pyav")
+    predictor = RewardPredictor(policy(checkpoint), dataset.meta)
+    return np.concatenate([predictor(default_collate([dataset[i]])).reward for i in range(len(dataset))])
+
+
+# lerobot-eval-rewards
+
+
+def test_evaluation(data, camera_root, checkpoint, tmp_path, capsys):
+    info = eval_rewards(EvalRewardsConfig(data(), policy(checkpoint), output_dir=tmp_path, batch_size=4))
+    assert json.loads((tmp_path / "eval_rewards.json").read_text())["models"].keys() == {"rewact"}
+    result = info["models"]["rewact"]
+    assert [row["length"] for row in result["per_episode"]] == list(LENGTHS)
+    assert [row["success"] for row in result["per_episode"]] == [True, False, True, False, True]
+    assert (result["overall"]["n_success"], result["overall"]["n_failure"]) == (3, 2)
+    assert 0 <= result["overall"]["auroc_final"] <= 1 and 0 <= result["overall"]["band_coverage"] <= 1
+    printed = capsys.readouterr().out
+    assert "VOC" in printed and "AUROC" in printed
+    assert Image.open(tmp_path / "eval_rewards.png").width > 500
+
+    rows = pd.read_parquet(tmp_path / "rewact_progress.parquet")
+    assert rows["index"].tolist() == list(range(sum(LENGTHS)))
+    assert np.allclose(rows["progress_sparse"], single_predictions(camera_root, checkpoint), atol=1e-5)
+
+
+def test_lerobot_weights_samples_by_the_progress_file(data, checkpoint, tmp_path):
+    rabc = pytest.importorskip("lerobot.rewards.sarm.rabc", reason="older LeRobot has no RA-BC there")
+    eval_rewards(EvalRewardsConfig(data(), policy(checkpoint), output_dir=tmp_path))
+    weighter = rabc.RABCWeights(
+        tmp_path / "rewact_progress.parquet", chunk_size=2, device=torch.device("cpu")
+    )
+    weights, _ = weighter.compute_batch_weights({"index": torch.tensor([0, 5, 20])})
+    assert weights.shape == (3,) and weights.isfinite().all()
+
+
+def test_other_models_are_judged_by_their_files(data, camera_root, tmp_path):
+    frames = pd.DataFrame(
+        [{"index": 0, "episode_index": e, "frame_index": f} for e, n in enumerate(LENGTHS) for f in range(n)]
+    )
+    frames["index"] = range(len(frames))
+    frames["progress_sparse"] = frames["frame_index"] / 10
+    frames.to_parquet(tmp_path / "sarm_progress.parquet")
+    cfg = EvalRewardsConfig(data(), progress=[str(tmp_path / "sarm_progress.parquet")], output_dir=tmp_path)
+    assert eval_rewards(cfg)["models"]["sarm_progress"]["overall"]["voc"] == 1
+    assert not (tmp_path / "rewact_progress.parquet").exists()
+    frames[frames["episode_index"] != 2].to_parquet(tmp_path / "part_progress.parquet")
+    cfg = EvalRewardsConfig(data(), progress=[str(tmp_path / "part_progress.parquet")], output_dir=tmp_path)
+    with pytest.raises(ValueError, match="part_progress.parquet has no progress for episode 2"):
+        eval_rewards(cfg)
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(data, checkpoint, tmp_path, counted, monkeypatch):
+    saves = []
+
+    def interrupted(
+        store, episode, values, save=lerobot_eval_rewards.predict_episodes.__globals__["ValueStore"].save
+    ):
+        if len(saves) == 3:
+            raise KeyboardInterrupt
+        saves.append(episode)
+        save(store, episode, values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lerobot.advantages.value_pass.ValueStore.save", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            eval_rewards(EvalRewardsConfig(data(), policy(checkpoint), output_dir=tmp_path))
+    assert not (tmp_path / "eval_rewards.json").exists()
+    counted.clear()
+    resumed = eval_rewards(EvalRewardsConfig(data(), policy(checkpoint), output_dir=tmp_path))
+    assert sum(counted) == LENGTHS[3] + LENGTHS[4]
+    counted.clear()
+    assert eval_rewards(EvalRewardsConfig(data(), policy(checkpoint), output_dir=tmp_path)) == resumed
+    assert counted == []
+
+
+def test_another_checkpoint_does_not_get_stored_predictions(
+    data, checkpoint, other_checkpoint, tmp_path, counted
+):
+    eval_rewards(EvalRewardsConfig(data(), policy(checkpoint), output_dir=tmp_path))
+    counted.clear()
+    info = eval_rewards(EvalRewardsConfig(data(), policy(other_checkpoint), output_dir=tmp_path))
+    assert sum(counted) == sum(LENGTHS)
+    assert info["models"]["rewact"]["overall"]["band_coverage"] is None
+
+
+def test_two_processes_share_the_episodes(camera_root, checkpoint, tmp_path):
+    def run(launcher, folder):
+        module = ["-m", "lerobot.scripts.lerobot_eval_rewards"]
+        flags = [
+            "--dataset.repo_id=local/cameras",
+            f"--dataset.root={camera_root}",
+            "--dataset.video_backend=pyav",
+            f"--policy.path={checkpoint}",
+            "--policy.device=cpu",
+            f"--output_dir={folder}",
+        ]
+        subprocess.run([sys.executable, *launcher, *module, *flags], check=True, capture_output=True)
+        return json.loads((folder / "eval_rewards.json").read_text())
+
+    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1"]
+    launch += ["--mixed_precision=no", "--dynamo_backend=no"]
+    assert run(launch, tmp_path / "two") == run([], tmp_path / "one")
+
+
+@pytest.mark.parametrize("eval_split", [0.2, 0.5])
+def test_held_out_episodes_are_those_of_training(data, camera_root, eval_split):
+    if not hasattr(DatasetConfig("a/b"), "eval_split"):
+        pytest.skip("this LeRobot holds no episodes out")
+    cfg = TrainPipelineConfig(
+        dataset=data(eval_split=eval_split, episodes=[0, 1, 2, 4]),
+        policy=ACTConfig(device="cpu", push_to_hub=False, use_reward_head=False),
+    )
+    _, held_out = make_train_eval_datasets(cfg)
+    meta = LeRobotDatasetMetadata("local/cameras", root=camera_root)
+    assert held_out_episodes(meta, [0, 1, 2, 4], eval_split) == held_out.episodes
+
+
+def test_what_cannot_be_evaluated(data, checkpoint, camera_root, tmp_path):
+    with pytest.raises(ValueError, match="nothing to judge"):
+        EvalRewardsConfig(data())
+    with pytest.raises(ValueError, match="there is no progress file absent.parquet"):
+        eval_rewards(EvalRewardsConfig(data(), progress=["absent.parquet"], output_dir=tmp_path))
+    with pytest.raises(ValueError, match="local/cameras has no episode 7"):
+        eval_rewards(EvalRewardsConfig(data(episodes=[7]), policy(checkpoint), output_dir=tmp_path))
+    with pytest.raises(ValueError, match="threshold must be in"):
+        detector = DetectorConfig(threshold=2.0)
+        eval_rewards(EvalRewardsConfig(data(), policy(checkpoint), output_dir=tmp_path, detector=detector))
+    with pytest.raises(ValueError, match="no reward labels"):
+        unlabelled = data(reward=RewardLabelsConfig(sources=["keypoints"]))
+        eval_rewards(EvalRewardsConfig(unlabelled, policy(checkpoint), output_dir=tmp_path))
+    with pytest.raises(ValueError, match="is not a checkpoint: it has no config.json"):
+        load_policy_config(tmp_path)
+    with pytest.raises(ValueError, match="has no reward head"):
+        meta = LeRobotDatasetMetadata("local/cameras", root=camera_root)
+        RewardPredictor(ACTConfig(device="cpu", use_reward_head=False, pretrained_path="x"), meta)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_diverged_policy_is_named(data, checkpoint, tmp_path, monkeypatch):
+    call = RewardPredictor.__call__
+
+    def diverged(self, batch):
+        prediction = call(self, batch)
+        prediction.reward[batch["index"].numpy() == 8] = np.nan
+        return prediction
+
+    monkeypatch.setattr(RewardPredictor, "__call__", diverged)
+    with pytest.raises(ValueError, match="predicts nan for episode 1, frame 2: its training has diverged"):
+        eval_rewards(EvalRewardsConfig(data(), policy(checkpoint), output_dir=tmp_path))
+
+
+# lerobot-visualize-rewards
+
+
+def frames(path):
+    with av.open(str(path)) as video:
+        return [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
+
+
+def test_videos_plots_and_overview(data, checkpoint, other_checkpoint, tmp_path, counted):
+    cfg = VisualizeRewardsConfig(
+        data(episodes=[1, 4]), policy(checkpoint), compare=[str(other_checkpoint)], output_dir=tmp_path
+    )
+    visualize_rewards(cfg)
+    assert sum(counted) == 2 * (LENGTHS[1] + LENGTHS[4])  # each frame once for each policy
+    for episode in (1, 4):
+        video = frames(tmp_path / f"episode_{episode:06d}.mp4")
+        assert len(video) == LENGTHS[episode]
+        height, width, _ = video[0].shape
+        assert height == 440 and width >= 640  # two views of 240x320
+        # The picture is that of the frame, and the curve grows.
+        assert video[0][120, 160].mean() < video[-1][120, 160].mean()
+        assert np.abs(video[0].astype(int) - video[-1])[240:].max() > 100
+        assert Image.open(tmp_path / f"episode_{episode:06d}.png").width > 500
+    assert Image.open(tmp_path / "overview.png").width > 500
+    counted.clear()
+    visualize_rewards(cfg)
+    assert counted == []
+
+
+def test_labels_alone(data, tmp_path):
+    visualize_rewards(VisualizeRewardsConfig(data(), output_dir=tmp_path, max_episodes_rendered=1))
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["episode_000000.mp4", "episode_000000.png", "overview.png"]
+
+
+def test_changed_labels_are_drawn_anew(data, tmp_path):
+    def draw(**reward):
+        cfg = data(episodes=[0], reward=RewardLabelsConfig(**reward))
+        visualize_rewards(VisualizeRewardsConfig(cfg, output_dir=tmp_path))
+        return (tmp_path / "episode_000000.png").stat().st_mtime_ns
+
+    first = draw()
+    assert draw() == first
+    assert draw(start_pct=0.5) > first
+
+
+def test_an_error_leaves_no_half_video(data, checkpoint, tmp_path, monkeypatch):
+    def broken(self, batch):
+        raise ValueError("broken")
+
+    monkeypatch.setattr(RewardPredictor, "__call__", broken)
+    with pytest.raises(ValueError, match="broken"):
+        visualize_rewards(VisualizeRewardsConfig(data(), policy(checkpoint), output_dir=tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["predictions"]
+
+
+def test_rerun_stream(data, checkpoint, tmp_path, monkeypatch):
+    logged = []
+    monkeypatch.setattr("lerobot.utils.visualization_utils.init_rerun", lambda session_name: None)
+    monkeypatch.setattr(
+        "lerobot.utils.visualization_utils.log_rerun_data", lambda observation: logged.append(observation)
+    )
+    visualize_rewards(
+        VisualizeRewardsConfig(data(episodes=[2]), policy(checkpoint), output_dir=tmp_path, display=True)
+    )
+    assert len(logged) == LENGTHS[2]
+    assert {"reward_label", "reward_rewact", "observation.images.top"} <= set(logged[0])
+    assert logged[-1]["reward_label"] == 1.0
+
+
+def test_names_tell_policies_apart(checkpoint, other_checkpoint):
+    configs = [policy(checkpoint), policy(other_checkpoint)]
+    assert len(set(model_names(configs, taken=[]))) == 2
+    assert model_names(configs[:1], taken=["rewact"]) == ["rewact'"]
+
+
+# The reward model
+
+
+def test_reward_model(camera_root, checkpoint, tmp_path):
+    pytest.importorskip("lerobot.configs.rewards", reason="LeRobot before 0.6 has no reward models")
+    from lerobot.rewards import make_reward_model, make_reward_pre_post_processors
+    from lerobot.rewards.rewact import RewACTHeadConfig, RewACTHeadRewardModel
+
+    config = RewACTHeadConfig(pretrained_path=str(checkpoint), device="cpu")
+    model = make_reward_model(config)
+    assert config.type == "rewact" and not model.is_trainable
+    preprocessor, _ = make_reward_pre_post_processors(config)
+    dataset = LeRobotDataset("local/cameras", root=camera_root, video_backend="pyav")
+    batch = preprocessor(default_collate([dataset[0], dataset[5], dataset[12]]))
+    rewards = model.compute_reward(batch)
+    assert rewards.shape == (3,) and rewards.dtype == torch.float32
+    expected = single_predictions(camera_root, checkpoint)[[0, 5, 12]]
+    assert np.allclose(rewards.numpy(), expected, atol=1e-5)
+    model.save_pretrained(tmp_path)
+    assert RewACTHeadRewardModel.from_pretrained(tmp_path).compute_reward(batch).equal(rewards)
+    with pytest.raises(ValueError, match="give its checkpoint as pretrained_path"):
+        make_reward_model(RewACTHeadConfig(device="cpu"))
