@@ -3,6 +3,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -114,6 +115,7 @@ def _dataset(data: Path) -> dict[str, object]:
 def _train(data: Path, output: Path, seed: int, settings: Settings, flags: dict[str, object]) -> None:
     if checkpoint(output).exists():
         return
+    shutil.rmtree(output, ignore_errors=True)  # left by a run that was stopped
     _run(
         "lerobot.scripts.lerobot_train",
         {

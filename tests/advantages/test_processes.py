@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: MIT
+"""Real processes: the work shared by two of them, value models of folds, and ACTvantage trained on the result."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from lerobot.advantages import ADVANTAGES_FILE, read_advantage_file
+
+from .conftest import create_checkpoint, load_dataset
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+COMPUTE = "lerobot.scripts.lerobot_compute_advantages"
+
+
+def start(*command):
+    result = subprocess.run([sys.executable, "-m", *command], env=ENVIRONMENT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return result
+
+
+@pytest.mark.slow
+def test_two_processes_make_the_same_file(run, root, tmp_path):
+    checkpoint = create_checkpoint(tmp_path / "checkpoint", root)
+    assert run(f"--policy.path={checkpoint}") is None
+    alone = read_advantage_file(root / ADVANTAGES_FILE)
+    (root / ADVANTAGES_FILE).unlink()
+    launch = ["accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1", "--mixed_precision=no"]
+    flags = ["--dataset.repo_id=local/tiny", f"--dataset.root={root}", f"--policy.path={checkpoint}"]
+    start(*launch, "-m", COMPUTE, *flags)
+    shared = read_advantage_file(root / ADVANTAGES_FILE)
+    assert shared.provenance == alone.provenance
+    for name, column in alone.columns.items():
+        np.testing.assert_array_equal(shared.columns[name], column)
+
+
+@pytest.mark.slow
+def test_value_models_of_folds_and_the_policy_trained_on_them(root, tmp_path):
+    size = ["dim_model=16", "n_heads=2", "dim_feedforward=16", "n_encoder_layers=1", "chunk_size=4", "n_action_steps=2"]
+    train = [
+        "lerobot.scripts.lerobot_train",
+        "--dataset.repo_id=local/tiny",
+        f"--dataset.root={root}",
+        *(f"--policy.{option}" for option in [*size, "device=cpu", "push_to_hub=false"]),
+        *("--steps=2", "--save_freq=2", "--batch_size=4", "--num_workers=0", "--persistent_workers=false"),
+    ]
+    value = tmp_path / "value"
+    start(*train, "--policy.type=rewact", '--dataset.reward.sources=["returns"]', f"--output_dir={value}")
+    checkpoint = value / "checkpoints" / "last" / "pretrained_model"
+    flags = ["--dataset.repo_id=local/tiny", f"--dataset.root={root}", f"--policy.path={checkpoint}", "--folds=2"]
+    start(COMPUTE, *flags)
+    folds = checkpoint.parent / "folds"
+    blind = [json.loads((folds / f"fold_{i}.json").read_text())["dataset"]["episodes"] for i in (0, 1)]
+    assert sorted(blind[0] + blind[1]) == [0, 1, 2, 3]
+    assert load_dataset(root).meta.total_episodes == 4
+    # A second run finds the models trained.
+    assert "is trained already" in start(COMPUTE, *flags).stderr
+    start(*train, "--policy.type=actvantage", f"--output_dir={tmp_path / 'policy'}")
+    saved = tmp_path / "policy" / "checkpoints" / "last" / "pretrained_model" / "config.json"
+    assert json.loads(saved.read_text())["type"] == "actvantage"
