@@ -143,5 +143,6 @@ def match_saved_reward_head(policy_config: Any, pretrained_dir: str | Path) -> N
         return
     saved_config = restore_reward_head_flag(json.loads(config_file.read_text()))
     if not saved_config.get("use_reward_head", True):
-        logging.info(f"Resuming without a reward head, as {config_file} has none.")
+        # A warning, as the training script sets up its logging only later.
+        logging.warning(f"Resuming without a reward head, as {config_file} has none.")
         policy_config.use_reward_head = False
