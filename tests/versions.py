@@ -6,9 +6,11 @@ Tests ask here for the thing they need, so that none of them knows a version num
 
 import dataclasses
 import importlib.util
+import inspect
 
 from lerobot.configs.default import DatasetConfig
 from lerobot.datasets import factory
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 # Robots are driven by a policy in the rollout package, or else in the record loop.
 HAS_ROLLOUT = importlib.util.find_spec("lerobot.rollout") is not None
@@ -25,6 +27,9 @@ HELD_OUT = {
     if name in {field.name for field in dataclasses.fields(DatasetConfig)}
 }
 
+# Whether `dataset[-3:]` is a list of items.
+HAS_SLICES = "slice" in inspect.getsource(LeRobotDataset.__getitem__)
+
 
 def make_train_eval_datasets(cfg):
     """The datasets of the training script: to train on, and held out or None."""
@@ -33,4 +38,4 @@ def make_train_eval_datasets(cfg):
     return factory.make_dataset(cfg), None
 
 
-__all__ = ["HAS_ROLLOUT", "HELD_OUT", "make_train_eval_datasets", "predict_action"]
+__all__ = ["HAS_ROLLOUT", "HAS_SLICES", "HELD_OUT", "make_train_eval_datasets", "predict_action"]
