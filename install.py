@@ -44,6 +44,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     dev = add("dev", commands.dev, "patch a LeRobot clone and install it editable", version=True)
     dev.add_argument("--no-install", action="store_true", help="only apply the patches")
+    dev.add_argument(
+        "--nearest", action="store_true", help="on an unlisted LeRobot: fit the closest series, or refuse"
+    )
     prod = add(
         "prod",
         commands.prod,
@@ -54,6 +57,11 @@ def build_parser() -> argparse.ArgumentParser:
     status = add("status", commands.status, "say what is installed, file by file")
     status.add_argument("--json", action="store_true", help="for programs")
     add("uninstall", commands.uninstall, "put every file back as it was")
+    export = add("export", commands.export, "make the patches again from a clone, edits as one more patch")
+    export.add_argument("--name", default="edits", help="of the patch with the edits (default: edits)")
+    export.add_argument("--description", default="(say what this is for)", help="its first header field")
+    drift = add("drift", commands.drift, "say how the patches would fare on any LeRobot tree")
+    drift.add_argument("--json", action="store_true", help="for programs")
     add(
         "test",
         commands.test,

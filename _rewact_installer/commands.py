@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: MIT
 """The commands of install.py: what each does, in order. Each returns the exit code."""
 
+import contextlib
 import json
 import subprocess
 from argparse import Namespace
 from pathlib import Path
 
 from _rewact_installer import console, develop, patching, wheel
+from _rewact_installer import export as exporting
 from _rewact_installer import status as report
 from _rewact_installer.develop import Setup
 from _rewact_installer.locate import find_checkout
 from verify.checkout import Checkout
 from verify.errors import ExitCode, RewactError
 from verify.gitcmd import require_git
+from verify.nearest import describe_misfit
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -39,7 +42,13 @@ def _activation(setup: Setup) -> str:
 
 
 def dev(arguments: Namespace) -> int:
-    setup = develop.dev(PROJECT, arguments.checkout, arguments.lerobot, install=not arguments.no_install)
+    setup = develop.dev(
+        PROJECT,
+        arguments.checkout,
+        arguments.lerobot,
+        install=not arguments.no_install,
+        nearest=arguments.nearest,
+    )
     if not setup.changed:
         console.done("Nothing to do: everything is in place.")
     if setup.environment is None:
@@ -55,7 +64,7 @@ def dev(arguments: Namespace) -> int:
 def prod(arguments: Namespace) -> int:
     checkout = develop.open_or_fetch(PROJECT, arguments.checkout, arguments.lerobot)
     patching.recover(checkout)
-    plan = patching.read_plan(PROJECT, checkout)
+    plan, _ = patching.read_plan(PROJECT, checkout)
     console.step(f"{checkout.root} is LeRobot {plan.patch_set.tag}")
     env, changed = wheel.install(PROJECT, checkout, plan, arguments.env)
     if not changed:
@@ -85,6 +94,37 @@ def test(arguments: Namespace) -> int:
     chosen = [word for word in arguments.rest if (PROJECT / word.split("::")[0]).exists()]
     directories = [] if chosen else _test_directories()
     return _run(setup, ["-m", "pytest", *directories, *arguments.rest])
+
+
+def drift(arguments: Namespace) -> int:
+    tree = arguments.checkout
+    with console.quiet() if arguments.json else contextlib.nullcontext():
+        found = patching.examine(PROJECT, tree if tree is not None else _checkout(None).root)
+    if arguments.json:
+        print(json.dumps(found.as_json(), indent=2))
+        return ExitCode.OK if found.fits else ExitCode.CONFLICT
+    console.done(f"{found.tree}, against the series for {found.tag}:")
+    patching.show_drift(found)
+    if not found.fits:
+        raise RewactError(ExitCode.CONFLICT, describe_misfit(found))
+    console.done("It fits. Next:\n  python install.py dev --nearest " + found.tree)
+    return ExitCode.OK
+
+
+def export(arguments: Namespace) -> int:
+    checkout = _checkout(arguments.checkout)
+    patching.recover(checkout)
+    made = exporting.export(PROJECT, checkout, name=arguments.name, description=arguments.description)
+    console.step(f"{made.directory}: {console.plural(made.kept, 'patch', 'patches')} as before")
+    for name in made.rewritten:
+        console.step(f"{name}: made anew for this tree")
+    for name in made.dropped:
+        console.step(f"{name}: left out, this tree has its changes")
+    if made.added:
+        console.step(f"{made.added}: the edits; fill in its header")
+    elif not made.rewritten and not made.dropped:
+        console.done("Nothing was edited: the series is byte for byte as before.")
+    return ExitCode.OK
 
 
 def _test_directories() -> list[str]:

@@ -29,8 +29,9 @@ def fault(text: str) -> None:
     print(f"install.py: {text}", file=sys.stderr, flush=True)
 
 
-def plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+def plural(count: int, noun: str, nouns: str | None = None) -> str:
+    """The count and its noun; `nouns` where it does not just take an s."""
+    return f"{count} {noun if count == 1 else nouns or noun + 's'}"
 
 
 @contextlib.contextmanager

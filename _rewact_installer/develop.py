@@ -46,10 +46,12 @@ def open_or_fetch(project: Path, directory: Path | None, version: str | None) ->
     return Checkout(target)
 
 
-def dev(project: Path, directory: Path | None, version: str | None, *, install: bool) -> Setup:
+def dev(
+    project: Path, directory: Path | None, version: str | None, *, install: bool, nearest: bool = False
+) -> Setup:
     """Patches a checkout and, unless told otherwise, installs it editable with what training needs."""
     checkout = open_or_fetch(project, directory, version)
-    plan = patching.install(project, checkout)
+    plan = patching.install(project, checkout, nearest=nearest)
     if not install:
         return Setup(checkout, None, bool(plan.changes))
     release = find_release(plan.patch_set.tag)

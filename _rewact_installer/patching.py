@@ -7,15 +7,26 @@ from pathlib import Path
 
 from _rewact_installer import console, lock, transaction
 from _rewact_installer.transaction import OnStep
-from verify.checkout import Checkout, State
+from verify.checkout import Checkout, State, looks_like_lerobot
+from verify.drift import Drift, directory_reader, pristine_reader
+from verify.drift import nearest as nearest_series
 from verify.gitcmd import require_git
+from verify.nearest import plan_checkout
 from verify.patchset import load_overlay, load_patch_sets
-from verify.plan import Plan, make_plan, plan_removal
+from verify.plan import Plan, plan_removal
 
 
-def read_plan(project: Path, checkout: Checkout) -> Plan:
-    """Plans for a checkout with the patches and the overlay of this project; writes nothing."""
-    return make_plan(checkout, load_patch_sets(project / "patches"), load_overlay(project / "overlay"))
+def read_plan(project: Path, checkout: Checkout, *, nearest: bool = False) -> tuple[Plan, Drift | None]:
+    """Plans for a checkout with the patches and the overlay of this project; writes nothing.
+
+    Args:
+        nearest: take the closest series where the tree is no supported release.
+
+    Returns:
+        The plan, and for the closest series how it fits.
+    """
+    patch_sets, overlay = load_patch_sets(project / "patches"), load_overlay(project / "overlay")
+    return plan_checkout(checkout, patch_sets, overlay, allow_nearest=nearest)
 
 
 def open_checkout(directory: Path) -> Checkout:
@@ -44,16 +55,41 @@ def recover(checkout: Checkout) -> None:
             console.step(f"an earlier run was interrupted: {files}")
 
 
+def show_drift(drift: Drift) -> None:
+    """One line for each patch, and one for each hunk that lies elsewhere or has no place."""
+    for patch in drift.patches:
+        advice = " (upstream has it: drop it)" if patch.status == "merged" else ""
+        console.done(f"  {patch.status:8} {patch.name}{advice}")
+        for file in patch.files:
+            if file.how == "three-way" and file.status == "moved":
+                console.done(f"             {file.path}: three-way merge, in the functions it was made for")
+            elif file.status == "gone":
+                console.done(f"             {file.path}: not there")
+            for hunk in file.hunks if file.how != "three-way" else ():
+                where = f" in {hunk.scope}" if hunk.scope else ""
+                if hunk.status == "moved":
+                    console.done(
+                        f"             {file.path}: hunk {hunk.number}{where}, {hunk.offset:+d} lines"
+                    )
+                elif hunk.status == "merged" or hunk.status == "conflict":
+                    console.done(f"             {file.path}: hunk {hunk.number}{where}: {hunk.status}")
+    for path in drift.taken:
+        console.done(f"  taken    {path}: another file is there")
+
+
 def _is_recorded(plan: Plan, state: State | None) -> bool:
     return (
         state is not None
         and not plan.changes
-        and (state.tag, state.fingerprint) == (plan.patch_set.tag, plan.fingerprint)
+        and (state.tag, state.fingerprint, state.nearest)
+        == (plan.patch_set.tag, plan.fingerprint, plan.nearest)
         and state.files.keys() == plan.records.keys()
     )
 
 
-def install(project: Path, checkout: Checkout, on_step: OnStep | None = None) -> Plan:
+def install(
+    project: Path, checkout: Checkout, on_step: OnStep | None = None, *, nearest: bool = False
+) -> Plan:
     """Brings a checkout to the patch set of this project: all of it, or nothing.
 
     Returns:
@@ -63,17 +99,21 @@ def install(project: Path, checkout: Checkout, on_step: OnStep | None = None) ->
         RewactError: with the checkout as it was.
     """
     recover(checkout)
-    plan = read_plan(project, checkout)
-    console.step(f"{checkout.root} is LeRobot {plan.patch_set.tag}")
+    plan, drift = read_plan(project, checkout, nearest=nearest)
+    if drift is None:
+        console.step(f"{checkout.root} is LeRobot {plan.patch_set.tag}")
+    else:
+        console.step(f"{checkout.root} is no supported release; the nearest series, {drift.tag}, fits:")
+        show_drift(drift)
     if _is_recorded(plan, checkout.state()):
         console.step("patches and overlay are in place already: nothing changed")
         return plan
     with _locked(checkout):
-        plan = read_plan(project, checkout)  # again, now that nobody else writes
-        state = State("", plan.patch_set.tag, plan.fingerprint, plan.records, ())
+        plan, _ = read_plan(project, checkout, nearest=nearest)  # again, now that nobody else writes
+        state = State("", plan.patch_set.tag, plan.fingerprint, plan.records, (), plan.nearest)
         upgraded = checkout.state() is not None
         transaction.run(checkout, plan.changes, state, plan.pristine, *([on_step] if on_step else []))
-    patches = console.plural(len(plan.patch_set.patches), "patch").replace("patchs", "patches")
+    patches = console.plural(len(plan.patch_set.patches), "patch", "patches")
     verb = "brought up to date" if upgraded else "applied"
     console.step(f"{patches} {verb}, {console.plural(len(plan.changes), 'file')} written and verified")
     return plan
@@ -99,3 +139,19 @@ def uninstall(project: Path, checkout: Checkout, on_step: OnStep | None = None) 
         transaction.run(checkout, changes, None, {}, *([on_step] if on_step else []))
     console.step(f"{console.plural(len(changes), 'file')} put back or removed in {checkout.root}")
     return len(changes)
+
+
+def examine(project: Path, tree: Path) -> Drift:
+    """How the series that fits a tree best would fare on it; the tree need not be a repository.
+
+    Raises:
+        RewactError: NOT_LEROBOT, when it is no LeRobot.
+    """
+    require_git()
+    patch_sets, overlay = load_patch_sets(project / "patches"), load_overlay(project / "overlay")
+    if looks_like_lerobot(tree) and not (tree / ".git").exists():
+        return nearest_series(patch_sets, overlay, directory_reader(tree), str(tree))
+    checkout = Checkout(tree)
+    return nearest_series(
+        patch_sets, overlay, pristine_reader(checkout, checkout.state()), str(checkout.root)
+    )

@@ -48,6 +48,11 @@ class State:
     fingerprint: str
     files: dict[str, FileRecord]
     directories: tuple[str, ...]
+    nearest: bool = False  # the tree is no supported release: the closest series was fitted to it
+
+    @property
+    def patched_files(self) -> dict[str, FileRecord]:
+        return {path: record for path, record in self.files.items() if record.kind == "patch"}
 
     def dump(self) -> dict:
         return {
@@ -55,6 +60,7 @@ class State:
             "transaction": self.transaction,
             "tag": self.tag,
             "fingerprint": self.fingerprint,
+            "nearest": self.nearest,
             "files": {
                 path: {
                     "kind": record.kind,
@@ -75,7 +81,12 @@ class State:
             for path, entry in value["files"].items()
         }
         return cls(
-            value["transaction"], value["tag"], value["fingerprint"], files, tuple(value["directories"])
+            value["transaction"],
+            value["tag"],
+            value["fingerprint"],
+            files,
+            tuple(value["directories"]),
+            bool(value["nearest"]),
         )
 
 
@@ -205,6 +216,11 @@ class Checkout:
         """A blob of the repository's object store, or None where it has none of that id."""
         result = run_git(["cat-file", "blob", identifier], cwd=self.root)
         return result.stdout if result.returncode == 0 and blob_id(result.stdout) == identifier else None
+
+    def modified(self) -> list[str]:
+        """Paths that git tracks and that differ from HEAD in the work tree, removed ones included."""
+        result = run_git(["diff-index", "--name-only", "-z", "--no-renames", "HEAD"], cwd=self.root)
+        return [os.fsdecode(name) for name in result.stdout.split(b"\0") if name]
 
     @property
     def journal_path(self) -> Path:

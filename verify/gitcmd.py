@@ -143,6 +143,31 @@ class Scratch:
                 entries[os.fsdecode(path)] = (mode if stage == "0" else "conflict", identifier)
         return entries
 
+    def write_tree(self) -> str:
+        """The id of a tree of what the index holds."""
+        return self._git("write-tree").decode().strip()
+
+    def diff(self, old_tree: str, new_tree: str) -> bytes:
+        """The patch between two trees, in the one form that our patch files have."""
+        return self._git(
+            "diff-tree",
+            "-r",
+            "--patch",
+            "--full-index",  # blob ids in full: they are what is checked
+            "--binary",
+            "--unified=3",
+            "--no-renames",
+            "--no-color",
+            "--no-ext-diff",
+            "--no-textconv",
+            "--diff-algorithm=myers",
+            "--indent-heuristic",
+            "--src-prefix=a/",
+            "--dst-prefix=b/",
+            old_tree,
+            new_tree,
+        )
+
     def apply(self, patch: bytes, *, three_way: bool = False) -> str | None:
         """Applies one patch to the index: all of it, or nothing.
 

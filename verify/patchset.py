@@ -4,7 +4,7 @@
 import hashlib
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +33,7 @@ class OverlayFile:
     executable: bool
 
 
-def _pre_images(patches) -> dict[str, str]:
+def _pre_images(patches: Iterable[Patch]) -> dict[str, str]:
     return {
         path: identifier
         for patch in patches
@@ -99,7 +99,7 @@ def load_patch_set(directory: Path) -> PatchSet:
 
 def load_patch_sets(patches: Path) -> dict[str, PatchSet]:
     """Every patch set in a directory, by tag."""
-    directories = sorted(path for path in patches.glob("*") if path.is_dir())
+    directories = sorted(path for path in patches.glob("v*") if path.is_dir())
     if not directories:
         raise _bad(f"{patches} holds no patch set. Restore it from the repository.")
     return {directory.name: load_patch_set(directory) for directory in directories}

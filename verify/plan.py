@@ -54,6 +54,7 @@ class Plan:
         changes: the files that differ from what they should be; empty when all is in place.
         records: what the state is to say about every file.
         pristine: raw bytes to keep for uninstall, by blob id.
+        nearest: the series was fitted to a tree that it was not made for.
     """
 
     patch_set: PatchSet
@@ -61,6 +62,7 @@ class Plan:
     changes: tuple[Change, ...]
     records: dict[str, FileRecord]
     pristine: dict[str, bytes]
+    nearest: bool = False
 
 
 def _mode_bits(executable: bool) -> str:
@@ -331,7 +333,7 @@ def make_plan(
         if lost:
             raise _edited(checkout, lost)
         results = apply_series(scratch, patches, pristine)
-    return _compare(checkout, state, patch_set, results, overlay)
+    return compare(checkout, state, patch_set, results, overlay)
 
 
 def _released_executable(path: str, patches: list[Patch]) -> bool:
@@ -351,13 +353,18 @@ def _edited(checkout: Checkout, paths: list[str]) -> RewactError:
     )
 
 
-def _compare(
+def compare(
     checkout: Checkout,
     state: State | None,
     patch_set: PatchSet,
     results: Mapping[str, Result],
     overlay: Mapping[str, OverlayFile],
 ) -> Plan:
+    """What has to be written so that the work tree holds every result and the overlay.
+
+    Raises:
+        RewactError: EDITED, naming every file that holds something unknown.
+    """
     same_release = state is not None and state.tag == patch_set.tag
     comparison = _Comparison(checkout, state, same_release, [], {}, {}, [])
     for path, result in results.items():

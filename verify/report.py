@@ -8,8 +8,9 @@ from verify.checkout import Checkout
 from verify.errors import RewactError
 from verify.gitcmd import require_git
 from verify.lint import lint_patch_set
+from verify.nearest import plan_checkout
 from verify.patchset import load_overlay, load_patch_sets
-from verify.plan import file_states, make_plan, pristine_states
+from verify.plan import file_states, pristine_states
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -21,9 +22,7 @@ def collect(project: Path, directory: Path | None, *, parity: bool = False) -> d
         patch_sets (tag to faults), checkout (None or: root, tag, installed, files, faults), parity (None or:
         compared, differences, verdict), sound, verdict (one line).
     """
-    patch_sets = {
-        path.name: lint_patch_set(path) for path in sorted((project / "patches").iterdir()) if path.is_dir()
-    }
+    patch_sets = {path.name: lint_patch_set(path) for path in sorted((project / "patches").glob("v*"))}
     report: dict = {"patch_sets": patch_sets, "checkout": None, "parity": None}
     sound = bool(patch_sets) and not any(patch_sets.values())
     if directory is not None:
@@ -52,7 +51,7 @@ def _checkout(project: Path, checkout: Checkout) -> dict:
     state = checkout.state()
     patch_sets = load_patch_sets(project / "patches")
     try:
-        plan = make_plan(checkout, patch_sets, load_overlay(project / "overlay"))
+        plan, _ = plan_checkout(checkout, patch_sets, load_overlay(project / "overlay"))
         facts["tag"] = plan.patch_set.tag
         facts["files"] = pristine_states(checkout, plan.patch_set)
         facts["outdated"] = state is not None and state.fingerprint != plan.fingerprint

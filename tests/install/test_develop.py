@@ -120,7 +120,7 @@ def fake_build(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict]:
 
 
 def run_prod(project: Project, checkout: Checkout) -> bool:
-    return wheel.install(project.root, checkout, patching.read_plan(project.root, checkout), None)[1]
+    return wheel.install(project.root, checkout, patching.read_plan(project.root, checkout)[0], None)[1]
 
 
 @pytest.mark.parametrize("patched", [False, True])

@@ -326,12 +326,8 @@ def test_no_sweeping_git_command_in_the_code() -> None:
         for path in (PROJECT / package).rglob("*.py"):
             code = path.read_text(encoding="utf-8")
             for words in (
-                r'"clean"',
-                r'"reset"',
-                r'"stash"',
-                r'"checkout", "--',
-                r'"add", "\.',
-                r'"add", "--all',
+                r'[( ]\["(clean|reset|stash|checkout|restore|gc)"',
+                r'"add", "(\.|-A|--all)',
                 "shell=True",
             ):
                 assert not re.search(words, code), (path, words)

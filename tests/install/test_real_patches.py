@@ -2,6 +2,7 @@
 """The project's own patch sets, on the LeRobot that this test session has installed."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +10,12 @@ from pathlib import Path
 import pytest
 
 from _rewact_installer import locate, patching, wheel
+from _rewact_installer.export import export
 from _rewact_installer.releases import find_release
 from tests.install.upstreams import PROJECT, git, git_snapshot, snapshot
 from verify.checkout import Checkout
+from verify.drift import pre_image
+from verify.patch import ABSENT
 from verify.patchset import load_patch_sets
 
 
@@ -38,7 +42,7 @@ def test_install_again_and_uninstall_on_the_real_release(pristine: Path) -> None
 
 
 def test_patched_python_files_compile(pristine: Path) -> None:
-    plan = patching.read_plan(PROJECT, Checkout(pristine))
+    plan = patching.read_plan(PROJECT, Checkout(pristine))[0]
     for change in plan.changes:
         if change.path.endswith(".py"):
             compile(change.new.data, change.path, "exec")
@@ -47,7 +51,7 @@ def test_patched_python_files_compile(pristine: Path) -> None:
 def test_wheel_is_built_of_the_patched_tree_while_the_checkout_stays(pristine: Path) -> None:
     checkout = Checkout(pristine)
     before = snapshot(pristine)
-    plan = patching.read_plan(PROJECT, checkout)
+    plan = patching.read_plan(PROJECT, checkout)[0]
     tree = wheel.patched_tree(checkout, plan)
     assert snapshot(pristine) == before
     assert all(
@@ -57,6 +61,32 @@ def test_wheel_is_built_of_the_patched_tree_while_the_checkout_stays(pristine: P
     assert f'version = "{release.patched_version}"'.encode() in wheel.with_version(
         tree["pyproject.toml"], release.patched_version
     )
+
+
+def test_export_of_the_real_series_is_byte_identical(pristine: Path, tmp_path: Path) -> None:
+    for name in ("patches", "overlay"):
+        shutil.copytree(PROJECT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    before = snapshot(tmp_path / "patches")
+    checkout = Checkout(pristine)
+    patching.install(tmp_path, checkout)
+    made = export(tmp_path, checkout, name="edits", description="none")
+    assert (made.rewritten, made.dropped, made.added) == ((), (), None)
+    assert snapshot(tmp_path / "patches") == before
+    patching.uninstall(tmp_path, checkout)
+
+
+def test_every_pre_image_is_shipped() -> None:
+    """They make three-way placement possible on trees without that history."""
+    patch_sets = load_patch_sets(PROJECT / "patches").values()
+    named = {
+        identifier
+        for patch_set in patch_sets
+        for patch in patch_set.patches
+        for identifier in patch.pre_images.values()
+        if identifier != ABSENT
+    }
+    for identifier in named:
+        pre_image(PROJECT / "patches", identifier)
 
 
 def test_every_series_stays_small() -> None:

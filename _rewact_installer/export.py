@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: MIT
+"""`export`: makes a patch series again from a checkout it is installed in, edits included.
+
+1. Take the pristine files and, patch by patch, what the series makes of them.
+2. A patch whose files are as they were keeps its bytes. One that lies elsewhere (on a tree it was fitted to)
+   gets a new diff and new Pre-Image lines under its old header. One that upstream has merged is left out.
+3. What is edited beyond that becomes one more patch at the end.
+4. The new set is written aside, read back and tried on the pristine files; only then it replaces the old.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from _rewact_installer import console
+from _rewact_installer.files import sync_directory, write_atomically, write_new
+from verify.checkout import Checkout
+from verify.drift import Drift, Read, examine, pristine_reader
+from verify.errors import ExitCode, RewactError
+from verify.gitcmd import Scratch, blob_id
+from verify.nearest import describe_misfit
+from verify.patch import ABSENT
+from verify.patchset import load_overlay, load_patch_set, load_patch_sets
+
+Files = Mapping[str, bytes | None]
+
+
+@dataclass(frozen=True)
+class Export:
+    """What an export made. `added`: the name of the patch with the edits, or None where there were none."""
+
+    directory: Path
+    kept: int
+    rewritten: tuple[str, ...]
+    dropped: tuple[str, ...]
+    added: str | None
+
+
+def diff_of(scratch: Scratch, before: Files, after: Files, executable: frozenset[str]) -> bytes:
+    """The diff that makes `after` of `before`; files that are the same on both sides leave no trace."""
+    trees = []
+    for files in (before, after):
+        scratch.set_index(
+            {
+                path: ("100755" if path in executable else "100644", scratch.write_blob(data))
+                for path, data in files.items()
+                if data is not None
+            }
+        )
+        trees.append(scratch.write_tree())
+    return scratch.diff(*trees)
+
+
+def _header(fields: Mapping[str, str], before: Files, pristine: Files) -> bytes:
+    touched = sorted(before)
+    lines = [
+        f"{key}: {value}".replace("\n", "\n ") for key, value in fields.items() if key != "Upstream-Files"
+    ]
+    lines.insert(1, f"Upstream-Files: {', '.join(touched)}")
+    lines += [
+        f"Pre-Image: {path} {blob_id(pristine[path])}" for path in touched if pristine.get(path) is not None
+    ]
+    return ("\n".join(lines) + "\n\n").encode()
+
+
+def _edits(checkout: Checkout, drift: Drift, overlay: Mapping[str, object]) -> tuple[dict, dict]:
+    """Upstream files whose content is not what the series makes of them: before and after."""
+    before: dict[str, bytes | None] = {}
+    after: dict[str, bytes | None] = {}
+    for path in sorted({*drift.targets, *checkout.modified()}.difference(overlay)):
+        found = checkout.read(path)
+        if found is not None and not found.regular:
+            raise RewactError(ExitCode.EDITED, f"{path} is not a regular file: it cannot be exported.")
+        now = None if found is None else found.normalised if found.crlf else found.data
+        if path in drift.targets:
+            was = drift.targets[path]
+        else:
+            identifier = checkout.head_blobs([path]).get(path)
+            was = checkout.stored_blob(identifier) if identifier else None
+        if now != was:
+            before[path], after[path] = was, now
+    return before, after
+
+
+def export(project: Path, checkout: Checkout, *, name: str, description: str) -> Export:
+    """Writes the series of a checkout to patches/<tag>; see above.
+
+    Args:
+        name: of the patch with the edits, without number and suffix.
+        description: its header field.
+
+    Raises:
+        RewactError: USAGE, EDITED, BAD_PATCH_SET, CONFLICT when the series does not fit. The old set stays.
+    """
+    patches = project / "patches"
+    patch_sets, overlay = load_patch_sets(patches), load_overlay(project / "overlay")
+    state = checkout.state()
+    if state is None:
+        raise RewactError(
+            ExitCode.USAGE,
+            f"Nothing is installed in {checkout.root}: run `install.py dev --no-install {checkout.root}`, "
+            "edit, then export.",
+        )
+    finish_swap(patches)
+    read = pristine_reader(checkout, state)
+    drift = examine(patch_sets[state.tag], {}, read, str(checkout.root))
+    if not drift.fits:
+        raise RewactError(ExitCode.CONFLICT, describe_misfit(drift))
+    new_tag = f"v{checkout.declared_version}" if state.nearest else state.tag
+    if state.nearest and new_tag in patch_sets:
+        raise RewactError(
+            ExitCode.EDITED,
+            f"{checkout.root} calls itself LeRobot {checkout.declared_version}, for which there is "
+            f"patches/{new_tag}, but holds other files: change the version in its pyproject.toml.",
+        )
+    before, after = _edits(checkout, drift, overlay)
+
+    def read_released(path: str) -> bytes | None:
+        """Files that no patch touched so far are edited on disk; HEAD has them as released."""
+        return before[path] if path in before and path not in drift.targets else read(path)
+
+    made = _Series(patch_sets[state.tag].directory, read_released, checkout)
+    for step in drift.steps:
+        made.add(step.patch.name, step.patch.data, step.patch.fields, step.before, step.after)
+    for path in _edited_overlay(checkout, overlay):
+        console.step(f"{path} is edited, and is no upstream file: copy it to overlay/{path[4:]} yourself")
+    added = made.add_edits(name, description, before, after) if before else None
+    return made.write(patches, new_tag, added)
+
+
+def _edited_overlay(checkout: Checkout, overlay: Mapping) -> list[str]:
+    found = {path: checkout.read(path) for path in overlay}
+    return [path for path, file in found.items() if file is not None and file.data != overlay[path].data]
+
+
+def _is_made_for(data: bytes, before: Files, pristine: Files) -> bool:
+    """Whether a patch's own lines name these very files: what it changes, and what the release has."""
+    ids = {blob_id(content) if content is not None else ABSENT for content in before.values()}
+    text = data.decode(errors="replace")
+    if set(re.findall(r"^index ([0-9a-f]{40})", text, re.MULTILINE)) != ids:
+        return False
+    named = dict(re.findall(r"^Pre-Image: (.*) ([0-9a-f]{40})$", text, re.MULTILINE))
+    return all(
+        named.get(path) == blob_id(content) for path, content in pristine.items() if content is not None
+    )
+
+
+class _Series:
+    """A patch set in the making."""
+
+    def __init__(self, old: Path, read: Read, checkout: Checkout) -> None:
+        self._old, self._read, self._checkout = old, read, checkout
+        self._files: dict[str, bytes] = {}  # in the order of the series
+        self._pre_images: dict[str, bytes] = {}
+        self._rewritten: list[str] = []
+        self._dropped: list[str] = []
+
+    def add(self, name: str, data: bytes, fields: Mapping[str, str], before: Files, after: Files) -> None:
+        """Adds a patch of the old series, with a new diff where its files are not those it was made for."""
+        changed = {path for path in before if before[path] != after.get(path, before[path])}
+        if not changed:
+            self._dropped.append(name)
+            return
+        pristine = {path: self._read(path) for path in changed}
+        self._remember(pristine)
+        if _is_made_for(data, {path: before[path] for path in changed}, pristine):
+            self._files[name] = data
+            return
+        with Scratch() as scratch:
+            body = diff_of(
+                scratch, {path: before[path] for path in changed}, after, self._executable(changed)
+            )
+        self._files[name] = _header(fields, dict.fromkeys(changed), pristine) + body
+        self._rewritten.append(name)
+
+    def add_edits(self, name: str, description: str, before: Files, after: Files) -> str:
+        """Adds a patch at the end and returns its name."""
+        if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
+            raise RewactError(
+                ExitCode.USAGE, f"--name {name!r}: use small letters, digits and single hyphens."
+            )
+        number = max((int(old[:4]) for old in self._files if old[:4].isdigit()), default=0) + 1
+        full = f"{number:04d}-{name}.patch"
+        fields = {
+            "Description": description,
+            "Upstream-Files": "",
+            "Forwarded": "no",
+            "Drop-When": "upstream has it.",
+        }
+        pristine = {path: self._read(path) for path in before}
+        self._remember(pristine)
+        with Scratch() as scratch:
+            self._files[full] = _header(fields, before, pristine) + diff_of(
+                scratch, before, after, self._executable(before)
+            )
+        return full
+
+    def _executable(self, paths: Iterable[str]) -> frozenset[str]:
+        found = {path: self._checkout.read(path) for path in paths}
+        return frozenset(path for path, file in found.items() if file is not None and file.executable)
+
+    def _remember(self, pristine: Files) -> None:
+        self._pre_images.update({blob_id(data): data for data in pristine.values() if data is not None})
+
+    def write(self, patches: Path, tag: str, added: str | None) -> Export:
+        """Writes the set aside, checks it, and puts it in the place of the old one."""
+        target, staged, old = patches / tag, patches / f".{tag}.new", patches / f".{tag}.old"
+        series = "".join(f"{name}\n" for name in self._files).encode()
+        old_series = self._old / "series"
+        if [line for line in old_series.read_text().split() if line] == list(self._files):
+            series = old_series.read_bytes()
+        (patches / "pre-images").mkdir(exist_ok=True)
+        for identifier, data in self._pre_images.items():
+            if not (patches / "pre-images" / identifier).exists():
+                write_atomically(patches / "pre-images" / identifier, data)
+        shutil.rmtree(staged, ignore_errors=True)
+        staged.mkdir()
+        try:
+            for name, data in {**self._files, "series": series}.items():
+                write_new(staged / name, data)
+            check = examine(load_patch_set(staged), {}, self._read, tag)
+            if any(patch.status != "clean" for patch in check.patches):
+                raise RewactError(
+                    ExitCode.INTERNAL, "The new series does not apply to the files it was made from."
+                )
+            if target.exists():
+                os.rename(target, old)
+            os.rename(staged, target)
+        except BaseException:
+            shutil.rmtree(staged, ignore_errors=True)
+            finish_swap(patches)
+            raise
+        sync_directory(patches)
+        shutil.rmtree(old, ignore_errors=True)
+        kept = len(self._files) - len(self._rewritten) - (added is not None)
+        return Export(target, kept, tuple(self._rewritten), tuple(self._dropped), added)
+
+
+def finish_swap(patches: Path) -> None:
+    """Puts an old set back that an interrupted export had moved aside."""
+    for old in patches.glob(".v*.old"):
+        target = patches / old.name[1 : -len(".old")]
+        if target.exists():
+            shutil.rmtree(old)
+        else:
+            os.rename(old, target)

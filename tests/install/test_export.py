@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: MIT
+"""`export`: the series made again from a checkout, byte for byte, and the edits as one more patch."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from _rewact_installer import export as exporting
+from _rewact_installer import patching
+from _rewact_installer.export import Export, export
+from tests.install.upstreams import (
+    ACT,
+    ACT_PATCHED_TWICE,
+    PYPROJECT,
+    TRAIN_PATCHED,
+    UPSTREAM,
+    Project,
+    git_snapshot,
+    make_repository,
+    refused,
+    snapshot,
+    write,
+)
+from verify.checkout import Checkout, to_crlf
+from verify.errors import ExitCode
+from verify.gitcmd import blob_id
+from verify.lint import lint_patch_set
+from verify.patch import parse_patch
+
+ACT_PATH, TRAIN_PATH, OTHER = "src/lerobot/act.py", "src/lerobot/train.py", "src/lerobot/other.py"
+
+
+@pytest.fixture(autouse=True)
+def shipped_pre_images(project: Project) -> None:
+    files = {blob_id(UPSTREAM[path]): UPSTREAM[path] for path in (ACT_PATH, TRAIN_PATH)}
+    write(project.root / "patches" / "pre-images", files)
+
+
+def run(project: Project, checkout: Checkout, name: str = "my-edit") -> Export:
+    return export(project.root, checkout, name=name, description="what it is for")
+
+
+def test_round_trip_is_byte_identical(project: Project, checkout: Checkout) -> None:
+    patching.install(project.root, checkout)
+    before = snapshot(project.root / "patches")
+    made = run(project, checkout)
+    assert snapshot(project.root / "patches") == before
+    assert (made.kept, made.rewritten, made.dropped, made.added) == (3, (), (), None)
+
+
+def test_series_written_from_its_steps_alone_is_the_same(
+    project: Project, checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when no patch may keep its bytes: git makes the same diffs again."""
+    patching.install(project.root, checkout)
+    before = snapshot(project.root / "patches")
+    monkeypatch.setattr(exporting, "_is_made_for", lambda *_: False)
+    assert len(run(project, checkout).rewritten) == 3
+    assert snapshot(project.root / "patches") == before
+
+
+def test_export_where_nothing_is_installed(project: Project, checkout: Checkout) -> None:
+    assert "install.py dev" in refused(ExitCode.USAGE, run, project, checkout)
+
+
+def test_export_does_not_touch_the_checkout(project: Project, checkout: Checkout) -> None:
+    patching.install(project.root, checkout)
+    write(checkout.root, {OTHER: b"edited = 1\n"})
+    before = snapshot(checkout.root), git_snapshot(checkout.root)
+    run(project, checkout)
+    assert (snapshot(checkout.root), git_snapshot(checkout.root)) == before
+
+
+def test_edits_become_one_more_patch(project: Project, checkout: Checkout) -> None:
+    """In a file that two patches touch, in one that none touches, and a file removed."""
+    pristine = snapshot(checkout.root)
+    patching.install(project.root, checkout)
+    write(checkout.root, {ACT_PATH: ACT_PATCHED_TWICE + b"edit\n", OTHER: b"edited = 1\n"})
+    (checkout.root / "README.md").unlink()
+    edited = snapshot(checkout.root)
+    made = run(project, checkout)
+    assert made.added == "0004-my-edit.patch" and made.kept == 3
+    patch = parse_patch(project.patch_path(made.added))
+    assert patch.paths == {ACT_PATH, OTHER, "README.md"} and patch.fields["Description"] == "what it is for"
+    assert patch.pre_images[ACT_PATH] == blob_id(ACT) and patch.pre_images[OTHER] == blob_id(UPSTREAM[OTHER])
+    assert lint_patch_set(project.root / "patches/v9.9.1") == []
+
+    assert patching.install(project.root, checkout).changes == ()
+    assert snapshot(checkout.root) == edited
+    patching.uninstall(project.root, checkout)
+    assert snapshot(checkout.root) == pristine
+    patching.install(project.root, checkout)
+    assert snapshot(checkout.root) == edited
+
+
+def test_edited_overlay_file_is_named_and_left_to_its_author(
+    project: Project, checkout: Checkout, capsys: pytest.CaptureFixture
+) -> None:
+    patching.install(project.root, checkout)
+    write(checkout.root, {"src/lerobot/head.py": b"edited = 1\n"})
+    before = snapshot(project.root)
+    assert run(project, checkout).added is None
+    assert "overlay/lerobot/head.py" in capsys.readouterr().out
+    assert snapshot(project.root) == before
+
+
+def test_edits_in_a_crlf_checkout_are_exported_with_lf(project: Project, checkout: Checkout) -> None:
+    for path in (ACT_PATH, TRAIN_PATH):
+        write(checkout.root, {path: to_crlf(UPSTREAM[path])})
+    patching.install(project.root, checkout)
+    write(checkout.root, {TRAIN_PATH: to_crlf(TRAIN_PATCHED + b"edit = 1\n")})
+    made = run(project, checkout)
+    assert made.added and b"\r" not in project.patch_path(made.added).read_bytes()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no executable bit on Windows")
+def test_edit_of_an_executable_file_keeps_its_mode(project: Project, tmp_path: Path) -> None:
+    root = tmp_path / "tools"
+    make_repository(root, UPSTREAM)
+    (root / OTHER).chmod(0o755)
+    checkout = Checkout(root)
+    patching.install(project.root, checkout)
+    write(root, {OTHER: b"#!/bin/sh\n"})
+    made = run(project, checkout)
+    assert parse_patch(project.patch_path(made.added)).diffs[0].modes == ["100755"]
+    patching.install(project.root, checkout)
+    assert os.access(root / OTHER, os.X_OK)
+
+
+def test_nearest_tree_gets_a_series_of_its_own(project: Project, tmp_path: Path) -> None:
+    """One patch as before, one moved, one merged upstream and so left out."""
+    files = {**UPSTREAM, "pyproject.toml": PYPROJECT.replace(b"9.9.1", b"9.9.7"), TRAIN_PATH: TRAIN_PATCHED}
+    files[ACT_PATH] = b"# new\n" + ACT
+    checkout = Checkout(make_repository(tmp_path / "newer", files))
+    patching.install(project.root, checkout, nearest=True)
+    old = snapshot(project.root / "patches/v9.9.1")
+    made = run(project, checkout)
+    assert made.directory.name == "v9.9.7"
+    assert made.rewritten == ("0001-a.patch", "0003-c.patch") and made.dropped == ("0002-b.patch",)
+    assert snapshot(project.root / "patches/v9.9.1") == old
+    patching.uninstall(project.root, checkout)
+    plan = patching.install(project.root, checkout)
+    assert plan.patch_set.tag == "v9.9.7" and not plan.nearest
+    assert (checkout.root / ACT_PATH).read_bytes() == b"# new\n" + ACT_PATCHED_TWICE
+
+
+def test_tree_that_claims_a_listed_version_is_refused(project: Project, tmp_path: Path) -> None:
+    checkout = Checkout(make_repository(tmp_path / "claims", {**UPSTREAM, ACT_PATH: b"# new\n" + ACT}))
+    patching.install(project.root, checkout, nearest=True)
+    before = snapshot(project.root)
+    assert "v9.9.1" in refused(ExitCode.EDITED, run, project, checkout)
+    assert snapshot(project.root) == before
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a b", "Upper", "a/b", "-a", "a--b", "é"])
+def test_names_that_are_no_file_names_are_refused(project: Project, checkout: Checkout, name: str) -> None:
+    patching.install(project.root, checkout)
+    write(checkout.root, {OTHER: b"edited = 1\n"})
+    before = snapshot(project.root)
+    refused(ExitCode.USAGE, run, project, checkout, name)
+    assert snapshot(project.root) == before
+
+
+@pytest.mark.parametrize("failing", ["write_new", "load_patch_set", "second rename"])
+def test_old_set_stays_until_the_new_one_is_complete(
+    project: Project, checkout: Checkout, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    patching.install(project.root, checkout)
+    write(checkout.root, {OTHER: b"edited = 1\n"})
+    before = snapshot(project.root / "patches/v9.9.1")
+    rename = os.rename
+
+    def fail(*_: object) -> None:
+        raise OSError("no more room")
+
+    def fail_for_new(source: Path, target: Path) -> None:
+        return fail() if str(source).endswith(".new") else rename(source, target)
+
+    with monkeypatch.context() as patch:
+        if failing == "second rename":
+            patch.setattr(exporting.os, "rename", fail_for_new)
+        else:
+            patch.setattr(exporting, failing, fail)
+        with pytest.raises(OSError, match="no more room"):
+            run(project, checkout)
+    assert snapshot(project.root / "patches/v9.9.1") == before
+    assert sorted(path.name for path in (project.root / "patches").glob(".*")) == []
+
+
+def test_export_killed_between_its_two_renames_is_repaired(project: Project, checkout: Checkout) -> None:
+    patching.install(project.root, checkout)
+    patches = project.root / "patches"
+    before = snapshot(patches)
+    (patches / "v9.9.1").rename(patches / ".v9.9.1.old")
+    exporting.finish_swap(patches)
+    assert snapshot(patches) == before
+
+
+def test_export_command(run_install, project: Project, upstream: Path) -> None:
+    run_install(project, "dev", "--no-install", str(upstream))
+    result = run_install(project, "export", str(upstream))
+    assert result.returncode == 0 and "byte for byte as before" in result.stdout
+    write(upstream, {OTHER: b"edited = 1\n"})
+    result = run_install(project, "export", str(upstream), "--name", "other")
+    assert result.returncode == 0 and "0004-other.patch" in result.stdout

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: MIT
+"""Where the hunks of a patch fit in a file that is not the one they were made for.
+
+No fuzz: every context line has to match. A hunk may lie elsewhere than it did, but only inside the function
+it was made for: equal lines in another function would take a change "cleanly" that does not belong there.
+"""
+
+import difflib
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from verify.gitcmd import run_git
+from verify.patch import FileDiff, Hunk
+from verify.scope import scope_of
+
+
+@dataclass(frozen=True)
+class HunkFate:
+    """What becomes of one hunk.
+
+    Attributes:
+        status: clean, moved, merged or conflict.
+        offset: how many lines further down it lies than in the release (moved only).
+        scope: the function it belongs to, with its classes, joined by dots.
+        expected: the lines it was made for (conflict only).
+        found: the lines that look most like them (conflict only).
+    """
+
+    number: int
+    status: str
+    offset: int
+    scope: str
+    expected: tuple[bytes, ...] = ()
+    found: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Fates of all hunks of a file, and its lines with all that fit applied."""
+
+    hunks: tuple[HunkFate, ...]
+    lines: list[bytes]
+
+    @property
+    def conflicts(self) -> int:
+        return sum(hunk.status == "conflict" for hunk in self.hunks)
+
+
+def split(data: bytes) -> list[bytes]:
+    """Lines with their ends, broken at LF only."""
+    parts = data.split(b"\n")
+    lines = [part + b"\n" for part in parts[:-1]]
+    return lines + [parts[-1]] if parts[-1] else lines
+
+
+def apply_exactly(diff: FileDiff, before: bytes) -> bytes:
+    """A diff applied to the very bytes it was made for."""
+    result, rest, at = [], split(before), 0
+    for hunk in diff.hunks:
+        start = max(hunk.old_start - 1, 0) if hunk.old_lines else hunk.old_start
+        result += rest[at:start] + list(hunk.new_lines)
+        at = start + len(hunk.old_lines)
+    return b"".join(result + rest[at:])
+
+
+def _positions(lines: Sequence[bytes], block: Sequence[bytes]) -> list[int]:
+    size = len(block)
+    return [at for at in range(len(lines) - size + 1) if tuple(lines[at : at + size]) == tuple(block)]
+
+
+def _leading_context(hunk: Hunk) -> int:
+    count = 0
+    for old, new in zip(hunk.old_lines, hunk.new_lines, strict=False):
+        if old != new:
+            break
+        count += 1
+    return count
+
+
+def fit(diff: FileDiff, before: bytes, after: bytes, tree: bytes) -> Fit:
+    """Places every hunk of a diff in another version of the file.
+
+    Args:
+        before: the bytes the diff was made from.
+        after: the bytes it makes of them.
+        tree: the other version.
+    """
+    lines = split(tree)
+    fates = []
+    shift = floor = 0  # lines the hunks so far lie further down; nothing may land above the last one
+    expected_lines = split(after)
+    for number, hunk in enumerate(diff.hunks, start=1):
+        lead = _leading_context(hunk)
+        scope = scope_of(expected_lines, hunk.new_start - 1 + lead)
+        name = ".".join(scope)
+        wanted = max(hunk.new_start - 1, 0) + shift
+        place = _choose(lines, hunk.old_lines, hunk.new_lines, lead, scope, wanted, floor)
+        if place is not None:
+            lines[place : place + len(hunk.old_lines)] = hunk.new_lines
+            offset = place - max(hunk.new_start - 1, 0)
+            fates.append(HunkFate(number, "moved" if offset else "clean", offset, name))
+            shift, floor = offset, place + len(hunk.new_lines)
+            continue
+        there = _choose(lines, hunk.new_lines, hunk.new_lines, lead, scope, wanted, floor)
+        if there is not None:
+            fates.append(HunkFate(number, "merged", 0, name))
+            shift = there - max(hunk.new_start - 1, 0)
+            floor = there + len(hunk.new_lines)
+            continue
+        found = _most_alike(lines, hunk.old_lines)
+        fates.append(HunkFate(number, "conflict", 0, name, hunk.old_lines, found))
+    return Fit(tuple(fates), lines)
+
+
+def _choose(
+    lines: Sequence[bytes],
+    block: Sequence[bytes],
+    result: Sequence[bytes],
+    lead: int,
+    scope: tuple[str, ...],
+    wanted: int,
+    floor: int,
+) -> int | None:
+    """The one place for a block inside its function; None where there is none, or more than one."""
+    places = []
+    for at in _positions(lines, block):
+        if at >= floor:
+            changed = [*lines[:at], *result, *lines[at + len(block) :]]
+            if scope_of(changed, at + lead) == scope:
+                places.append(at)
+    if wanted in places:
+        return wanted
+    return places[0] if len(places) == 1 else None
+
+
+def _most_alike(lines: Sequence[bytes], block: Sequence[bytes]) -> tuple[bytes, ...]:
+    """The stretch of a file that shares most lines with a block, in order."""
+    best, best_score = 0, 0
+    for at in range(max(len(lines) - len(block), 0) + 1):
+        window = lines[at : at + len(block)]
+        score = sum(line in window for line in block if line.strip())
+        if score > best_score:
+            best, best_score = at, score
+    return tuple(lines[best : best + len(block)]) if best_score else ()
+
+
+def merge(before: bytes, after: bytes, tree: bytes) -> bytes | None:
+    """Three-way merge of a change into another version of the file.
+
+    Returns:
+        The merged bytes; None for a conflict, or when a change did not land in the function it was made for.
+    """
+    with tempfile.TemporaryDirectory(prefix="rewact-merge-") as temporary:
+        paths = [Path(temporary, name) for name in ("tree", "before", "after")]
+        for path, data in zip(paths, (tree, before, after), strict=True):
+            path.write_bytes(data)
+        # -p prints instead of writing; it needs no repository.
+        result = run_git(["merge-file", "-p", "--quiet", *map(str, paths)], cwd=Path(temporary))
+    if result.returncode:
+        return None
+    wanted, got = _changes(before, after), _changes(tree, result.stdout)
+    return result.stdout if wanted == got else None
+
+
+def _changes(before: bytes, after: bytes) -> list[tuple]:
+    """What was added and removed in which function, blank lines aside."""
+    old, new = split(before), split(after)
+    found = []
+    matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
+    for tag, old_start, old_end, new_start, new_end in matcher.get_opcodes():
+        added = tuple(line for line in new[new_start:new_end] if line.strip())
+        removed = tuple(line for line in old[old_start:old_end] if line.strip())
+        if tag != "equal" and (added or removed):
+            found.append((scope_of(new, new_start), added, removed))
+    return sorted(found)
