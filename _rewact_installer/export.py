@@ -124,7 +124,10 @@ def export(project: Path, checkout: Checkout, *, name: str, description: str) ->
 
     made = _Series(patch_sets[state.tag].directory, read_released, checkout)
     for step in drift.steps:
-        made.add(step.patch.name, step.patch.data, step.patch.fields, step.before, step.after)
+        if step.left_out:
+            made.keep(step.patch.name, step.patch.data)
+        else:
+            made.add(step.patch.name, step.patch.data, step.patch.fields, step.before, step.after)
     for path in _edited_overlay(checkout, overlay):
         console.step(f"{path} is edited, and is no upstream file: copy it to overlay/{path[4:]} yourself")
     added = made.add_edits(name, description, before, after) if before else None
@@ -157,6 +160,10 @@ class _Series:
         self._pre_images: dict[str, bytes] = {}
         self._rewritten: list[str] = []
         self._dropped: list[str] = []
+
+    def keep(self, name: str, data: bytes) -> None:
+        """Adds a patch as it is: for files this tree does not have, and so says nothing about."""
+        self._files[name] = data
 
     def add(self, name: str, data: bytes, fields: Mapping[str, str], before: Files, after: Files) -> None:
         """Adds a patch of the old series, with a new diff where its files are not those it was made for."""

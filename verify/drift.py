@@ -48,6 +48,7 @@ class Step:
     patch: Patch
     before: dict[str, bytes | None]
     after: dict[str, bytes | None]
+    left_out: bool = False  # an optional patch, for files that this tree does not have
 
 
 @dataclass
@@ -155,6 +156,7 @@ def examine(patch_set: PatchSet, overlay: Mapping[str, OverlayFile], read: Read,
                 series[path] = _released(patch_set, identifier, read(path))
         if patch.optional and any(read(path) is None for path in patch.pre_images):
             _advance(patch, series)
+            drift.steps.append(Step(patch, {}, {}, left_out=True))
             continue
         drift.patches.append(_examine_patch(patch, series, drift, read))
     for path, file in overlay.items():

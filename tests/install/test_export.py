@@ -60,6 +60,16 @@ def test_series_written_from_its_steps_alone_is_the_same(
     assert snapshot(project.root / "patches") == before
 
 
+def test_optional_patch_for_files_that_are_not_here_stays(project: Project, checkout: Checkout) -> None:
+    path = "tests/test_act.py"
+    project.add_patch("0004-d.patch", {path: b"old\n"}, {path: b"new\n"}, extra="Optional: yes")
+    write(project.root / "patches" / "pre-images", {blob_id(b"old\n"): b"old\n"})
+    patching.install(project.root, checkout)
+    before = snapshot(project.root / "patches")
+    assert run(project, checkout).kept == 4
+    assert snapshot(project.root / "patches") == before
+
+
 def test_export_where_nothing_is_installed(project: Project, checkout: Checkout) -> None:
     assert "install.py dev" in refused(ExitCode.USAGE, run, project, checkout)
 
