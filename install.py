@@ -32,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     def add(
         name: str, run, text: str, *, checkout: bool = True, version: bool = False
     ) -> argparse.ArgumentParser:
-        command = subparsers.add_parser(name, help=text, description=text)
+        command = subparsers.add_parser(name, help=text, description=text, allow_abbrev=False)
         command.set_defaults(run=run, rest=[])
         if checkout:
             command.add_argument("checkout", nargs="?", type=Path, metavar="CHECKOUT", help=_CHECKOUT)
@@ -62,13 +62,10 @@ def build_parser() -> argparse.ArgumentParser:
     export.add_argument("--description", default="(say what this is for)", help="its first header field")
     drift = add("drift", commands.drift, "say how the patches would fare on any LeRobot tree")
     drift.add_argument("--json", action="store_true", help="for programs")
-    add(
-        "test",
-        commands.test,
-        "set up, then run the tests; takes pytest's arguments",
-        checkout=False,
-        version=True,
+    test = add(
+        "test", commands.test, "set up, then run pytest with these arguments", checkout=False, version=True
     )
+    test.add_argument("--all", action="store_true", help="on every supported release, each by itself")
     add(
         "demo",
         commands.demo,

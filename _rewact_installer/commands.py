@@ -12,6 +12,7 @@ from _rewact_installer import export as exporting
 from _rewact_installer import status as report
 from _rewact_installer.develop import Setup
 from _rewact_installer.locate import find_checkout
+from _rewact_installer.releases import RELEASES
 from verify.checkout import Checkout
 from verify.errors import ExitCode, RewactError
 from verify.gitcmd import require_git
@@ -90,10 +91,27 @@ def uninstall(arguments: Namespace) -> int:
 
 
 def test(arguments: Namespace) -> int:
-    setup = develop.dev(PROJECT, None, arguments.lerobot, install=True)
-    chosen = [word for word in arguments.rest if (PROJECT / word.split("::")[0]).exists()]
+    if arguments.all:
+        return _test_matrix(arguments.rest)
+    return _test(develop.dev(PROJECT, None, arguments.lerobot, install=True), arguments.rest)
+
+
+def _test_matrix(rest: list[str]) -> int:
+    """The tests on every release there are patches for; the first exit code that is not 0 is passed on."""
+    codes = {}
+    for release in RELEASES:
+        if (PROJECT / "patches" / release.tag).is_dir():
+            console.step(f"testing LeRobot {release.version}")
+            codes[release.version] = _test(develop.dev_apart(PROJECT, release), rest)
+    for version, code in codes.items():
+        console.done(f"LeRobot {version}: {'passed' if code == 0 else f'failed (exit code {code})'}")
+    return next((code for code in codes.values() if code), ExitCode.OK)
+
+
+def _test(setup: Setup, rest: list[str]) -> int:
+    chosen = [word for word in rest if (PROJECT / word.split("::")[0]).exists()]
     directories = [] if chosen else _test_directories()
-    return _run(setup, ["-m", "pytest", *directories, *arguments.rest])
+    return _run(setup, ["-m", "pytest", *directories, *rest])
 
 
 def drift(arguments: Namespace) -> int:

@@ -46,8 +46,23 @@ def open_or_fetch(project: Path, directory: Path | None, version: str | None) ->
     return Checkout(target)
 
 
+def dev_apart(project: Path, release: Release) -> Setup:
+    """`dev` for one release in a checkout and an environment of its own, both beside install.py."""
+    directory = project / f"lerobot-{release.version}"
+    if not directory.exists():
+        require_git()
+        fetch.unpack(fetch.archive(release), release, directory)
+    return dev(project, directory, None, install=True, prefix=project / f".venv-{release.version}")
+
+
 def dev(
-    project: Path, directory: Path | None, version: str | None, *, install: bool, nearest: bool = False
+    project: Path,
+    directory: Path | None,
+    version: str | None,
+    *,
+    install: bool,
+    nearest: bool = False,
+    prefix: Path | None = None,
 ) -> Setup:
     """Patches a checkout and, unless told otherwise, installs it editable with what training needs."""
     checkout = open_or_fetch(project, directory, version)
@@ -55,7 +70,7 @@ def dev(
     if not install:
         return Setup(checkout, None, bool(plan.changes))
     release = find_release(plan.patch_set.tag)
-    env = environment.choose(release, project)
+    env = environment.choose(release, project, prefix)
     installed = _install_editable(env, checkout, release)
     return Setup(checkout, env, bool(plan.changes) or installed)
 

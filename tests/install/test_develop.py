@@ -196,9 +196,47 @@ def test_tests_and_demo_pass_on_arguments_and_exit_code(
     assert commands.demo(Namespace(lerobot=None, rest=["--fast"])) == 7
     words = (tmp_path / "words").read_text().split()
     assert words[:2] == ["-m", "rewact.demo"] and words[-1] == "--fast" and "--output-dir" in words
-    assert commands.test(Namespace(lerobot=None, rest=["-x", "tests/install"])) == 7
+    assert commands.test(Namespace(lerobot=None, all=False, rest=["-x", "tests/install"])) == 7
     words = (tmp_path / "words").read_text().split()
     assert words == ["-m", "pytest", "-x", "tests/install"]
-    commands.test(Namespace(lerobot=None, rest=[]))
+    commands.test(Namespace(lerobot=None, all=False, rest=[]))
     words = (tmp_path / "words").read_text().split()
     assert words[2] == "tests/install" and "tests/e2e" in words[3:]
+
+
+@pytest.mark.parametrize(("failing", "code"), [(None, 0), ("0.5.1", 3)])
+def test_matrix_tests_every_release_in_its_own_place_and_passes_the_failure_on(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    checkout: Checkout,
+    capsys: pytest.CaptureFixture,
+    failing: str | None,
+    code: int,
+) -> None:
+    from argparse import Namespace
+
+    def dev_apart(_: Path, release: Release) -> develop.Setup:
+        status = 3 if release.version == failing else 0
+        env = fake_python(tmp_path / release.version / "bin/python", f"exit {status}")
+        return develop.Setup(checkout, env, False)
+
+    monkeypatch.setattr(commands.develop, "dev_apart", dev_apart)
+    assert commands.test(Namespace(lerobot=None, all=True, rest=[])) == code
+    said = capsys.readouterr().out
+    for version in ("0.6.1", "0.5.1", "0.4.4"):
+        assert f"LeRobot {version}: {'failed' if version == failing else 'passed'}" in said
+
+
+def test_dev_apart_uses_a_checkout_and_an_environment_of_its_own(
+    project: Project, upstream: Path, fake: FakeEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clone = upstream.rename(project.root / "lerobot-9.9.1")
+    asked: list[Path | None] = []
+
+    def choose(_: Release, __: Path, prefix: Path | None = None) -> Environment:
+        asked.append(prefix)
+        return fake.environment
+
+    monkeypatch.setattr(environment, "choose", choose)
+    assert develop.dev_apart(project.root, RELEASE).checkout.root == clone
+    assert asked == [project.root / ".venv-9.9.1"]
