@@ -78,11 +78,24 @@ def test_failure_carries_its_penalty_to_the_end():
     assert (advantages[2:] < 0).all() and (success[2:] > 0).all()
 
 
+def test_the_end_of_a_hopeless_failure_is_no_gain():
+    """A hand that hangs in the air until time is up: V, which cannot tell the time, expects half of the wait."""
+    returns = compute_returns(make_table([100]), np.array([FAILURE])).values
+    values = np.full(100, returns.mean())
+    assert (returns - values)[-10:].min() > 0.2  # what is left by then is better than V expects
+    advantages = advantages_of_returns(values, returns, 10, True)
+    np.testing.assert_allclose(advantages, -10 / 199)  # as bad at the end as before
+
+
 @pytest.mark.parametrize("n_steps", [4, 5, 1000])
 def test_n_longer_than_the_episode_compares_with_the_true_return(n_steps):
-    returns = np.array([-0.9, -0.8, -0.7, -0.6])
-    values = np.array([-0.5, -0.6, -0.7, -0.8])
-    np.testing.assert_allclose(advantages_of_returns(values, returns, n_steps, True), returns - values)
+    values = np.array([-0.2, -0.3, -0.1, -0.05])
+    success = np.array([-0.3, -0.2, -0.1, 0.0])
+    np.testing.assert_allclose(advantages_of_returns(values, success, n_steps, True), [-0.1, 0.1, 0.0, 0.05])
+    failure = np.array([-0.9, -0.8, -0.7, -0.6])
+    np.testing.assert_allclose(advantages_of_returns(values, failure, n_steps, True), [-0.7, -0.5, -0.6, -0.55])
+    # Expected worse still: at most four steps that lead nowhere.
+    np.testing.assert_allclose(advantages_of_returns(values - 0.9, failure, n_steps, True), [-0.4] * 4)
 
 
 def test_an_episode_that_was_cut_off_ends_in_its_last_value():
@@ -94,9 +107,11 @@ def test_an_episode_that_was_cut_off_ends_in_its_last_value():
 
 def test_a_perfect_value_function_leaves_no_advantage():
     returns = compute_returns(make_table([7, 4]), np.array([SUCCESS, FAILURE]))
-    for episode in (slice(0, 7), slice(7, 11)):
-        true = returns.values[episode]
-        np.testing.assert_allclose(advantages_of_returns(true, true, 3, True), 0, atol=1e-12)
+    success, failure = returns.values[:7], returns.values[7:]
+    np.testing.assert_allclose(advantages_of_returns(success, success, 3, True), 0, atol=1e-12)
+    # The last frames of a failure are negative even where it was foreseen.
+    expected = [0, -3 / 13, -3 / 13, -3 / 13]
+    np.testing.assert_allclose(advantages_of_returns(failure, failure, 3, True), expected, atol=1e-12)
 
 
 def test_progress():
@@ -137,6 +152,8 @@ def test_returns_against_the_sum_of_rewards(values, n_steps, is_failure, is_term
             expected = rewards[t : t + n_steps].sum() + values[t + n_steps] - values[t]
         elif is_terminal:
             expected = rewards[t:].sum() - values[t]
+            if is_failure:
+                expected = min(expected, -min(n_steps, length) / norm if length > 1 else 0.0)
         else:
             expected = rewards[t:-1].sum() + values[-1] - values[t]
         assert advantages[t] == pytest.approx(expected, abs=1e-9)

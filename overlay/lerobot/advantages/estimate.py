@@ -70,7 +70,9 @@ def advantages_of_returns(
     """N-step advantages of one episode, where the values estimate returns.
 
     ``A_t = r_t + ... + r_{t+N-1} + V_{t+N} - V_t``. Where the episode ends within the N steps the sum runs to its end,
-    the terminal reward included, so that the last frames of a failure carry its penalty.
+    the terminal reward included, so that the last frames of a failure carry its penalty. There the advantage is at
+    most that of N steps which lead nowhere: in a hopeless state V expects the episode to drag on, and to be cut off
+    would else look like a gain.
 
     Args:
         values: ``(L,)`` V, in units of the returns.
@@ -86,8 +88,13 @@ def advantages_of_returns(
     # A_t = (V - G)_{t+N} - (V - G)_t, and V = G at the end of an episode whose outcome is known.
     after_end = 0.0 if is_terminal else bootstrap[-1]
     future = np.full(length, after_end)
-    future[: max(length - n_steps, 0)] = bootstrap[n_steps:]
-    return future - bootstrap
+    n_full = max(length - n_steps, 0)
+    future[:n_full] = bootstrap[n_steps:]
+    advantages = future - bootstrap
+    if is_terminal and returns[-1] < 0:  # a failure
+        step_cost = returns[1] - returns[0] if length > 1 else 0.0
+        advantages[n_full:] = np.minimum(advantages[n_full:], -min(n_steps, length) * step_cost)
+    return advantages
 
 
 def advantages_of_progress(values: np.ndarray, n_steps: int, outcome: int) -> np.ndarray:
