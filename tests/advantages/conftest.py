@@ -137,7 +137,11 @@ def run(monkeypatch, root):
     """Run lerobot-compute-advantages on the dataset. Returns None, or the message that it ends with."""
 
     def run(*flags, dataset_root=root):
-        argv = ["lerobot-compute-advantages", "--dataset.repo_id=local/tiny", f"--dataset.root={dataset_root}"]
+        argv = [
+            "lerobot-compute-advantages",
+            "--dataset.repo_id=local/tiny",
+            f"--dataset.root={dataset_root}",
+        ]
         monkeypatch.setattr(sys, "argv", [*argv, *map(str, flags)])
         try:
             lerobot_compute_advantages.main()

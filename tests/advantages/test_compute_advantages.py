@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lerobot.advantages import labels as advantage_labels
 from lerobot.advantages import ADVANTAGES_FILE, load_advantages, read_advantage_file
+from lerobot.advantages import labels as advantage_labels
 from lerobot.advantages.compute import AdvantageOptions, gather_evidence
 from lerobot.advantages.estimate import compute_returns
 from lerobot.advantages.folds import assign_folds
@@ -59,7 +59,11 @@ def test_advantages_follow_from_the_values(run, root, checkpoint):
     assert table.provenance["n_steps"] == 2 and table.provenance["value_type"] == "returns"
     # Episode 1 failed: its task's longest episode has 5 frames, so C_fail = 5 and norm = 9.
     values = columns["value"][8:13].astype(float) - 1
-    expected = [-2 / 9 + values[2] - values[0], -2 / 9 + values[3] - values[1], -2 / 9 + values[4] - values[2]]
+    expected = [
+        -2 / 9 + values[2] - values[0],
+        -2 / 9 + values[3] - values[1],
+        -2 / 9 + values[4] - values[2],
+    ]
     expected += [min(-6 / 9 - values[3], -2 / 9), min(-5 / 9 - values[4], -2 / 9)]
     np.testing.assert_allclose(columns["advantage"][8:13], expected, atol=1e-6)
     assert table.provenance["c_fail"] == {"pull": 5.0, "push": 12.0}
@@ -205,7 +209,9 @@ def test_from_returns(run, root):
     table = read(root)
     outcomes = np.array([{"success": 1, "failure": 0}[outcome] for outcome in OUTCOMES])
     success = outcomes[table.columns["episode_index"]] == 1
-    assert (table.columns["advantage"][success] > 0).all() and (table.columns["advantage"][~success] < 0).all()
+    assert (table.columns["advantage"][success] > 0).all() and (
+        table.columns["advantage"][~success] < 0
+    ).all()
     assert table.provenance["value_type"] == "monte_carlo" and "checkpoint" not in table.provenance
 
 
@@ -389,7 +395,11 @@ def test_no_positive_frames_give_a_warning_with_numbers(run, tmp_path, monkeypat
 
 
 def test_options_are_checked_in_the_library_too():
-    for options in ({"n_steps": 0}, {"n_steps": 1, "positive_fraction": 1.0}, {"n_steps": 1, "smoothing_window": 0}):
+    for options in (
+        {"n_steps": 0},
+        {"n_steps": 1, "positive_fraction": 1.0},
+        {"n_steps": 1, "smoothing_window": 0},
+    ):
         with pytest.raises(ValueError):
             AdvantageOptions(**options)
 

@@ -79,7 +79,7 @@ def test_failure_carries_its_penalty_to_the_end():
 
 
 def test_the_end_of_a_hopeless_failure_is_no_gain():
-    """A hand that hangs in the air until time is up: V, which cannot tell the time, expects half of the wait."""
+    """A hand that hangs in the air until time is up: V cannot tell the time, and expects half of it."""
     returns = compute_returns(make_table([100]), np.array([FAILURE])).values
     values = np.full(100, returns.mean())
     assert (returns - values)[-10:].min() > 0.2  # what is left by then is better than V expects
@@ -93,7 +93,9 @@ def test_n_longer_than_the_episode_compares_with_the_true_return(n_steps):
     success = np.array([-0.3, -0.2, -0.1, 0.0])
     np.testing.assert_allclose(advantages_of_returns(values, success, n_steps, True), [-0.1, 0.1, 0.0, 0.05])
     failure = np.array([-0.9, -0.8, -0.7, -0.6])
-    np.testing.assert_allclose(advantages_of_returns(values, failure, n_steps, True), [-0.7, -0.5, -0.6, -0.55])
+    np.testing.assert_allclose(
+        advantages_of_returns(values, failure, n_steps, True), [-0.7, -0.5, -0.6, -0.55]
+    )
     # Expected worse still: at most four steps that lead nowhere.
     np.testing.assert_allclose(advantages_of_returns(values - 0.9, failure, n_steps, True), [-0.4] * 4)
 
@@ -127,7 +129,9 @@ def test_progress():
 
 def test_progress_of_an_episode_shorter_than_n():
     np.testing.assert_allclose(advantages_of_progress(np.array([0.2, 0.5, 0.6]), 4, SUCCESS), [1.6] * 3)
-    np.testing.assert_allclose(advantages_of_progress(np.array([0.2, 0.5, 0.6]), 4, FAILURE), [-0.2, -0.5, -0.6])
+    np.testing.assert_allclose(
+        advantages_of_progress(np.array([0.2, 0.5, 0.6]), 4, FAILURE), [-0.2, -0.5, -0.6]
+    )
     np.testing.assert_allclose(advantages_of_progress(np.array([0.2]), 1, SUCCESS), [0.8])
 
 
@@ -165,7 +169,8 @@ def test_returns_against_the_sum_of_rewards(values, n_steps, is_failure, is_term
 def test_monte_carlo_against_the_other_episodes_of_the_task():
     table = make_table([2, 4, 3], tasks=[0, 0, 1])
     returns = compute_returns(table, np.array([SUCCESS, FAILURE, SUCCESS]))
-    # Task 0: H = 4, C_fail = 4, norm = 7; returns (-1, 0) and (-7, -6, -5, -4). The first ends after two steps.
+    # Task 0: H = 4, C_fail = 4, norm = 7; returns (-1, 0) and (-7, -6, -5, -4). The first ends after two
+    # steps.
     baseline = np.array([-4, -3, -2.5, -2]) / 7
     baselines, advantages = monte_carlo_advantages(table, returns, np.arange(3))
     np.testing.assert_allclose(baselines[:6], np.concatenate([baseline[:2], baseline]))
@@ -216,7 +221,9 @@ def test_no_cut_is_closer(advantages, fraction):
 
 
 def label(table, advantages, interventions=None, rows=None, n_steps=2, fraction=0.4):
-    interventions = np.zeros(table.n_frames, bool) if interventions is None else np.asarray(interventions, bool)
+    interventions = (
+        np.zeros(table.n_frames, bool) if interventions is None else np.asarray(interventions, bool)
+    )
     rows = np.arange(len(table.episodes)) if rows is None else rows
     return label_positive(table, np.asarray(advantages, np.float32), interventions, rows, n_steps, fraction)
 

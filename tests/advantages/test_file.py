@@ -38,7 +38,11 @@ def meta(root):
 def write(meta, root):
     def write(columns=None, keep=slice(None), **provenance):
         columns = {name: column[keep] for name, column in (columns or make_columns()).items()}
-        provenance = {"dataset": dataset_fingerprint(meta), "repo_id": "local/tiny", "total_frames": N} | provenance
+        provenance = {
+            "dataset": dataset_fingerprint(meta),
+            "repo_id": "local/tiny",
+            "total_frames": N,
+        } | provenance
         write_advantage_file(root / ADVANTAGES_FILE, AdvantageTable(columns, provenance))
         return root / ADVANTAGES_FILE
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Real processes: the work shared by two of them, value models of folds, and ACTvantage trained on the result."""
+"""Real processes: work shared by two of them, models of folds, and ACTvantage trained on the result."""
 
 import json
 import os
@@ -29,7 +29,13 @@ def test_two_processes_make_the_same_file(run, root, tmp_path):
     assert run(f"--policy.path={checkpoint}") is None
     alone = read_advantage_file(root / ADVANTAGES_FILE)
     (root / ADVANTAGES_FILE).unlink()
-    launch = ["accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1", "--mixed_precision=no"]
+    launch = [
+        "accelerate.commands.launch",
+        "--cpu",
+        "--num_processes=2",
+        "--num_machines=1",
+        "--mixed_precision=no",
+    ]
     flags = ["--dataset.repo_id=local/tiny", f"--dataset.root={root}", f"--policy.path={checkpoint}"]
     start(*launch, "-m", COMPUTE, *flags)
     shared = read_advantage_file(root / ADVANTAGES_FILE)
@@ -40,7 +46,14 @@ def test_two_processes_make_the_same_file(run, root, tmp_path):
 
 @pytest.mark.slow
 def test_value_models_of_folds_and_the_policy_trained_on_them(root, tmp_path):
-    size = ["dim_model=16", "n_heads=2", "dim_feedforward=16", "n_encoder_layers=1", "chunk_size=4", "n_action_steps=2"]
+    size = [
+        "dim_model=16",
+        "n_heads=2",
+        "dim_feedforward=16",
+        "n_encoder_layers=1",
+        "chunk_size=4",
+        "n_action_steps=2",
+    ]
     train = [
         "lerobot.scripts.lerobot_train",
         "--dataset.repo_id=local/tiny",
@@ -51,7 +64,12 @@ def test_value_models_of_folds_and_the_policy_trained_on_them(root, tmp_path):
     value = tmp_path / "value"
     start(*train, "--policy.type=rewact", '--dataset.reward.sources=["returns"]', f"--output_dir={value}")
     checkpoint = value / "checkpoints" / "last" / "pretrained_model"
-    flags = ["--dataset.repo_id=local/tiny", f"--dataset.root={root}", f"--policy.path={checkpoint}", "--folds=2"]
+    flags = [
+        "--dataset.repo_id=local/tiny",
+        f"--dataset.root={root}",
+        f"--policy.path={checkpoint}",
+        "--folds=2",
+    ]
     start(COMPUTE, *flags)
     folds = checkpoint.parent / "folds"
     blind = [json.loads((folds / f"fold_{i}.json").read_text())["dataset"]["episodes"] for i in (0, 1)]

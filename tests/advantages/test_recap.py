@@ -30,8 +30,12 @@ def commands(monkeypatch):
             output.touch()
         elif module == EVAL:
             output.mkdir(parents=True)
-            success = {"positive": 80.0, "negative": 10.0, "unconditional": 50.0}[flags["policy.inference_advantage"]]
-            (output / "eval_info.json").write_text(json.dumps({"overall": {"pc_success": success, "videos": []}}))
+            success = {"positive": 80.0, "negative": 10.0, "unconditional": 50.0}[
+                flags["policy.inference_advantage"]
+            ]
+            (output / "eval_info.json").write_text(
+                json.dumps({"overall": {"pc_success": success, "videos": []}})
+            )
         elif "resume" not in flags:
             checkpoint = output / "checkpoints" / "last" / "pretrained_model"
             checkpoint.mkdir(parents=True)
@@ -51,7 +55,11 @@ def loop(tmp_path, *flags):
 
 
 def test_the_whole_loop(commands, tmp_path):
-    run_loop(loop(tmp_path, "--value.steps=5", "--policy.policy.chunk_size=8", "--advantages.positive_fraction=0.3"))
+    run_loop(
+        loop(
+            tmp_path, "--value.steps=5", "--policy.policy.chunk_size=8", "--advantages.positive_fraction=0.3"
+        )
+    )
     assert [module for module, _ in commands] == [TRAIN, COMPUTE, TRAIN, EVAL, EVAL, EVAL]
     value, advantages, policy = (flags for _, flags in commands[:3])
     assert value["policy.type"] == "rewact" and value["steps"] == "5" and value["seed"] == "3"

@@ -1,4 +1,4 @@
-"""ACTvantage: what the advantage token does in training and at inference, and the checkpoints it starts from."""
+"""ACTvantage: the advantage token in training and at inference, and the checkpoints it starts from."""
 
 import copy
 import json
@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from lerobot.configs.policies import PreTrainedConfig
-from lerobot.policies.act.modeling_act import ACTPolicy
 from lerobot.policies.actvantage import (
     ACTvantageConfig,
     ACTvantagePolicy,

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Compare ways to learn from good and bad data on Meta-World.
 
-Needs an environment with the patched LeRobot, `metaworld==3.0.0` and `mujoco<3.4` (Meta-World 3.0.0 cannot read the
-models of later releases):
+Needs an environment with the patched LeRobot, `metaworld==3.0.0` and `mujoco<3.4` (Meta-World 3.0.0 cannot
+read the models of later releases):
 
     python -m verify.bench --output-dir outputs/bench
     python -m verify.bench --output-dir outputs/pilot --tasks push --sets a --seeds 1 --episodes 30
@@ -27,7 +27,9 @@ from .simulation import PLANS, TASKS
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m verify.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m verify.bench",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--output-dir", type=Path, required=True)
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
@@ -35,7 +37,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--policies", nargs="+", choices=POLICIES, default=POLICIES)
     parser.add_argument("--seeds", type=int, default=3, help="number of training seeds")
     parser.add_argument("--episodes", type=int, default=100, help="evaluation episodes, the same for all")
-    parser.add_argument("--samples", type=int, default=200, help="frames whose advantage is checked by simulation")
+    parser.add_argument(
+        "--samples", type=int, default=200, help="frames whose advantage is checked by simulation"
+    )
     for name, default in asdict(Settings()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
     return parser.parse_args()
@@ -62,8 +66,13 @@ def main() -> None:
                     if not path.is_file():
                         result = evaluate(directory, variant, task, inputs, arguments.episodes)
                         path.write_text(json.dumps(result))
-                    print(f"{name}, seed {seed}, {variant.name}: {np.mean(json.loads(path.read_text())['success']):.2f}")
-                    results.setdefault(name, {}).setdefault(variant.name, []).append(json.loads(path.read_text()))
+                    print(
+                        f"{name}, seed {seed}, {variant.name}: "
+                        f"{np.mean(json.loads(path.read_text())['success']):.2f}"
+                    )
+                    results.setdefault(name, {}).setdefault(variant.name, []).append(
+                        json.loads(path.read_text())
+                    )
                 path = directory / f"accuracy_{arguments.samples}.json"
                 if arguments.samples and (directory / "advantages.parquet").is_file():
                     if not path.is_file():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The benchmark's data sets as LeRobot datasets, with the outcome of each episode and the simulator's states."""
+"""The benchmark's data sets as LeRobot datasets, with each episode's outcome and the simulator's states."""
 
 import json
 import pickle
@@ -32,7 +32,9 @@ def make_dataset(root: Path, task_name: str, data_set: str, seed: int) -> Path:
         "observation.environment_state": {"dtype": "float32", "shape": (len(inputs),), "names": None},
         "action": {"dtype": "float32", "shape": (4,), "names": None},
     }
-    dataset = LeRobotDataset.create(f"bench/{task_name}-{data_set}", FPS, features, root=root, use_videos=False)
+    dataset = LeRobotDataset.create(
+        f"bench/{task_name}-{data_set}", FPS, features, root=root, use_videos=False
+    )
     for episode in episodes:
         for observation, action in zip(episode.observations[:, inputs], episode.actions, strict=True):
             frame = {"observation.state": observation, "observation.environment_state": observation}

@@ -13,12 +13,15 @@ from lerobot.policies.factory import get_policy_class, make_pre_post_processors
 from .methods import Variant, checkpoint
 from .simulation import EVALUATION_STARTS, HAND_GRIPPER_OBJECT_GOAL, MAX_STEPS, Episode, Task
 
-# Progress of an expert's step counts as 1; a segment is good if it is worth more than half as many steps as it took.
+# Progress of an expert's step counts as 1; a segment is good if it is worth more than half as many steps as
+# it took.
 GOOD_PACE = 0.5
 
 
 @torch.inference_mode()
-def evaluate(directory: Path, variant: Variant, task_name: str, inputs: list[int], n_episodes: int) -> dict[str, list]:
+def evaluate(
+    directory: Path, variant: Variant, task_name: str, inputs: list[int], n_episodes: int
+) -> dict[str, list]:
     """Run a policy from the same numbered starts as all others.
 
     Returns:
@@ -50,9 +53,15 @@ def evaluate(directory: Path, variant: Variant, task_name: str, inputs: list[int
 
 
 def advantage_accuracy(
-    advantages: Path, episodes: list[Episode], task_name: str, n_steps: int, rng: np.random.Generator, n_samples: int
+    advantages: Path,
+    episodes: list[Episode],
+    task_name: str,
+    n_steps: int,
+    rng: np.random.Generator,
+    n_samples: int,
 ) -> dict[str, float]:
-    """How often "positive" agrees with what the expert would have made of the states before and after the action.
+    """How often "positive" agrees with what the expert would have made of the states before and after the
+    action.
 
     Restores sampled states and those N steps later, and counts the steps that the expert needs from each.
 
@@ -70,12 +79,15 @@ def advantage_accuracy(
     for row in rng.choice(np.flatnonzero(~tail), size=min(n_samples, int((~tail).sum())), replace=False):
         episode, frame = episodes[episode_of[row]], frame_of[row]
         before, after = (
-            task.steps_to_success(task.restore(episode.start, episode.states[at])) for at in (frame, frame + n_steps)
+            task.steps_to_success(task.restore(episode.start, episode.states[at]))
+            for at in (frame, frame + n_steps)
         )
         truth.append(before - after > GOOD_PACE * n_steps)
         called.append(positive[row])
     truth, called = np.array(truth), np.array(called)
-    recalls = [float((called[truth == kind] == kind).mean()) for kind in (True, False) if (truth == kind).any()]
+    recalls = [
+        float((called[truth == kind] == kind).mean()) for kind in (True, False) if (truth == kind).any()
+    ]
     return {
         "balanced_accuracy": float(np.mean(recalls)),
         "good_called_positive": float(called[truth].mean()) if truth.any() else float("nan"),

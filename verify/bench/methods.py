@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The methods that are compared: each trains with LeRobot's own commands, at the same size and for the same steps."""
+"""The methods compared: all train with LeRobot's own commands, at the same size, for the same steps."""
 
 import json
 import os
@@ -53,7 +53,10 @@ VARIANTS = [
     Variant("ACT on everything", "act", {}),
     Variant("ACT on successes only (filtered BC)", "filtered", {}),
     Variant("ACT with RA-BC weights", "rabc", {}),
-    *(Variant(f"ACTvantage, cfg_beta {beta:g}", "actvantage", {"cfg_beta": beta}) for beta in (1.0, 1.5, 2.0, 3.0)),
+    *(
+        Variant(f"ACTvantage, cfg_beta {beta:g}", "actvantage", {"cfg_beta": beta})
+        for beta in (1.0, 1.5, 2.0, 3.0)
+    ),
     Variant("ACTvantage, unconditional", "actvantage", {"inference_advantage": "unconditional"}),
     Variant("ACTvantage, negative", "actvantage", {"inference_advantage": "negative"}),
     Variant("ACTvantage, token removed", "actvantage", {}, without_token=True),

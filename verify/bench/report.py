@@ -25,19 +25,21 @@ def summarize(results: dict[str, dict[str, list[dict[str, Any]]]]) -> dict[str, 
     """Pool the seeds of each data set and method.
 
     Args:
-        results: For each data set and method, one result per seed as `evaluate` gives them; under "advantages", the
-            accuracies of the advantages.
+        results: For each data set and method, one result per seed as `evaluate` gives them; under
+            "advantages", the accuracies of the advantages.
 
     Returns:
-        For each data set and method: success rate and its interval, rate per seed, successes per 1000 steps of the
-        environment. Accuracies are averaged.
+        For each data set and method: success rate and its interval, rate per seed, successes per 1000 steps
+        of the environment. Accuracies are averaged.
     """
     summary: dict[str, dict[str, Any]] = {}
     for name, methods in results.items():
         summary[name] = {}
         for method, seeds in methods.items():
             if method == "advantages":
-                summary[name][method] = {key: float(np.nanmean([seed[key] for seed in seeds])) for key in seeds[0]}
+                summary[name][method] = {
+                    key: float(np.nanmean([seed[key] for seed in seeds])) for key in seeds[0]
+                }
                 continue
             success = np.concatenate([seed["success"] for seed in seeds])
             low, high = wilson_interval(int(success.sum()), len(success))
@@ -56,7 +58,13 @@ def format_table(summary: dict[str, dict[str, Any]]) -> str:
     """The summary as Markdown."""
     lines = []
     for name, methods in summary.items():
-        lines += ["", f"**{name}**", "", "| method | success (95 %) | per 1000 steps | per seed |", "|---|---|---|---|"]
+        lines += [
+            "",
+            f"**{name}**",
+            "",
+            "| method | success (95 %) | per 1000 steps | per seed |",
+            "|---|---|---|---|",
+        ]
         for method, row in methods.items():
             if method == "advantages":
                 continue
@@ -64,6 +72,8 @@ def format_table(summary: dict[str, dict[str, Any]]) -> str:
             seeds = ", ".join(f"{rate:.2f}" for rate in row["per_seed"])
             lines.append(f"| {method} | {interval} | {row['per_1000_steps']:.1f} | {seeds} |")
         if "advantages" in methods:
-            facts = ", ".join(f"{key.replace('_', ' ')} {value:.2f}" for key, value in methods["advantages"].items())
+            facts = ", ".join(
+                f"{key.replace('_', ' ')} {value:.2f}" for key, value in methods["advantages"].items()
+            )
             lines += ["", f"Advantages against the simulator: {facts}."]
     return "\n".join(lines)

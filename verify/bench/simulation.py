@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Meta-World tasks with their scripted experts, and experts with faults.
 
-Episodes end at the first success or after `MAX_STEPS`. Observations are what a robot would know: hand, gripper, object
-and goal, without velocities.
+Episodes end at the first success or after `MAX_STEPS`. Observations are what a robot would know: hand,
+gripper, object and goal, without velocities.
 """
 
 from collections.abc import Callable, Iterator
@@ -101,7 +101,7 @@ def expert(task: Task, observation: np.ndarray) -> np.ndarray:
 
 
 def slow(task: Task, observation: np.ndarray) -> np.ndarray:
-    """The expert at a fraction of its horizontal speed: too weak a pull down would leave the hand above the object."""
+    """The expert at a fraction of its horizontal speed; slowed downwards, the hand would not come down."""
     action = expert(task, observation)
     action[:2] *= SLOW_SPEED
     return action
@@ -158,14 +158,16 @@ def plan_set_b(rng: np.random.Generator) -> Iterator[Plan]:
         yield Plan("good start", [(0, expert), (turn, missing)], turn + 50, must_fail=True)
     for _ in range(56):
         turn = int(rng.integers(15, 35))
-        yield Plan("takeover", [(0, missing), (turn, expert)], turn + int(rng.integers(30, 50)), must_fail=True)
+        yield Plan(
+            "takeover", [(0, missing), (turn, expert)], turn + int(rng.integers(30, 50)), must_fail=True
+        )
 
 
 PLANS = {"a": plan_set_a, "b": plan_set_b}
 
 
 def generate(task: Task, data_set: str, seed: int) -> Iterator[Episode]:
-    """Episodes of a data set, shuffled. Clean and slow ones that fail, and failures that succeed, are replaced."""
+    """Episodes of a data set, shuffled. Those that end otherwise than planned are replaced."""
     rng = np.random.default_rng(seed)
     plans = list(PLANS[data_set](rng))
     start = TRAINING_STARTS

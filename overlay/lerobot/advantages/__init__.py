@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Advantages of a dataset's actions: how they are computed, and the file that keeps them beside the dataset."""
+"""Advantages of a dataset's actions: computing them, and the file that keeps them beside the dataset."""
 
 from .file import ADVANTAGES_FILE, AdvantageTable, load_advantages, read_advantage_file
 

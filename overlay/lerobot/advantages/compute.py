@@ -102,7 +102,8 @@ def gather_evidence(
             broken = np.flatnonzero(~((episode >= -1 - 1e-6) & (episode <= 1e-6)))
             if len(broken):
                 raise ValueError(
-                    f"{table.repo_id}, episode {table.episodes[row]}: {RETURN_COLUMN} must be in [-1, 0], got "
+                    f"{table.repo_id}, episode {table.episodes[row]}: {RETURN_COLUMN} must be in [-1, "
+                    "0], got "
                     f"{episode[broken[0]]:g} at frame {broken[0]}"
                 )
     if TERMINAL_COLUMN in table.columns:
@@ -124,8 +125,8 @@ def estimate_advantages(
         evidence: What is known of the dataset.
         rows: Rows of the episode table.
         values: float ``(N,)`` V by absolute frame index.
-        value_type: "progress" in [0, 1]; or "returns", in [-1, 0] or that plus 1, as the reward labels of source
-            `returns` are.
+        value_type: "progress" in [0, 1]; or "returns", in [-1, 0] or that plus 1, as the reward labels of
+            source `returns` are.
         options: How.
 
     Returns:
@@ -164,9 +165,12 @@ def advantages_from_returns(evidence: Evidence, rows: np.ndarray) -> tuple[np.nd
     unknown = [row for row in rows if not evidence.returns.is_terminal[row]]
     if unknown:
         table = evidence.table
-        shown = ", ".join(str(table.episodes[row]) for row in unknown[:10]) + (", ..." if len(unknown) > 10 else "")
+        shown = ", ".join(str(table.episodes[row]) for row in unknown[:10]) + (
+            ", ..." if len(unknown) > 10 else ""
+        )
         raise ValueError(
-            f"{table.repo_id}: the outcome of {len(unknown)} of {len(rows)} episodes ({shown}) is not known; record "
+            f"{table.repo_id}: the outcome of {len(unknown)} of {len(rows)} episodes ({shown}) is not "
+            "known; record "
             "them in rewact_extensions/outcomes.json, or see --dataset.reward.outcomes"
         )
     baselines, advantages = monte_carlo_advantages(evidence.table, evidence.returns, rows)
@@ -176,5 +180,7 @@ def advantages_from_returns(evidence: Evidence, rows: np.ndarray) -> tuple[np.nd
 def _column(table: EpisodeTable, name: str) -> np.ndarray:
     values = read_frame_column(table, name, missing=np.nan)
     if values is None:
-        raise ValueError(f"{table.repo_id}: its column {name!r} is needed, but none of its data is in {table.root}")
+        raise ValueError(
+            f"{table.repo_id}: its column {name!r} is needed, but none of its data is in {table.root}"
+        )
     return values

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """From values to advantages, and from advantages to what is positive.
 
-Arrays are indexed by absolute frame index, shape ``(N,)``, or by row of the dataset's `EpisodeTable`, shape ``(E,)``.
-The recipe is RECAP's, see "pi*0.6: a VLA That Learns From Experience" (https://huggingface.co/papers/2511.14759).
+Arrays are indexed by absolute frame index, shape ``(N,)``, or by row of the dataset's `EpisodeTable`, shape
+``(E,)``. The recipe is RECAP's, see "pi*0.6: a VLA That Learns From Experience"
+(https://huggingface.co/papers/2511.14759).
 """
 
 from dataclasses import dataclass
@@ -19,13 +20,13 @@ VALUE_TYPES = ("progress", "returns")
 class Returns:
     """Return to go of each frame, if nothing were to be estimated.
 
-    Each step costs 1, the last frame nothing after a success and ``c_fail`` after a failure. All is divided by the
-    task's ``norm``, the largest possible cost, so that returns lie in [-1, 0].
+    Each step costs 1, the last frame nothing after a success and ``c_fail`` after a failure. All is divided
+    by the task's ``norm``, the largest possible cost, so that returns lie in [-1, 0].
 
     Attributes:
         values: float64 ``(N,)``, NaN between episodes.
-        is_terminal: bool ``(E,)``, whether the return of the last frame is known: the episode ended in a success or a
-            failure, and was not cut off.
+        is_terminal: bool ``(E,)``, whether the return of the last frame is known: the episode ended in a
+            success or a failure, and was not cut off.
         norm: float64 ``(E,)`` steps per unit.
         c_fail: float64 ``(E,)`` penalty of a failure in steps.
     """
@@ -69,10 +70,10 @@ def advantages_of_returns(
 ) -> np.ndarray:
     """N-step advantages of one episode, where the values estimate returns.
 
-    ``A_t = r_t + ... + r_{t+N-1} + V_{t+N} - V_t``. Where the episode ends within the N steps the sum runs to its end,
-    the terminal reward included, so that the last frames of a failure carry its penalty. There the advantage is at
-    most that of N steps which lead nowhere: in a hopeless state V expects the episode to drag on, and to be cut off
-    would else look like a gain.
+    ``A_t = r_t + ... + r_{t+N-1} + V_{t+N} - V_t``. Where the episode ends within the N steps the sum runs to
+    its end, the terminal reward included, so that the last frames of a failure carry its penalty. There the
+    advantage is at most that of N steps which lead nowhere: in a hopeless state V expects the episode to drag
+    on, and to be cut off would else look like a gain.
 
     Args:
         values: ``(L,)`` V, in units of the returns.
@@ -100,9 +101,10 @@ def advantages_of_returns(
 def advantages_of_progress(values: np.ndarray, n_steps: int, outcome: int) -> np.ndarray:
     """N-step advantages of one episode, where the values estimate progress in [0, 1].
 
-    ``A_t = V_{t+N} - V_t``. In the last N frames of a success, the progress from N frames before the end to the end,
-    which is at 1: fewer steps are left there, and so less progress, though the actions are as good. In those of a
-    failure, ``-V_t``: what had been reached is lost. If the outcome is unknown, the last value stands for the end.
+    ``A_t = V_{t+N} - V_t``. In the last N frames of a success, the progress from N frames before the end to
+    the end, which is at 1: fewer steps are left there, and so less progress, though the actions are as good.
+    In those of a failure, ``-V_t``: what had been reached is lost. If the outcome is unknown, the last value
+    stands for the end.
 
     Args:
         values: ``(L,)`` V.
@@ -126,11 +128,14 @@ def advantages_of_progress(values: np.ndarray, n_steps: int, outcome: int) -> np
     return advantages
 
 
-def monte_carlo_advantages(table: EpisodeTable, returns: Returns, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Advantages without a value function: each return against what the task's episodes have left at that step.
+def monte_carlo_advantages(
+    table: EpisodeTable, returns: Returns, rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Advantages without a value function: each return against what the task's episodes have left at that
+    step.
 
-    The baseline at step t is the mean, over the task's episodes, of the return to go at t; an episode that has ended
-    by then counts with the return of its last frame.
+    The baseline at step t is the mean, over the task's episodes, of the return to go at t; an episode that
+    has ended by then counts with the return of its last frame.
 
     Args:
         table: The dataset's episodes.
@@ -179,8 +184,8 @@ def label_positive(
 ) -> Labelled:
     """Call the best ``positive_fraction`` of each task's frames positive.
 
-    Frames under human intervention are positive and do not count towards the threshold. Frames with an intervention
-    among the N that follow are negative: what the policy did there had to be corrected.
+    Frames under human intervention are positive and do not count towards the threshold. Frames with an
+    intervention among the N that follow are negative: what the policy did there had to be corrected.
 
     Args:
         table: The dataset's episodes.
@@ -211,8 +216,8 @@ def label_positive(
 def find_threshold(advantages: np.ndarray, positive_fraction: float) -> float:
     """The value that as close as possible to ``positive_fraction`` of the ``(n,)`` advantages are above.
 
-    Equal advantages are never told apart, so with many ties the share can differ; of two cuts that are equally close
-    the one with fewer positives is taken. If all are equal, none is above.
+    Equal advantages are never told apart, so with many ties the share can differ; of two cuts that are
+    equally close the one with fewer positives is taken. If all are equal, none is above.
     """
     descending = np.sort(advantages)[::-1]
     # Number of positives for each cut between different values: none, ..., all but the lowest.

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The file that keeps the advantages of a dataset.
 
-``rewact_extensions/advantages.parquet`` in the dataset's folder has one row per frame: ``index``, ``episode_index``,
-``frame_index`` (int64), ``value``, ``advantage`` (float32) and ``positive`` (bool). How they came about is JSON in the
-parquet metadata, under ``lerobot.advantages``.
+``rewact_extensions/advantages.parquet`` in the dataset's folder has one row per frame: ``index``,
+``episode_index``, ``frame_index`` (int64), ``value``, ``advantage`` (float32) and ``positive`` (bool). How
+they came about is JSON in the parquet metadata, under ``lerobot.advantages``.
 """
 
 import hashlib
@@ -42,7 +42,8 @@ class AdvantageTable:
 
     Attributes:
         columns: The arrays of the file, of one length, sorted by ``index``.
-        provenance: How they were computed, as JSON values. Always has "dataset", the fingerprint of the dataset.
+        provenance: How they were computed, as JSON values. Always has "dataset", the fingerprint of the
+            dataset.
     """
 
     columns: dict[str, np.ndarray]
@@ -127,8 +128,8 @@ def load_advantages(
         episodes: Episodes that need labels; all by default.
 
     Returns:
-        float32 ``(N,)`` by absolute frame index: 1 where the action is positive, -1 where it is negative, NaN in
-        episodes that were not asked for and are not in the file.
+        float32 ``(N,)`` by absolute frame index: 1 where the action is positive, -1 where it is negative, NaN
+        in episodes that were not asked for and are not in the file.
 
     Raises:
         ValueError: Naming the file, if it is missing or broken, of another dataset, or lacks frames.
@@ -140,14 +141,21 @@ def load_advantages(
     if content.provenance.get("dataset") != dataset_fingerprint(meta):
         raise ValueError(
             f"{path} is of another dataset, or {table.repo_id} has changed since: the file is of "
-            f"{content.provenance.get('repo_id')!r} with {content.provenance.get('total_frames')} frames; {REMEDY}"
+            f"{content.provenance.get('repo_id')!r} with {content.provenance.get('total_frames')} "
+            f"frames; {REMEDY}"
         )
     index = columns["index"]
     if len(index) and not 0 <= index[0] <= index[-1] < table.n_frames:
-        raise ValueError(f"{path}: frame {index[-1]} is not among the {table.n_frames} of {table.repo_id}; {REMEDY}")
+        raise ValueError(
+            f"{path}: frame {index[-1]} is not among the {table.n_frames} of {table.repo_id}; {REMEDY}"
+        )
     labels = np.full(table.n_frames, np.nan, dtype=np.float32)
     labels[index] = np.where(columns["positive"], 1.0, -1.0)
-    rows = np.arange(len(table.episodes)) if episodes is None else np.array([table.row(e) for e in episodes], int)
+    rows = (
+        np.arange(len(table.episodes))
+        if episodes is None
+        else np.array([table.row(e) for e in episodes], int)
+    )
     for row in rows:
         start, end = int(table.starts[row]), int(table.ends[row])
         missing = int(np.isnan(labels[start:end]).sum())
@@ -164,6 +172,7 @@ def _require_finite(columns: dict[str, np.ndarray], name: str, where: str) -> No
     if len(broken):
         row = broken[0]
         raise ValueError(
-            f"{where}, episode {columns['episode_index'][row]}: the {name} of frame {columns['frame_index'][row]} "
+            f"{where}, episode {columns['episode_index'][row]}: the {name} of frame "
+            f"{columns['frame_index'][row]} "
             f"is {columns[name][row]}"
         )

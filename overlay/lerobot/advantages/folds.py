@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Out-of-fold values: each episode is judged by a value model that has not been trained on it.
 
-A value model knows the episodes it was trained on, outcome included, and so tells good actions from bad ones less by
-what they do than by what it remembers came of them.
+A value model knows the episodes it was trained on, outcome included, and so tells good actions from bad ones
+less by what they do than by what it remembers came of them.
 """
 
 import logging
@@ -44,7 +44,8 @@ def fold_checkpoint(directory: Path, fold: int) -> Path:
 
 
 def train_fold(checkpoint: Path, directory: Path, fold: int, episodes: list[int]) -> None:
-    """Train a value model like another one, on other episodes. Resumes, or does nothing if that is done already.
+    """Train a value model like another one, on other episodes. Resumes, or does nothing if that is done
+    already.
 
     Args:
         checkpoint: The model to take after: the settings it was trained with are used again.
@@ -60,7 +61,8 @@ def train_fold(checkpoint: Path, directory: Path, fold: int, episodes: list[int]
     settings_file = directory / f"fold_{fold}.json"
     if settings_file.is_file() and read_json(settings_file) != settings:
         raise ValueError(
-            f"{directory / f'fold_{fold}'} is of another value model or of other episodes; delete it, or name "
+            f"{directory / f'fold_{fold}'} is of another value model or of other episodes; delete it, "
+            "or name "
             "another folder with --folds_dir"
         )
     write_json(settings_file, settings)
@@ -82,7 +84,9 @@ def train_fold(checkpoint: Path, directory: Path, fold: int, episodes: list[int]
 def _fold_settings(checkpoint: Path, output_dir: Path, episodes: list[int]) -> dict[str, Any]:
     settings = read_train_config(checkpoint)
     if settings is None:
-        raise ValueError(f"{checkpoint} has no {TRAIN_CONFIG}, which says how to train the value models of the folds")
+        raise ValueError(
+            f"{checkpoint} has no {TRAIN_CONFIG}, which says how to train the value models of the folds"
+        )
     if settings.get("resume"):
         # It was resumed from its own earlier checkpoint, which knows all episodes.
         settings["policy"]["pretrained_path"] = None

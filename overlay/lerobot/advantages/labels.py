@@ -126,9 +126,11 @@ def _share(flags: np.ndarray) -> float:
 def _warn(summary: TaskSummary, advantages: np.ndarray) -> None:
     counts, edges = np.histogram(advantages, bins=8)
     bins = ", ".join(
-        f"{low:.3g} to {high:.3g}: {count}" for low, high, count in zip(edges, edges[1:], counts, strict=False)
+        f"{low:.3g} to {high:.3g}: {count}"
+        for low, high, count in zip(edges, edges[1:], counts, strict=False)
     )
     logger.warning(
-        f"{'All' if summary.positive else 'None'} of the {summary.n_frames} frames of the task {summary.task!r} are "
+        f"{'All' if summary.positive else 'None'} of the {summary.n_frames} frames of the task "
+        f"{summary.task!r} are "
         f"positive, which teaches the policy nothing (threshold {summary.threshold}; advantages {bins})"
     )

@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from lerobot.datasets.reward_labels.outcomes import OUTCOMES
 from lerobot.datasets.reward_labels.files import write_atomically
+from lerobot.datasets.reward_labels.outcomes import OUTCOMES
 
 from .compute import Evidence
 from .file import AdvantageTable
@@ -18,9 +18,13 @@ POSITIVE_COLOR = "#2a9d58"
 OUTCOME_NAMES = {code: name for name, code in OUTCOMES.items()}
 
 
-def plot_episode(path: Path, evidence: Evidence, result: AdvantageTable, episode: int, threshold: float | None) -> None:
+def plot_episode(
+    path: Path, evidence: Evidence, result: AdvantageTable, episode: int, threshold: float | None
+) -> None:
     """Draw value and advantage over the time of an episode, its positive frames shaded. Writes a PNG."""
-    columns = {name: column[result.columns["episode_index"] == episode] for name, column in result.columns.items()}
+    columns = {
+        name: column[result.columns["episode_index"] == episode] for name, column in result.columns.items()
+    }
     row = evidence.table.row(episode)
     interventions = evidence.interventions[columns["index"]]
     time = columns["frame_index"] / evidence.table.fps
@@ -30,7 +34,9 @@ def plot_episode(path: Path, evidence: Evidence, result: AdvantageTable, episode
         for first, last in _runs(columns["positive"]):
             axes.axvspan(time[first] - half, time[last] + half, color=POSITIVE_COLOR, alpha=0.18, linewidth=0)
         for first, last in _runs(interventions):
-            axes.axvspan(time[first] - half, time[last] + half, facecolor="none", edgecolor="tab:purple", hatch="//")
+            axes.axvspan(
+                time[first] - half, time[last] + half, facecolor="none", edgecolor="tab:purple", hatch="//"
+            )
         axes.grid(alpha=0.3)
     above.plot(time, columns["value"], color="tab:blue")
     above.set_ylabel("value")
@@ -40,7 +46,9 @@ def plot_episode(path: Path, evidence: Evidence, result: AdvantageTable, episode
     )
     below.plot(time, columns["advantage"], color="tab:orange")
     if threshold is not None:
-        below.axhline(threshold, color="black", linestyle="--", linewidth=1, label=f"threshold {threshold:.3g}")
+        below.axhline(
+            threshold, color="black", linestyle="--", linewidth=1, label=f"threshold {threshold:.3g}"
+        )
         below.legend(loc="lower left")
     below.set_ylabel("advantage")
     below.set_xlabel(f"seconds (shaded: positive, {columns['positive'].mean():.0%} of the frames)")

@@ -82,7 +82,8 @@ def load_value_policy(
     """
     if not getattr(config, "use_reward_head", False):
         raise ValueError(
-            f"{config.pretrained_path} ({config.type}) has no reward head to read values from: train one with "
+            f"{config.pretrained_path} ({config.type}) has no reward head to read values from: train "
+            "one with "
             "--policy.type=rewact, or do without by --from_returns=true"
         )
     policy = make_policy(cfg=config, ds_meta=dataset.meta, rename_map=rename_map)
@@ -133,7 +134,8 @@ def predict_values(
             broken = np.flatnonzero(~np.isfinite(values))
             if len(broken):
                 raise ValueError(
-                    f"the value of episode {episode}, frame {first + broken[0]}, is {values[broken[0]]}: the training "
+                    f"the value of episode {episode}, frame {first + broken[0]}, is "
+                    f"{values[broken[0]]}: the training "
                     f"of {policy.config.pretrained_path} has diverged"
                 )
             parts = started.setdefault(episode, [])

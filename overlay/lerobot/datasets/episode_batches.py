@@ -20,10 +20,10 @@ from .lerobot_dataset import LeRobotDataset
 class EpisodeBatches(IterableDataset):
     """Batches of consecutive frames of one episode at a time, as a model's preprocessor takes them.
 
-    Yields ``(episode_index, first_frame, batch)``: the batch holds up to ``batch_size`` frames from ``first_frame`` of
-    the episode on, each key with the values that ``dataset[i]`` has under it, collated. Of the cameras only those in
-    ``cameras`` are read. Use it with ``DataLoader(..., batch_size=None)``: with several workers each takes whole
-    episodes, and the batches of an episode still come in order.
+    Yields ``(episode_index, first_frame, batch)``: the batch holds up to ``batch_size`` frames from
+    ``first_frame`` of the episode on, each key with the values that ``dataset[i]`` has under it, collated. Of
+    the cameras only those in ``cameras`` are read. Use it with ``DataLoader(..., batch_size=None)``: with
+    several workers each takes whole episodes, and the batches of an episode still come in order.
 
     Args:
         dataset: A map-style dataset, whole or with ``episodes=[...]``. Its image transforms are not applied.

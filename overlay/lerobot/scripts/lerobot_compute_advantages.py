@@ -17,8 +17,8 @@ lerobot-compute-advantages --dataset.repo_id=user/dataset --from_returns=true
 ```
 
 The result is `rewact_extensions/advantages.parquet` in the dataset's folder, where `lerobot-train
---policy.type=actvantage` finds it. A run that was interrupted continues when it is started again. Several processes
-share the work under `accelerate launch`.
+--policy.type=actvantage` finds it. A run that was interrupted continues when it is started again. Several
+processes share the work under `accelerate launch`.
 """
 
 import logging
@@ -71,15 +71,16 @@ class ComputeAdvantagesConfig:
     # Do without a value function: compare each episode's returns with those of the task's other episodes.
     from_returns: bool = False
 
-    # How many steps ahead an action is judged. Default: what the policy of the checkpoint executes of a chunk.
-    # Monte-Carlo advantages look to the end of the episode; N, by default one second, only serves interventions.
+    # How many steps ahead an action is judged. Default: what the policy of the checkpoint executes of a
+    # chunk. Monte-Carlo advantages look to the end of the episode; N, by default one second, only serves
+    # interventions.
     n_steps: int | None = None
     # Share of each task's frames that is called positive.
     positive_fraction: float = 0.4
     # Frames of a moving average over the values of an episode, odd; 1 is none.
     smoothing_window: int = 1
-    # What the values are: "returns" (labels of --dataset.reward.sources='["returns"]'), "progress", or "auto": by
-    # the labels that the checkpoint was trained on.
+    # What the values are: "returns" (labels of --dataset.reward.sources='["returns"]'), "progress", or
+    # "auto": by the labels that the checkpoint was trained on.
     value_type: str = "auto"
     # Train this many value models like the given one, each without the episodes it then judges.
     folds: int = 0
@@ -115,7 +116,9 @@ class ComputeAdvantagesConfig:
         if self.policy is not None and self.policy.pretrained_path is None:
             raise ValueError("the value function has to be trained: give its checkpoint with --policy.path")
         if self.value_type not in ("auto", *VALUE_TYPES):
-            raise ValueError(f"value_type must be one of auto, {', '.join(VALUE_TYPES)}, got {self.value_type!r}")
+            raise ValueError(
+                f"value_type must be one of auto, {', '.join(VALUE_TYPES)}, got {self.value_type!r}"
+            )
         if self.folds and self.from_returns:
             raise ValueError("folds are of value models, which from_returns does without")
         if self.folds < 0 or self.folds == 1:
@@ -217,7 +220,8 @@ def _value_type(cfg: ComputeAdvantagesConfig) -> str | None:
         return None
     if not getattr(cfg.policy, "use_reward_head", False):
         raise ValueError(
-            f"{cfg.policy.pretrained_path} ({cfg.policy.type}) has no reward head to read values from: train one with "
+            f"{cfg.policy.pretrained_path} ({cfg.policy.type}) has no reward head to read values "
+            "from: train one with "
             "--policy.type=rewact, or do without by --from_returns=true"
         )
     return guess_value_type(cfg.policy) if cfg.value_type == "auto" else cfg.value_type

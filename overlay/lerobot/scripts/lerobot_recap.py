@@ -15,13 +15,15 @@ The stages are LeRobot's own commands, in this order:
 - `value`: `lerobot-train --policy.type=rewact` on labels of source `returns`;
 - `advantages`: `lerobot-compute-advantages` with it, written under the output folder;
 - `policy`: `lerobot-train --policy.type=actvantage`;
-- `eval`: `lerobot-eval` of the policy, conditioned on positive, on negative and on nothing (needs --env.type);
+- `eval`: `lerobot-eval` of the policy, conditioned on positive, on negative and on nothing (needs
+  --env.type);
 - `compare`: a table of what these did, also as `comparison.json`.
 
-Options: `--dataset.*` go to the stages that read it, `--env.*` to those that evaluate, `--seed` and `--device` to all;
-`--<stage>.<option>=...` is `--<option>=...` for that stage alone. `--stages=policy,eval` runs only these, on what the
-others have left. A stage that is done is not run again; one that was interrupted continues. A stage refuses the results
-of another run: if an option of an earlier stage has changed, name another output folder.
+Options: `--dataset.*` go to the stages that read it, `--env.*` to those that evaluate, `--seed` and
+`--device` to all; `--<stage>.<option>=...` is `--<option>=...` for that stage alone. `--stages=policy,eval`
+runs only these, on what the others have left. A stage that is done is not run again; one that was interrupted
+continues. A stage refuses the results of another run: if an option of an earlier stage has changed, name
+another output folder.
 """
 
 import hashlib
@@ -151,7 +153,11 @@ class Loop:
     def identity(self, stage: str) -> str:
         """What the result of a stage depends on: its own options and those of the stages before it."""
         relevant = {
-            name: {option: value for option, value in self.flags(name).items() if not option.startswith(HARMLESS[name])}
+            name: {
+                option: value
+                for option, value in self.flags(name).items()
+                if not option.startswith(HARMLESS[name])
+            }
             for name in (*self.before(stage), stage)
         }
         return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
@@ -167,7 +173,9 @@ def run_loop(loop: Loop) -> None:
     for stage in loop.stages:
         for earlier in loop.before(stage):
             if earlier not in loop.stages and not _is_done(loop, earlier):
-                raise ValueError(f"the stage {stage!r} needs the result of {earlier!r}, which has not been run")
+                raise ValueError(
+                    f"the stage {stage!r} needs the result of {earlier!r}, which has not been run"
+                )
     for stage in loop.stages:
         if stage == "value" and "value" not in loop.before("policy"):
             logging.info("No value function: the advantages are computed from returns")
@@ -193,7 +201,8 @@ def _is_done(loop: Loop, stage: str) -> bool:
     note = read_json(path)
     if note["identity"] != loop.identity(stage):
         raise ValueError(
-            f"{path} is of a run with other options for this stage or one before it; repeat these, or name another "
+            f"{path} is of a run with other options for this stage or one before it; repeat these, or "
+            "name another "
             "--output_dir"
         )
     return note["is_done"]
@@ -240,7 +249,9 @@ def _compare(loop: Loop, stage: str) -> None:
         path = loop.directory("eval") / condition / "eval_info.json"
         if path.is_file():
             overall = json.loads(path.read_text())["overall"]
-            comparison[condition] = {key: value for key, value in overall.items() if isinstance(value, (int, float))}
+            comparison[condition] = {
+                key: value for key, value in overall.items() if isinstance(value, (int, float))
+            }
     if not comparison:
         logging.info("Nothing to compare: there was no evaluation")
         return
@@ -254,7 +265,13 @@ def _compare(loop: Loop, stage: str) -> None:
     Console().print(table)
 
 
-RUNNERS = {"value": _train, "advantages": _advantages, "policy": _train, "eval": _evaluate, "compare": _compare}
+RUNNERS = {
+    "value": _train,
+    "advantages": _advantages,
+    "policy": _train,
+    "eval": _evaluate,
+    "compare": _compare,
+}
 
 
 def main() -> None:

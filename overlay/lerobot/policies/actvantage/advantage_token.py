@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The encoder token that tells ACTvantage which kind of action is wanted.
 
-A condition is a (B,) float tensor: above 0 is positive, 0 and below is negative, NaN is unconditional. So the labels of
-a dataset (1, -1, NaN), a boolean "is positive" and an advantage minus its threshold all mean what they seem to.
+A condition is a (B,) float tensor: above 0 is positive, 0 and below is negative, NaN is unconditional. So the
+labels of a dataset (1, -1, NaN), a boolean "is positive" and an advantage minus its threshold all mean what
+they seem to.
 """
 
 import math
@@ -29,8 +30,8 @@ class AdvantageToken(ExtraTokens):
     def __init__(self, dim_model: int, dropout: float):
         super().__init__()
         self.dropout = dropout
-        # Rows are in the order of ADVANTAGE_CONDITIONS. They and the position start as large as the positional
-        # embeddings of ACT's other 1-D tokens.
+        # Rows are in the order of ADVANTAGE_CONDITIONS. They and the position start as large as the
+        # positional embeddings of ACT's other 1-D tokens.
         self.embedding = nn.Embedding(len(ADVANTAGE_CONDITIONS), dim_model)
         self.position = nn.Embedding(1, dim_model)
 
@@ -41,7 +42,8 @@ class AdvantageToken(ExtraTokens):
         condition = condition.reshape(-1)
         if len(condition) != batch_size:
             raise ValueError(
-                f"The batch has {batch_size} samples but '{ADVANTAGE}' of shape {tuple(batch[ADVANTAGE].shape)}. "
+                f"The batch has {batch_size} samples but '{ADVANTAGE}' of shape "
+                f"{tuple(batch[ADVANTAGE].shape)}. "
                 "It takes one value per sample."
             )
         rows = self._rows(condition)
@@ -67,8 +69,8 @@ def make_condition(
     """Bring whatever names a condition into its (B,) float32 form.
 
     Args:
-        advantage: "positive", "negative" or "unconditional"; or a number, or one number per sample, as described
-            at the top of this module.
+        advantage: "positive", "negative" or "unconditional"; or a number, or one number per sample, as
+            described at the top of this module.
         batch_size: B.
         device: Where the result is wanted.
 
@@ -77,9 +79,13 @@ def make_condition(
     """
     if isinstance(advantage, str):
         if advantage not in CONDITION_VALUES:
-            raise ValueError(f"`advantage` must be one of {ADVANTAGE_CONDITIONS} or numbers. Got {advantage!r}.")
+            raise ValueError(
+                f"`advantage` must be one of {ADVANTAGE_CONDITIONS} or numbers. Got {advantage!r}."
+            )
         advantage = CONDITION_VALUES[advantage]
     condition = torch.as_tensor(advantage, dtype=torch.float32, device=device).reshape(-1)
     if len(condition) not in (1, batch_size):
-        raise ValueError(f"`advantage` must have 1 or {batch_size} values, one per sample. Got {len(condition)}.")
+        raise ValueError(
+            f"`advantage` must have 1 or {batch_size} values, one per sample. Got {len(condition)}."
+        )
     return condition.expand(batch_size)

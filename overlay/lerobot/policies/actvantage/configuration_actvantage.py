@@ -18,8 +18,8 @@ ADVANTAGE_CONDITIONS = ("negative", "positive", "unconditional")
 class ACTvantageConfig(ACTConfig):
     """Configuration of ACT conditioned on whether an action is better than usual.
 
-    The policy imitates good and bad data alike, told apart by an advantage token, and is asked for good actions at
-    inference. The idea is RECAP's, see "pi*0.6: a VLA That Learns From Experience"
+    The policy imitates good and bad data alike, told apart by an advantage token, and is asked for good
+    actions at inference. The idea is RECAP's, see "pi*0.6: a VLA That Learns From Experience"
     (https://huggingface.co/papers/2511.14759). Training needs an `advantage` in each batch:
     `lerobot-compute-advantages` writes them beside the dataset. All other options are those of `ACTConfig`.
 
@@ -27,12 +27,13 @@ class ACTvantageConfig(ACTConfig):
         use_reward_head: Whether the policy also predicts the reward, off by default. See `RewardHeadConfig`.
         advantage_dropout: Fraction of the training samples, in [0, 1], whose condition is replaced by the
             unconditional one. Has no effect at inference.
-        cfg_beta: Classifier-free guidance: the actions are u + cfg_beta * (c - u) for conditional actions c and
-            unconditional ones u. 1 is no guidance and costs nothing; other values double the batch of the network.
-        inference_advantage: Condition at inference, one of "positive", "negative" and "unconditional", where the
-            call does not say otherwise.
-        train_without_advantage: Whether to train unconditionally on batches without an `advantage`, which is an error
-            otherwise.
+        cfg_beta: Classifier-free guidance: the actions are u + cfg_beta * (c - u) for conditional actions c
+            and unconditional ones u. 1 is no guidance and costs nothing; other values double the batch of the
+            network.
+        inference_advantage: Condition at inference, one of "positive", "negative" and "unconditional", where
+            the call does not say otherwise.
+        train_without_advantage: Whether to train unconditionally on batches without an `advantage`, which is
+            an error otherwise.
     """
 
     use_reward_head: bool = False
@@ -49,7 +50,8 @@ class ACTvantageConfig(ACTConfig):
             raise ValueError(f"`cfg_beta` must be a finite number of at least 0. Got {self.cfg_beta}.")
         if self.inference_advantage not in ADVANTAGE_CONDITIONS:
             raise ValueError(
-                f"`inference_advantage` must be one of {ADVANTAGE_CONDITIONS}. Got {self.inference_advantage!r}."
+                f"`inference_advantage` must be one of {ADVANTAGE_CONDITIONS}. Got "
+                f"{self.inference_advantage!r}."
             )
 
     @property

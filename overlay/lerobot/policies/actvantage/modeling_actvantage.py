@@ -15,10 +15,10 @@ Advantage = str | float | bool | Sequence[float] | Tensor
 class ACTvantagePolicy(ACTPolicy):
     """ACT that is told, by one encoder token, whether to act better or worse than usual.
 
-    In training the condition of each sample is the batch's (B,) `advantage`: above 0 positive, 0 and below negative,
-    NaN unknown and hence unconditional. At inference it is, in this order, the argument `advantage` of the call, the
-    batch's `advantage`, or `config.inference_advantage`. It takes effect where the network runs: actions that wait in
-    the queue stay as they are.
+    In training the condition of each sample is the batch's (B,) `advantage`: above 0 positive, 0 and below
+    negative, NaN unknown and hence unconditional. At inference it is, in this order, the argument `advantage`
+    of the call, the batch's `advantage`, or `config.inference_advantage`. It takes effect where the network
+    runs: actions that wait in the queue stay as they are.
     """
 
     config_class = ACTvantageConfig
@@ -28,7 +28,8 @@ class ACTvantagePolicy(ACTPolicy):
     def __init__(self, config: ACTvantageConfig, **kwargs):
         if not isinstance(config, ACTvantageConfig):
             raise ValueError(
-                f"ACTvantage needs an `ACTvantageConfig`. Got a {type(config).__name__}: to start from the weights of "
+                f"ACTvantage needs an `ACTvantageConfig`. Got a {type(config).__name__}: to start "
+                "from the weights of "
                 "another ACT, give `from_pretrained` a `config` of type actvantage, or lerobot-train both "
                 "--policy.type=actvantage and --policy.pretrained_path."
             )
@@ -43,7 +44,8 @@ class ACTvantagePolicy(ACTPolicy):
         if ADVANTAGE not in batch and self.training and not self.config.train_without_advantage:
             raise ValueError(
                 f"The batch has no '{ADVANTAGE}'. Compute the advantages of the dataset with "
-                "`lerobot-compute-advantages` (with --from_returns=true no value function is needed), or train "
+                "`lerobot-compute-advantages` (with --from_returns=true no value function is "
+                "needed), or train "
                 "unconditionally with --policy.train_without_advantage=true."
             )
         # Without a reward head, ACT's own forward averages and evaluates differently from release to release.
@@ -58,8 +60,9 @@ class ACTvantagePolicy(ACTPolicy):
         Args:
             batch: Preprocessed observation.
             force_model_run: Read the reward anew at this call, see `ACTPolicy.select_action`.
-            advantage: Condition of this call: "positive", "negative" or "unconditional", or numbers as in training,
-                one or B of them. `None` takes the batch's `advantage` or else `config.inference_advantage`.
+            advantage: Condition of this call: "positive", "negative" or "unconditional", or numbers as in
+                training, one or B of them. `None` takes the batch's `advantage` or else
+                `config.inference_advantage`.
 
         Returns:
             (B, action_dim) action, and with the reward head also the (B,) reward.
@@ -85,7 +88,7 @@ class ACTvantagePolicy(ACTPolicy):
         return {**inputs, ADVANTAGE: make_condition(advantage, len(observation), observation.device)}
 
     def _guided_forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, ...]:
-        """(B, chunk_size, action_dim) guided actions and, with the reward head, the (B, T, ...) reward logits."""
+        """(B, chunk_size, action_dim) guided actions and, with the head, (B, T, ...) reward logits."""
         beta = self.config.cfg_beta
         if beta == 1.0:
             actions, _, *reward_logits = self.model(self.add_image_list(batch))
