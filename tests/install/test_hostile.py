@@ -189,6 +189,20 @@ def test_nested_repository_in_the_way_is_refused(project: Project, checkout: Che
     assert "repository of its own" in refused(ExitCode.EDITED, patching.install, project.root, checkout)
 
 
+@pytest.mark.parametrize("shown", ["SRC", "Src"])
+def test_directory_spelled_with_other_letters_is_refused(
+    project: Project, checkout: Checkout, monkeypatch: pytest.MonkeyPatch, shown: str
+) -> None:
+    """A case-insensitive file system opens SRC as src; only the listing tells them apart."""
+    listdir = os.listdir
+
+    def listing(directory: Path) -> list[str]:
+        return [shown if name == "src" else name for name in listdir(directory)]
+
+    monkeypatch.setattr(os, "listdir", listing)
+    assert "upper and lower" in refused(ExitCode.EDITED, patching.install, project.root, checkout)
+
+
 def test_file_where_a_directory_is_needed_is_refused(project: Project, checkout: Checkout) -> None:
     write(checkout.root, {"src/rewact": b"mine\n"})
     assert "not a directory" in refused(ExitCode.EDITED, patching.install, project.root, checkout)
