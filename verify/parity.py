@@ -83,6 +83,9 @@ def rebuild_pristine(checkout: Checkout, directory: Path) -> None:
             target.write_bytes(checkout.recorded_blob(record.pristine.blob))
         else:
             (directory / path).unlink(missing_ok=True)
+    for path in sorted(state.directories, reverse=True):  # those the installer made, the inner ones first
+        if (directory / path).is_dir():
+            (directory / path).rmdir()
 
 
 def compare(before: dict, after: dict) -> ParityReport:
