@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from PIL import Image
 
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from rewact import LeRobotDatasetWithReward
 from rewact.demo import expert, record, report, simulation
 from rewact.demo.__main__ import main
@@ -37,7 +37,7 @@ def successes():
     return [attempt(seed) for seed in range(200)]
 
 
-# -- the world ---------------------------------------------------------------------------------------------------------
+# the world
 
 
 @given(x=st.floats(0.14, 0.60), y=st.floats(0.0, 0.42))
@@ -72,7 +72,9 @@ def test_progress_needs_the_block_and_not_the_arms_motion():
 
 def test_a_released_block_falls_to_the_table():
     world = PickAndPlace(Scene(block_x=0.5, tray_x=0.2, tip=(0.5, simulation.BLOCK_SIZE / 2), opening=1.0))
-    closed, lifted = (np.array([*simulation.inverse_kinematics(np.array(tip)), 0.2]) for tip in ((0.5, 0.0425), (0.5, 0.3)))
+    closed, lifted = (
+        np.array([*simulation.inverse_kinematics(np.array(tip)), 0.2]) for tip in ((0.5, 0.0425), (0.5, 0.3))
+    )
     for command in [closed] * 5 + [lifted] * 8:
         world.step(command)
     assert world.held and world.block[1] > 0.25
@@ -83,7 +85,7 @@ def test_a_released_block_falls_to_the_table():
     assert world.progress < before
 
 
-# -- the demonstrator --------------------------------------------------------------------------------------------------
+# the demonstrator
 
 
 def test_the_demonstrator_always_succeeds(successes):
@@ -98,7 +100,7 @@ def test_progress_of_a_success_goes_from_0_to_1_and_never_back(successes):
 
 def test_progress_is_not_elapsed_time(successes):
     """Equal progress is reached at very different times: hesitation, detours and speed vary."""
-    assert 40 <= min(map(len, successes)) and max(map(len, successes)) <= 100
+    assert min(map(len, successes)) >= 40 and max(map(len, successes)) <= 100
     halfway = [np.argmax(episode.progress >= 0.5) / len(episode) for episode in successes]
     assert max(halfway) - min(halfway) > 0.25
     pauses = [(np.diff(episode.progress) == 0).mean() for episode in successes]
@@ -144,7 +146,7 @@ def test_the_camera_sees_what_progress_depends_on():
     assert (camera.render(world) != picture).any()
 
 
-# -- the recording -----------------------------------------------------------------------------------------------------
+# the recording
 
 OUTCOMES = [Outcome.SUCCESS, Outcome.MISS, Outcome.DROP]
 
@@ -203,7 +205,7 @@ def test_every_outcome_is_seen_in_training_and_unseen():
     assert outcomes.count(Outcome.SUCCESS) == 48
 
 
-# -- the report --------------------------------------------------------------------------------------------------------
+# the report
 
 
 @pytest.fixture(scope="module")
@@ -258,12 +260,17 @@ def test_the_video_plays_every_episode(predictions, tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-# -- bad input ---------------------------------------------------------------------------------------------------------
+# bad input
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [(["--slow"], "--slow"), (["--seed", "-1"], "'-1'"), (["--seed", "1.5"], "'1.5'"), (["--output-dir"], "--output-dir")],
+    [
+        (["--slow"], "--slow"),
+        (["--seed", "-1"], "'-1'"),
+        (["--seed", "1.5"], "'1.5'"),
+        (["--output-dir"], "--output-dir"),
+    ],
 )
 def test_wrong_usage_is_one_sentence(arguments, said, capsys):
     with pytest.raises(SystemExit) as exit_:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """``python -m rewact.demo``: records, trains, predicts and shows, one step after the other.
 
-Exit codes: 0 done; 1 training failed; 2 wrong usage or an output folder that cannot be written; 130 interrupted.
+Exit codes: 0 done; 1 training failed; 2 wrong usage or an output folder that cannot be written;
+130 interrupted.
 """
 
 import argparse
@@ -41,11 +42,18 @@ def _writable_folder(folder: Path) -> str | None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the demo and returns its exit code."""
-    parser = _Parser(prog="rewact.demo", description="Teach a small ACT to predict reward, on data made for it.")
-    parser.add_argument(
-        "--output-dir", type=Path, default=Path("outputs/demo"), help="where everything goes (default: outputs/demo)"
+    parser = _Parser(
+        prog="rewact.demo", description="Teach a small ACT to predict reward, on data made for it."
     )
-    parser.add_argument("--fast", action="store_true", help="less data and training: quicker, and a lower score")
+    parser.add_argument(
+        "--output-dir",
+        type=Path,
+        default=Path("outputs/demo"),
+        help="where everything goes (default: outputs/demo)",
+    )
+    parser.add_argument(
+        "--fast", action="store_true", help="less data and training: quicker, and a lower score"
+    )
     parser.add_argument("--seed", type=_seed, default=0, help="of the data and the training (default: 0)")
     options = parser.parse_args(arguments)
     obstacle = _writable_folder(options.output_dir)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A scripted demonstrator for the pick-and-place world, as uneven as a person at the controls.
 
-Speed, pauses, needless detours and second tries are drawn at random, so that the time passed says little about how far
-the task has come.
+Speed, pauses, needless detours and second tries are drawn at random, so that the time passed says little
+about how far the task has come.
 """
 
 from collections.abc import Iterator, Sequence
@@ -132,7 +132,7 @@ class Demonstrator:
             yield from self._wait(self._rng.integers(4, 12))
 
     def _detour_before_reaching(self, grasp: np.ndarray) -> np.ndarray:
-        """A point farther from the block than the start, so that nothing of the way to it counts as progress."""
+        """A point farther from the block than the start: nothing of the way to it counts as progress."""
         away = self._tip - grasp
         away = away / np.linalg.norm(away)
         target = self._tip + away * self._rng.uniform(0.05, 0.12)
@@ -156,7 +156,9 @@ class Demonstrator:
         yield above_tray
 
 
-def record_attempt(seed: int | Sequence[int], outcome: Outcome = Outcome.SUCCESS, camera: Camera | None = None) -> Episode:
+def record_attempt(
+    seed: int | Sequence[int], outcome: Outcome = Outcome.SUCCESS, camera: Camera | None = None
+) -> Episode:
     """Lets the demonstrator make one attempt at a random scene.
 
     Args:
@@ -186,9 +188,9 @@ def _keypoints(
 ) -> dict[int, float]:
     """The frames a person would mark in the recording, with the progress at each: where stages begin and end.
 
-    These are the first and the last frame, setting off, reaching the place above the block, the grasp, the lift, the
-    arrival over the tray, letting go, and the end of the retreat. In a failed attempt also its best moment, the
-    moment it is left behind and the one when nothing is left of it.
+    These are the first and the last frame, setting off, reaching the place above the block, the grasp, the
+    lift, the arrival over the tray, letting go, and the end of the retreat. In a failed attempt also its best
+    moment, the moment it is left behind and the one when nothing is left of it.
     """
     last = len(progress) - 1
     marks = [0, last, *_first(over_block), *_first(held & over_tray)]

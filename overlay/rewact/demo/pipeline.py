@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The demo's steps, each skipped where its finished result is there."""
+"""The demo's steps. Those that take long are skipped where their finished result is there."""
 
 import json
 import os
@@ -70,14 +70,15 @@ def run_demo(output_dir: Path, preset: Preset, seed: int) -> dict:
     if dataset.is_dir():
         _say(1, f"Recorded already: {dataset}")
     else:
-        _say(1, f"Recording {n_episodes} attempts of a simulated arm, 1 in 5 a failure, with keypoint rewards: {dataset}")
+        _say(1, f"Recording {n_episodes} attempts of a simulated arm, labelled by keypoints: {dataset}")
         record_dataset(dataset, plan_outcomes(n_episodes), seed)
 
     if trained_steps(training) >= preset.steps:
         _say(2, f"Trained already: {training}")
     else:
         done = trained_steps(training)
-        _say(2, f"Training on {len(seen)} of them for {preset.steps} steps{f', from step {done}' if done else ''}:")
+        resumed = f", from step {done} on" if done else ""
+        _say(2, f"Training on {len(seen)} of them for {preset.steps} steps{resumed}:")
         train(training, dataset, seen, preset.steps, seed)
 
     _say(3, f"Predicting the {len(unseen)} episodes that training never saw")
@@ -111,7 +112,7 @@ def _write_json(path: Path, content: dict) -> None:
 
 
 def _order_for_show(predictions: Sequence[Prediction]) -> list[Prediction]:
-    """First the successful episode of median error, neither the best nor the worst, then others of each outcome."""
+    """First the successful episode of median error, neither best nor worst, then others of each outcome."""
     successes = [p for p in predictions if p.outcome is Outcome.SUCCESS]
     failures = [p for p in predictions if p.outcome is not Outcome.SUCCESS]
     by_error = sorted(successes, key=lambda p: float(np.abs(p.predicted - p.true).mean()))
@@ -147,7 +148,9 @@ def _print_scores(metrics: dict, output_dir: Path, seconds: float) -> None:
         print("This was --fast: less data and training than the full demo, which scores higher.")
     print(
         f"\nDone in {seconds:.0f} s."
-        f"\n  figure   {output_dir / FIGURE}\n  video    {output_dir / VIDEO}\n  numbers  {output_dir / METRICS}"
-        "\nNext, on your own data:"
-        "\n  lerobot-train --dataset.repo_id=... --policy.type=act --policy.push_to_hub=false --output_dir=outputs/mine"
+        f"\n  figure   {output_dir / FIGURE}"
+        f"\n  video    {output_dir / VIDEO}"
+        f"\n  numbers  {output_dir / METRICS}"
+        "\nNext, on a dataset of yours:"
+        "\n  lerobot-train --dataset.repo_id=... --policy.type=act --policy.push_to_hub=false"
     )

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from lerobot.configs.policies import PreTrainedConfig
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.policies.factory import get_policy_class, make_pre_post_processors
-from rewact.demo.record import CAMERA_KEY, REPO_ID, load_truth
+from rewact.demo.record import CAMERA_KEY, REPO_ID, VIDEO_BACKEND, load_truth
 from rewact.demo.report import Prediction
 
 BATCH_SIZE = 32
@@ -31,13 +31,15 @@ def predict_episodes(policy_dir: Path, dataset_root: Path, episodes: Sequence[in
     config = PreTrainedConfig.from_pretrained(policy_dir)
     policy = get_policy_class(config.type).from_pretrained(policy_dir)
     preprocessor, _ = make_pre_post_processors(config, pretrained_path=str(policy_dir))
-    dataset = LeRobotDataset(REPO_ID, root=dataset_root, episodes=list(episodes), video_backend="pyav")
+    dataset = LeRobotDataset(REPO_ID, root=dataset_root, episodes=list(episodes), video_backend=VIDEO_BACKEND)
     episode_of_frame, images, rewards = [], [], []
     for batch in DataLoader(dataset, batch_size=BATCH_SIZE):
         episode_of_frame.append(batch["episode_index"])
         images.append((batch[CAMERA_KEY] * 255).round().to(torch.uint8).permute(0, 2, 3, 1))
         rewards.append(policy.predict_reward(preprocessor(batch)).cpu())
-    episode_of_frame, images, rewards = (torch.cat(parts).numpy() for parts in (episode_of_frame, images, rewards))
+    episode_of_frame, images, rewards = (
+        torch.cat(parts).numpy() for parts in (episode_of_frame, images, rewards)
+    )
     truth = load_truth(dataset_root)
     predictions = []
     for episode in episodes:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import datasets
 import numpy as np
 from tqdm import tqdm
 
@@ -21,10 +22,16 @@ CAMERA_KEY = "observation.images.front"
 STATE_KEY = "observation.state"
 TASK = "Put the block into the blue tray."
 JOINT_NAMES = ["shoulder", "elbow", "gripper"]
+# There are no videos in it: named so that the default does not look for ffmpeg's libraries and complain.
+VIDEO_BACKEND = "pyav"
 TRUTH_FILE = "true_progress.json"
 
 FEATURES = {
-    CAMERA_KEY: {"dtype": "image", "shape": (IMAGE_SIZE, IMAGE_SIZE, 3), "names": ["height", "width", "channels"]},
+    CAMERA_KEY: {
+        "dtype": "image",
+        "shape": (IMAGE_SIZE, IMAGE_SIZE, 3),
+        "names": ["height", "width", "channels"],
+    },
     STATE_KEY: {"dtype": "float32", "shape": (3,), "names": JOINT_NAMES},
     "action": {"dtype": "float32", "shape": (3,), "names": JOINT_NAMES},
 }
@@ -55,8 +62,16 @@ def record_dataset(root: Path, outcomes: Sequence[Outcome], seed: int) -> None:
     """
     unfinished = root.with_name(root.name + ".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
+    datasets.disable_progress_bars()
     dataset = LeRobotDataset.create(
-        REPO_ID, FPS, FEATURES, root=unfinished, robot_type="planar_arm", use_videos=False, image_writer_threads=2
+        REPO_ID,
+        FPS,
+        FEATURES,
+        root=unfinished,
+        robot_type="planar_arm",
+        use_videos=False,
+        image_writer_threads=2,
+        video_backend=VIDEO_BACKEND,
     )
     camera = Camera()
     keypoints, truth = [], []
@@ -67,7 +82,7 @@ def record_dataset(root: Path, outcomes: Sequence[Outcome], seed: int) -> None:
         truth.append({"outcome": outcome.value, "progress": [round(float(p), 6) for p in episode.progress]})
     dataset.finalize()
 
-    labelled = LeRobotDatasetWithReward(LeRobotDataset(REPO_ID, root=unfinished))
+    labelled = LeRobotDatasetWithReward(LeRobotDataset(REPO_ID, root=unfinished, video_backend=VIDEO_BACKEND))
     for i, rewards in enumerate(keypoints):
         labelled.add_episode_rewards(i, rewards)
     (unfinished / TRUTH_FILE).write_text(json.dumps(truth))

@@ -106,15 +106,20 @@ class Camera:
         light = tuple(int(c + (255 - c) * 0.35) for c in color)
         draw.rounded_rectangle(self._box(x - half, y - half, x + half, y + half), radius, fill=dark)
         draw.rounded_rectangle(
-            self._box(x - half + 0.004, y - half + 0.008, x + half - 0.004, y + half - 0.003), radius, fill=color
+            self._box(x - half + 0.004, y - half + 0.008, x + half - 0.004, y + half - 0.003),
+            radius,
+            fill=color,
         )
-        draw.rectangle(self._box(x - half + 0.012, y + half - 0.016, x + half - 0.012, y + half - 0.010), fill=light)
+        draw.rectangle(
+            self._box(x - half + 0.012, y + half - 0.016, x + half - 0.012, y + half - 0.010), fill=light
+        )
 
     def _draw_arm(self, draw: ImageDraw.ImageDraw, world: PickAndPlace) -> None:
         elbow, wrist, _ = forward_kinematics(world.joints)
         x, y = SHOULDER
         draw.polygon(
-            [self._xy(p) for p in ((x - 0.085, -0.006), (x + 0.085, -0.006), (x + 0.042, y), (x - 0.042, y))], fill=BASE
+            [self._xy(p) for p in ((x - 0.085, -0.006), (x + 0.085, -0.006), (x + 0.042, y), (x - 0.042, y))],
+            fill=BASE,
         )
         self._draw_link(draw, SHOULDER, elbow, 0.066)
         self._draw_link(draw, elbow, wrist, 0.054)

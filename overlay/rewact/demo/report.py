@@ -50,9 +50,9 @@ class Prediction:
 def score(predictions: Sequence[Prediction]) -> dict:
     """Spearman correlation and mean absolute error against true progress, per episode and over all frames.
 
-    `clock_spearman` is the correlation that the frame's number reaches by itself: progress in a single successful
-    episode grows with time whatever the policy sees, so the correlation over all frames, failed attempts included,
-    is the one that tells.
+    `clock_spearman` is the correlation that the frame's number reaches by itself: progress in a single
+    successful episode grows with time whatever the policy sees, so the correlation over all frames, failed
+    attempts included, is the one that tells.
     """
     episodes = [
         {
@@ -101,7 +101,9 @@ def write_figure(path: Path, predictions: Sequence[Prediction], n_frames: int = 
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(10, 6.9 if others else 4.9), layout="constrained")
         FigureCanvasAgg(figure)
-        outer = figure.add_gridspec(3 if others else 2, 1, height_ratios=[1.15, 2.3, 1.75][: 3 if others else 2])
+        outer = figure.add_gridspec(
+            3 if others else 2, 1, height_ratios=[1.15, 2.3, 1.75][: 3 if others else 2]
+        )
         marked = np.linspace(0, len(hero.true) - 1, n_frames).round().astype(int)
         strip = outer[0].subgridspec(1, n_frames, wspace=0.04)
         for column, t in enumerate(marked):
@@ -163,7 +165,11 @@ def _draw_curves(axes: Axes, prediction: Prediction, filled: bool = True) -> tup
 def _save_small_png(figure: Figure, path: Path) -> None:
     """Saves with a palette: the figure has few colours, and the file shrinks to a third."""
     figure.canvas.print_figure(path, dpi=130, format="png", facecolor="white")
-    image = Image.open(path).convert("RGB").quantize(colors=192, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    image = (
+        Image.open(path)
+        .convert("RGB")
+        .quantize(colors=192, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    )
     image.save(path, format="png", optimize=True)
 
 
@@ -185,7 +191,9 @@ def write_video(path: Path, predictions: Sequence[Prediction], view_size: int = 
                 panel = _CurvePanel(prediction, view_size)
                 last = len(prediction.true) - 1
                 for t in [*range(last + 1), *[last] * FPS]:  # the last frame stays for a second
-                    view = Image.fromarray(prediction.images[t]).resize((view_size,) * 2, Image.Resampling.LANCZOS)
+                    view = Image.fromarray(prediction.images[t]).resize(
+                        (view_size,) * 2, Image.Resampling.LANCZOS
+                    )
                     picture = np.concatenate([np.asarray(view), panel.draw(t)], axis=1)
                     container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
             container.mux(stream.encode())
@@ -194,7 +202,7 @@ def write_video(path: Path, predictions: Sequence[Prediction], view_size: int = 
 
 
 class _CurvePanel:
-    """The right half of the video: the curves up to the present frame, the present reward as a number and a bar."""
+    """The right half of the video: the curves up to the present frame, the reward as a number and a bar."""
 
     def __init__(self, prediction: Prediction, size: int):
         self._prediction = prediction
@@ -212,7 +220,9 @@ class _CurvePanel:
             bar_axes.set_axis_off()
             bar_axes.barh(0, 1.0, color="#eceff2")
             (self._bar,) = bar_axes.barh(0, 0.0, color=color)
-            figure.text(0.12, 0.93, f"unseen episode: {TITLES[prediction.outcome]}", fontsize=10, color="#555555")
+            figure.text(
+                0.12, 0.93, f"unseen episode: {TITLES[prediction.outcome]}", fontsize=10, color="#555555"
+            )
             figure.text(0.12, 0.83, "predicted reward", fontsize=11)
             self._number = figure.text(0.95, 0.83, "", fontsize=18, ha="right", weight="bold", color=color)
 

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: MIT
 """A small planar pick-and-place world, seen from the side: an arm, a block and a tray on a table.
 
-Lengths are metres, angles radians, one step is 0.1 s. The origin lies on the table under the arm's shoulder, x points
-to the right and y up. The arm has two driven joints; the wrist keeps the gripper pointing down, so a pose is
-``(shoulder, elbow, opening)`` and the tool tip (between the fingers' ends) hangs ``TOOL_LENGTH`` below the wrist.
+Lengths are metres, angles radians, one step is 0.1 s. The origin lies on the table under the arm's shoulder,
+x points to the right and y up. The arm has two driven joints; the wrist keeps the gripper pointing down, so
+a pose is ``(shoulder, elbow, opening)`` and the tool tip (between the fingers' ends) hangs ``TOOL_LENGTH``
+below the wrist.
 
-The world knows how far the task has come: `PickAndPlace.progress` is computed from positions and contacts only, never
-from the clock, which is what makes it a fair judge of a policy that predicts progress from camera images.
+The world knows how far the task has come: `PickAndPlace.progress` is computed from positions and contacts
+only, never from the clock, which is what makes it a fair judge of a policy that predicts progress.
 """
 
 from dataclasses import dataclass, field
@@ -41,7 +42,6 @@ CARRY = (0.40, 0.85)
 RETREAT = (0.90, 1.0)
 RETREAT_HEIGHT = 0.18
 TREMOR = 0.01
-
 
 
 def inverse_kinematics(tip: np.ndarray) -> np.ndarray:
@@ -80,7 +80,7 @@ class Scene:
 
     @classmethod
     def random(cls, rng: np.random.Generator) -> "Scene":
-        """A scene with the tray on the left, the block on the right and the gripper about its home position."""
+        """A scene with the tray on the left, the block on the right and the gripper near its home."""
         return cls(
             block_x=float(rng.uniform(*BLOCK_X)),
             tray_x=float(rng.uniform(*TRAY_X)),
@@ -138,7 +138,9 @@ class PickAndPlace:
     @property
     def in_tray(self) -> bool:
         """Whether the block lies in the tray and is not held."""
-        return self.over_tray and not self.held and bool(np.isclose(self.block[1], TRAY_FLOOR + BLOCK_SIZE / 2))
+        return (
+            self.over_tray and not self.held and bool(np.isclose(self.block[1], TRAY_FLOOR + BLOCK_SIZE / 2))
+        )
 
     @property
     def success(self) -> bool:
@@ -149,9 +151,9 @@ class PickAndPlace:
     def progress(self) -> float:
         """How far the task has come, in [0, 1], from positions and contacts alone.
 
-        The way from the start to the block counts 0 to 0.35, the way of the held block to the tray 0.40 to 0.85,
-        and once the block lies in the tray the gripper's way up counts 0.90 to 1. Going away from the next aim takes
-        progress back, and so does losing the block; the arm's tremor (`TREMOR`) does not.
+        The way from the start to the block counts 0 to 0.35, the way of the held block to the tray 0.40 to
+        0.85, and once the block lies in the tray the gripper's way up counts 0.90 to 1. Going away from the
+        next aim takes progress back, and so does losing the block; the arm's tremor (`TREMOR`) does not.
         """
         return self._progress
 

@@ -23,9 +23,9 @@ TRAINING_SCRIPT = "lerobot.scripts.lerobot_train"
 CHECKPOINTS_PER_RUN = 3
 LOGS_PER_RUN = 10
 
-# A network this small learns on two cores within minutes. Its backbone starts from random weights, not from ImageNet's
-# (nothing is downloaded), hence the dataset's own colour statistics and the normalisation before each layer. One scripted
-# demonstrator has no styles that a latent would have to explain, hence no VAE.
+# A network this small learns on two cores within minutes. Its backbone starts from random weights, not from
+# ImageNet's (nothing is downloaded), hence the dataset's own colour statistics and the normalisation before
+# each layer. One scripted demonstrator has no styles that a latent would have to explain, hence no VAE.
 POLICY_FLAGS = (
     "--policy.type=act",
     "--policy.chunk_size=10",
@@ -65,8 +65,10 @@ def trained_steps(training_dir: Path) -> int:
     return json.loads(file.read_text())["step"] if file.is_file() else 0
 
 
-def training_command(training_dir: Path, dataset: Path, episodes: Iterable[int], steps: int, seed: int) -> list[str]:
-    """Arguments of `lerobot-train`: for a new run, or to go on from the last checkpoint where there is one."""
+def training_command(
+    training_dir: Path, dataset: Path, episodes: Iterable[int], steps: int, seed: int
+) -> list[str]:
+    """Arguments of `lerobot-train`, for a new run or to go on from the last checkpoint."""
     if trained_steps(training_dir):
         config = trained_policy(training_dir) / "train_config.json"
         return [f"--config_path={config}", "--resume=true"]
@@ -108,11 +110,16 @@ def train(training_dir: Path, dataset: Path, episodes: Iterable[int], steps: int
 
 def _run(command: Sequence[str], log) -> int:
     """Runs the script with its output in the log, and shows its progress bar and its metrics."""
-    # Threads that spin while they wait for each other take the core from the one they wait for, on a busy machine.
+    # On a busy machine, threads that spin while they wait take the core from the one they wait for.
     environment = {"OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1", **os.environ}
     on_terminal = sys.stderr.isatty()
     process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
     )
     with process:
         try:
