@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Proof that a patched LeRobot is upstream's wherever the reward head is off.
 
-The pristine tree is rebuilt in a temporary directory from the originals that the installer kept. It writes ACT
-checkpoints, and a process on each tree loads them, trains them and acts with them. Everything must be equal bit for
-bit. Reads the checkout only. Needs an environment in which LeRobot's dependencies are installed.
+The pristine tree is rebuilt in a temporary directory from the originals that the installer kept. It writes
+ACT checkpoints, and a process on each tree loads them, trains them and acts with them. Everything must be
+equal bit for bit. Reads the checkout only. Needs an environment in which LeRobot's dependencies are
+installed.
 
     python -m verify.parity CHECKOUT
 """
@@ -58,7 +59,8 @@ def prove_parity(checkout: Checkout, python: str = sys.executable) -> ParityRepo
         after = _trace(python, checkout.root / "src", checkpoints, create=False)
     if before["patched"] or not after["patched"]:
         raise RewactError(
-            ExitCode.CHECK_FAILED, "The proof did not compare a pristine tree with a patched one: check PYTHONPATH."
+            ExitCode.CHECK_FAILED,
+            "The proof did not compare a pristine tree with a patched one: check PYTHONPATH.",
         )
     return compare(before["cases"], after["cases"])
 
@@ -72,7 +74,8 @@ def rebuild_pristine(checkout: Checkout, directory: Path) -> None:
     state = checkout.state()
     if state is None:
         raise RewactError(
-            ExitCode.USAGE, f"{checkout.root} is not patched: run `python install.py dev {checkout.root}` first."
+            ExitCode.USAGE,
+            f"{checkout.root} is not patched: run `python install.py dev {checkout.root}` first.",
         )
     ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
     shutil.copytree(checkout.root / "src", directory / "src", ignore=ignore)
@@ -122,10 +125,13 @@ def _trace(python: str, source: Path, checkpoints: Path, *, create: bool) -> dic
         "OMP_NUM_THREADS": "1",
         "HF_HUB_OFFLINE": "1",
     }
-    result = subprocess.run(command, env=env, cwd=checkpoints.parent, capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        command, env=env, cwd=checkpoints.parent, capture_output=True, text=True, check=False
+    )
     if result.returncode:
         raise RewactError(
-            ExitCode.CHECK_FAILED, f"The proof could not run on {source}:\n{result.stderr.strip() or result.stdout}"
+            ExitCode.CHECK_FAILED,
+            f"The proof could not run on {source}:\n{result.stderr.strip() or result.stdout}",
         )
     return json.loads(result.stdout.splitlines()[-1])
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """One side of the parity proof: what the LeRobot on the import path does with a fixed ACT checkpoint.
 
-Run by `verify.parity` in a process of its own, once on the pristine and once on the patched tree. Prints JSON.
+Run by `verify.parity` in a process of its own, once on the pristine and once on the patched tree. Prints
+JSON.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import json
 from pathlib import Path
 
 import torch
+
 from lerobot.policies.act.configuration_act import ACTConfig
 from lerobot.policies.act.modeling_act import ACTPolicy
 
@@ -24,7 +26,9 @@ ACTION_STEPS = 25
 BATCH_SIZE = 3
 
 STATE = {"observation.state": PolicyFeature(FeatureType.STATE, (4,))}
-CAMERAS = {f"observation.images.{name}": PolicyFeature(FeatureType.VISUAL, (3, 64, 64)) for name in ("a", "b")}
+CAMERAS = {
+    f"observation.images.{name}": PolicyFeature(FeatureType.VISUAL, (3, 64, 64)) for name in ("a", "b")
+}
 ENVIRONMENT = {"observation.environment_state": PolicyFeature(FeatureType.ENV, (6,))}
 
 CASES = {
@@ -32,7 +36,10 @@ CASES = {
     "environment-state": (STATE | ENVIRONMENT, {}),
     "no-vae": (STATE | ENVIRONMENT, {"use_vae": False}),
     "ensembling": (STATE | ENVIRONMENT, {"temporal_ensemble_coeff": 0.01, "n_action_steps": 1}),
-    "pre-norm": (STATE | ENVIRONMENT, {"pre_norm": True, "n_decoder_layers": 2, "feedforward_activation": "gelu"}),
+    "pre-norm": (
+        STATE | ENVIRONMENT,
+        {"pre_norm": True, "n_decoder_layers": 2, "feedforward_activation": "gelu"},
+    ),
 }
 
 
@@ -56,7 +63,9 @@ def digest(tensor: torch.Tensor) -> str:
 
 
 def observations(policy: ACTPolicy) -> dict[str, torch.Tensor]:
-    return {key: torch.rand(BATCH_SIZE, *feature.shape) for key, feature in policy.config.input_features.items()}
+    return {
+        key: torch.rand(BATCH_SIZE, *feature.shape) for key, feature in policy.config.input_features.items()
+    }
 
 
 def training_batch(policy: ACTPolicy) -> dict[str, torch.Tensor]:
@@ -67,7 +76,7 @@ def training_batch(policy: ACTPolicy) -> dict[str, torch.Tensor]:
 
 
 def trace(policy: ACTPolicy) -> dict:
-    """Everything that must be equal: names and bits of the weights, losses in training, actions before and after."""
+    """Everything that must be equal: names and bits of the weights, losses, actions before and after."""
     record: dict = {"state_dict": {name: digest(value) for name, value in policy.state_dict().items()}}
     record["actions"] = act(policy)
 
@@ -92,7 +101,9 @@ def act(policy: ACTPolicy) -> list[str]:
     torch.manual_seed(2000)
     policy.reset()
     actions = [policy.select_action(observations(policy)) for _ in range(ACTION_STEPS)]
-    return [digest(action) for action in actions] + [digest(policy.predict_action_chunk(observations(policy)))]
+    return [digest(action) for action in actions] + [
+        digest(policy.predict_action_chunk(observations(policy)))
+    ]
 
 
 def main() -> None:

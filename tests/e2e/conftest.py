@@ -44,7 +44,11 @@ def dataset_root(tmp_path_factory) -> Path:
         fps=FPS,
         use_videos=False,
         features={
-            "observation.image": {"dtype": "image", "shape": (96, 96, 3), "names": ["height", "width", "channel"]},
+            "observation.image": {
+                "dtype": "image",
+                "shape": (96, 96, 3),
+                "names": ["height", "width", "channel"],
+            },
             "observation.state": {"dtype": "float32", "shape": (2,), "names": None},
             "action": {"dtype": "float32", "shape": (2,), "names": None},
         },
@@ -74,7 +78,13 @@ def run_script(module: str, *arguments: str, expect: int = 0, launcher: tuple[st
     Raises:
         AssertionError: If the exit code is not the expected one. The message holds the output.
     """
-    env = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled", "TQDM_DISABLE": "1"}
+    env = {
+        **os.environ,
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+        "WANDB_MODE": "disabled",
+        "TQDM_DISABLE": "1",
+    }
     command = [sys.executable, *launcher, "-m", module, *map(str, arguments)]
     result = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     output = result.stdout + result.stderr

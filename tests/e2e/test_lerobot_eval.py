@@ -6,6 +6,7 @@ import av
 import numpy as np
 import pytest
 import torch
+
 from lerobot.configs.types import FeatureType, PolicyFeature
 from lerobot.policies.factory import get_policy_class, make_policy_config, make_pre_post_processors
 
@@ -19,15 +20,24 @@ def save_policy(directory, policy_type, **options):
     """An untrained policy for the pusht environment, with its processors."""
     torch.manual_seed(0)
     config = make_policy_config(
-        policy_type, device="cpu", pretrained_backbone_weights=None, dim_model=32, n_heads=2, dim_feedforward=64,
-        n_encoder_layers=1, n_vae_encoder_layers=1, chunk_size=8, n_action_steps=4, push_to_hub=False,
+        policy_type,
+        device="cpu",
+        pretrained_backbone_weights=None,
+        dim_model=32,
+        n_heads=2,
+        dim_feedforward=64,
+        n_encoder_layers=1,
+        n_vae_encoder_layers=1,
+        chunk_size=8,
+        n_action_steps=4,
+        push_to_hub=False,
         input_features={
             "observation.image": PolicyFeature(FeatureType.VISUAL, (3, 96, 96)),
             "observation.state": PolicyFeature(FeatureType.STATE, (2,)),
         },
         output_features={"action": PolicyFeature(FeatureType.ACTION, (2,))},
         **options,
-    )  # fmt: skip
+    )
     get_policy_class(policy_type)(config).save_pretrained(directory)
     stats = {
         "observation.image": {"mean": torch.zeros(3, 1, 1), "std": torch.ones(3, 1, 1)},
@@ -40,9 +50,15 @@ def save_policy(directory, policy_type, **options):
 
 def evaluate(policy_dir, output_dir, *arguments):
     run_script(
-        "lerobot.scripts.lerobot_eval", f"--policy.path={policy_dir}", "--policy.device=cpu", "--env.type=pusht",
-        f"--env.episode_length={EPISODE_LENGTH}", "--eval.use_async_envs=false", f"--output_dir={output_dir}", *arguments,
-    )  # fmt: skip
+        "lerobot.scripts.lerobot_eval",
+        f"--policy.path={policy_dir}",
+        "--policy.device=cpu",
+        "--env.type=pusht",
+        f"--env.episode_length={EPISODE_LENGTH}",
+        "--eval.use_async_envs=false",
+        f"--output_dir={output_dir}",
+        *arguments,
+    )
     return json.loads((output_dir / "eval_info.json").read_text())
 
 
@@ -65,7 +81,9 @@ def test_rewards_of_several_environments_at_once(tmp_path, policy_type):
             assert section[f"avg_predicted_reward_{statistic}"] == pytest.approx(np.mean(per_episode))
     assert all(
         final <= high and mean <= high
-        for final, mean, high in zip(*(metrics[f"predicted_reward_{s}"] for s in ("final", "mean", "max")), strict=True)
+        for final, mean, high in zip(
+            *(metrics[f"predicted_reward_{s}"] for s in ("final", "mean", "max")), strict=True
+        )
     )
 
 
@@ -76,7 +94,9 @@ def test_the_video_carries_the_reward_from_the_second_frame_on(tmp_path):
     info = evaluate(tmp_path / "policy", tmp_path / "eval", *one)
     plain_info = evaluate(tmp_path / "plain", tmp_path / "plain_eval", *one)
     # The second rollout shows that nothing is left over from the first.
-    for video, plain_video in zip(info["overall"]["video_paths"], plain_info["overall"]["video_paths"], strict=True):
+    for video, plain_video in zip(
+        info["overall"]["video_paths"], plain_info["overall"]["video_paths"], strict=True
+    ):
         first, second = frames_of(video)[:2]
         plain_first, plain_second = frames_of(plain_video)[:2]
         assert abs(first.astype(int) - plain_first).max() < 60  # compression noise

@@ -1,4 +1,4 @@
-"""LeRobot's own training script with the reward head: what a user types, what the log and the checkpoint say."""
+"""LeRobot's own training script with the reward head: its flags, its log, its checkpoints."""
 
 import json
 import shutil
@@ -8,20 +8,28 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from lerobot.policies.act.modeling_act import ACTPolicy
 from safetensors.torch import load_file
+
+from lerobot.policies.act.modeling_act import ACTPolicy
 
 from .conftest import N_EPISODES, SMALL_POLICY, episode_length, last_checkpoint, logged, run_script, train
 
 
 @pytest.fixture(scope="session")
 def act_run(dataset_root, tmp_path_factory):
-    """A run with held-out episodes and four spawned workers, which the tests below look at from several sides."""
+    """A run with held-out episodes and four spawned workers, which several tests look at."""
     output_dir = tmp_path_factory.mktemp("act") / "run"
     output = train(
-        dataset_root, output_dir, "--policy.type=act", "--steps=8", "--log_freq=2", "--save_freq=4",
-        "--dataset.eval_split=0.25", "--eval_steps=8", "--num_workers=4",
-    )  # fmt: skip
+        dataset_root,
+        output_dir,
+        "--policy.type=act",
+        "--steps=8",
+        "--log_freq=2",
+        "--save_freq=4",
+        "--dataset.eval_split=0.25",
+        "--eval_steps=8",
+        "--num_workers=4",
+    )
     return output_dir, output
 
 
@@ -33,9 +41,15 @@ def test_every_loss_is_logged(act_run):
 
 def test_the_reward_loss_falls(dataset_root, tmp_path):
     output = train(
-        dataset_root, tmp_path / "run", "--policy.type=act", "--policy.optimizer_lr=3e-4",
-        "--policy.optimizer_lr_backbone=3e-4", "--steps=60", "--log_freq=10", "--save_checkpoint=false",
-    )  # fmt: skip
+        dataset_root,
+        tmp_path / "run",
+        "--policy.type=act",
+        "--policy.optimizer_lr=3e-4",
+        "--policy.optimizer_lr_backbone=3e-4",
+        "--steps=60",
+        "--log_freq=10",
+        "--save_checkpoint=false",
+    )
     losses = logged(output, "reward_loss")
     assert max(losses[-2:]) < min(losses[:2])
 
@@ -63,9 +77,15 @@ def test_resuming_continues_with_the_head(act_run):
     output_dir, _ = act_run
     config = output_dir / "checkpoints" / "000004" / "pretrained_model" / "train_config.json"
     output = run_script(
-        "lerobot.scripts.lerobot_train", f"--config_path={config}", "--resume=true", "--steps=8", "--log_freq=2",
-        "--num_workers=0", "--eval_steps=0", "--save_checkpoint=false",
-    )  # fmt: skip
+        "lerobot.scripts.lerobot_train",
+        f"--config_path={config}",
+        "--resume=true",
+        "--steps=8",
+        "--log_freq=2",
+        "--num_workers=0",
+        "--eval_steps=0",
+        "--save_checkpoint=false",
+    )
     assert "step:6" in output and "step:8" in output and "step:4 " not in output
     assert len(logged(output, "reward_loss")) == 2
     assert "start fresh" not in output
@@ -80,18 +100,28 @@ def test_plain_act_trains_resumes_and_is_fine_tuned_with_a_head(dataset_root, tm
     as_upstream_saves(checkpoint)
 
     output = run_script(
-        "lerobot.scripts.lerobot_train", f"--config_path={checkpoint / 'train_config.json'}", "--resume=true", "--steps=6",
+        "lerobot.scripts.lerobot_train",
+        f"--config_path={checkpoint / 'train_config.json'}",
+        "--resume=true",
+        "--steps=6",
         "--save_checkpoint=false",
-    )  # fmt: skip
+    )
     assert "without a reward head" in output and not logged(output, "reward_loss")
 
     def fine_tune(name, *head):
         small = [argument for argument in SMALL_POLICY if "push_to_hub" in argument or "device" in argument]
         return run_script(
-            "lerobot.scripts.lerobot_train", "--dataset.repo_id=local/bar", f"--dataset.root={dataset_root}",
-            f"--policy.path={checkpoint}", f"--output_dir={tmp_path / name}", "--wandb.enable=false", "--num_workers=0",
-            *small, *common, *head,
-        )  # fmt: skip
+            "lerobot.scripts.lerobot_train",
+            "--dataset.repo_id=local/bar",
+            f"--dataset.root={dataset_root}",
+            f"--policy.path={checkpoint}",
+            f"--output_dir={tmp_path / name}",
+            "--wandb.enable=false",
+            "--num_workers=0",
+            *small,
+            *common,
+            *head,
+        )
 
     output = fine_tune("tuned", "--policy.use_reward_head=true")
     assert "start fresh" in output and logged(output, "reward_loss")
@@ -101,7 +131,11 @@ def test_plain_act_trains_resumes_and_is_fine_tuned_with_a_head(dataset_root, tm
 def as_upstream_saves(checkpoint):
     """Remove from a checkpoint's configurations what LeRobot without the patches does not write."""
     config = json.loads((checkpoint / "config.json").read_text())
-    names = [name for name in config if name.startswith(("reward_", "value_", "hl_gauss", "use_reward", "num_value"))]
+    names = [
+        name
+        for name in config
+        if name.startswith(("reward_", "value_", "hl_gauss", "use_reward", "num_value"))
+    ]
     training = json.loads((checkpoint / "train_config.json").read_text())
     for section in (config, training["policy"]):
         for name in names:
@@ -112,18 +146,33 @@ def as_upstream_saves(checkpoint):
 
 
 def test_some_episodes_only(dataset_root, tmp_path):
-    output = train(dataset_root, tmp_path / "run", "--policy.type=rewact", "--dataset.episodes=[3,6]", "--steps=2", "--log_freq=1")
+    output = train(
+        dataset_root,
+        tmp_path / "run",
+        "--policy.type=rewact",
+        "--dataset.episodes=[3,6]",
+        "--steps=2",
+        "--log_freq=1",
+    )
     assert f"dataset.num_frames={episode_length(3) + episode_length(6)}" in output
     assert len(logged(output, "reward_loss")) == 2
 
 
 def test_streaming(dataset_root, tmp_path):
-    output = train(dataset_root, tmp_path / "run", "--policy.type=act", "--dataset.streaming=true", "--num_workers=1", "--steps=2", "--log_freq=1")
+    output = train(
+        dataset_root,
+        tmp_path / "run",
+        "--policy.type=act",
+        "--dataset.streaming=true",
+        "--num_workers=1",
+        "--steps=2",
+        "--log_freq=1",
+    )
     assert len(logged(output, "reward_loss")) == 2
 
 
 def test_rabc_weights_and_evaluation_during_training(dataset_root, tmp_path):
-    """Per-sample losses with LeRobot's own sample weighting, and rewards when the script rolls out the policy."""
+    """Per-sample losses with LeRobot's own sample weighting, and rewards in the script's own rollouts."""
     root = tmp_path / "data"
     shutil.copytree(dataset_root, root)
     lengths = [episode_length(episode) for episode in range(N_EPISODES)]
@@ -134,10 +183,19 @@ def test_rabc_weights_and_evaluation_during_training(dataset_root, tmp_path):
     }
     pq.write_table(pa.table(progress), root / "sarm_progress.parquet")
     output = train(
-        root, tmp_path / "run", "--policy.type=act", "--steps=2", "--log_freq=1", "--sample_weighting.type=rabc",
-        f"--sample_weighting.progress_path={root / 'sarm_progress.parquet'}", "--env.type=pusht",
-        "--env.episode_length=5", "--env_eval_freq=2", "--eval.n_episodes=1", "--eval.batch_size=1",
-    )  # fmt: skip
+        root,
+        tmp_path / "run",
+        "--policy.type=act",
+        "--steps=2",
+        "--log_freq=1",
+        "--sample_weighting.type=rabc",
+        f"--sample_weighting.progress_path={root / 'sarm_progress.parquet'}",
+        "--env.type=pusht",
+        "--env.episode_length=5",
+        "--env_eval_freq=2",
+        "--eval.n_episodes=1",
+        "--eval.batch_size=1",
+    )
     assert len(logged(output, "sample_weight_mean_weight")) == 2
     assert len(logged(output, "reward_loss")) == 2
     assert "avg_predicted_reward_final" in output
@@ -146,10 +204,17 @@ def test_rabc_weights_and_evaluation_during_training(dataset_root, tmp_path):
 def test_two_processes(dataset_root, tmp_path):
     # Without --multi_gpu accelerate starts one process on a machine that has no GPU.
     launcher = (
-        "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--num_machines=1",
-        "--mixed_precision=no", "--dynamo_backend=no",
-    )  # fmt: skip
-    output = train(dataset_root, tmp_path / "run", "--policy.type=rewact", "--steps=3", "--log_freq=1", launcher=launcher)
+        "-m",
+        "accelerate.commands.launch",
+        "--multi_gpu",
+        "--num_processes=2",
+        "--num_machines=1",
+        "--mixed_precision=no",
+        "--dynamo_backend=no",
+    )
+    output = train(
+        dataset_root, tmp_path / "run", "--policy.type=rewact", "--steps=3", "--log_freq=1", launcher=launcher
+    )
     assert "Effective batch size: 8 x 2 = 16" in output
     assert len(logged(output, "reward_loss")) == 3
     assert (last_checkpoint(tmp_path / "run") / "model.safetensors").is_file()
@@ -173,6 +238,11 @@ def test_bad_flags_end_in_one_sentence(dataset_root, tmp_path, flags, message):
 
 def test_labels_that_do_not_exist_stop_the_training(dataset_root, tmp_path):
     output = train(
-        dataset_root, tmp_path / "run", "--policy.type=act", "--steps=1", "--dataset.reward.sources=[keypoints]", expect=1
-    )  # fmt: skip
+        dataset_root,
+        tmp_path / "run",
+        "--policy.type=act",
+        "--steps=1",
+        "--dataset.reward.sources=[keypoints]",
+        expect=1,
+    )
     assert "keypoints" in output and "Training" not in output.split("Creating dataset")[-1]

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from lerobot import __file__ as lerobot_file
 from verify.checkout import Checkout
 from verify.errors import RewactError
@@ -44,8 +45,11 @@ def test_a_different_loss_breaks_the_proof(tmp_path, monkeypatch):
     assert text.count("* self.config.kl_weight") == 1
     modeling.write_text(text.replace("* self.config.kl_weight", "* (self.config.kl_weight * (1 + 1e-6))"))
     checkout = Checkout(CHECKOUT)
-    # The proof rebuilds the pristine side from the checkout's records and runs the sources found under `root`.
-    monkeypatch.setattr("verify.parity.rebuild_pristine", lambda _, directory: rebuild_pristine(checkout, directory))
+    # The proof rebuilds the pristine side from the checkout's records and runs the sources found under
+    # `root`.
+    monkeypatch.setattr(
+        "verify.parity.rebuild_pristine", lambda _, directory: rebuild_pristine(checkout, directory)
+    )
     checkout_of_copy = Checkout(CHECKOUT)
     checkout_of_copy.root = tmp_path
     report = prove_parity(checkout_of_copy)

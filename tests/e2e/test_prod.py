@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from lerobot import __file__ as lerobot_file
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -1,7 +1,7 @@
 """Every command of the README runs, in the README's order, on a dataset and a clone of our own.
 
-The commands run as written. What the test adds is what makes them small (a few steps, a small network) and what keeps
-them off the network and off the environment that the tests run in.
+The commands run as written. What the test adds is what makes them small (a few steps, a small network) and
+what keeps them off the network and off the environment that the tests run in.
 """
 
 import os
@@ -13,15 +13,24 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from lerobot import __file__ as lerobot_file
 
 from .conftest import SMALL_POLICY
 
 PROJECT = Path(__file__).resolve().parents[2]
-BLOCKS = re.findall(r"^```(bash|python)\n(.*?)^```$", (PROJECT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+BLOCKS = re.findall(
+    r"^```(bash|python)\n(.*?)^```$", (PROJECT / "README.md").read_text(), re.MULTILINE | re.DOTALL
+)
 
 ADDED = {
-    "lerobot-train": [*SMALL_POLICY, "--steps=2", "--batch_size=4", "--num_workers=0", "--wandb.enable=false"],
+    "lerobot-train": [
+        *SMALL_POLICY,
+        "--steps=2",
+        "--batch_size=4",
+        "--num_workers=0",
+        "--wandb.enable=false",
+    ],
     "lerobot-eval": ["--env.episode_length=6", "--policy.device=cpu"],
     "lerobot-eval-rewards": ["--policy.device=cpu"],
     "lerobot-visualize-rewards": ["--policy.device=cpu"],
@@ -97,5 +106,7 @@ def test_every_command_runs(home):
     assert (home / "outputs" / "demo" / "demo.mp4").is_file()
     assert (home / "outputs" / "bottle_eval" / "eval_info.json").is_file()
     assert (home / "datasets" / "you" / "bottle" / "rewact_extensions" / "reward_keypoints.json").is_file()
-    unpatched = subprocess.run(["git", "-C", home / "lerobot", "status", "--porcelain"], capture_output=True, check=True)
+    unpatched = subprocess.run(
+        ["git", "-C", home / "lerobot", "status", "--porcelain"], capture_output=True, check=True
+    )
     assert unpatched.stdout == b""

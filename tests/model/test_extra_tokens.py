@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from lerobot.policies.act.extra_tokens import ExtraTokens
 
 from .conftest import CAMERA, ROBOT_STATE, make_batch, make_policy
@@ -23,7 +24,11 @@ class HintToken(ExtraTokens):
 @pytest.mark.parametrize("use_vae", [True, False])
 @pytest.mark.parametrize("training", [True, False])
 def test_a_token_moves_the_actions_and_not_the_reward(use_vae, training):
-    inputs = {"observation.images.a": CAMERA, "observation.images.b": CAMERA, "observation.state": ROBOT_STATE}
+    inputs = {
+        "observation.images.a": CAMERA,
+        "observation.images.b": CAMERA,
+        "observation.state": ROBOT_STATE,
+    }
     policy = make_policy("act", inputs, use_vae=use_vae, dropout=0.0)
     policy.model.extra_tokens = HintToken(policy.config.dim_model)
     policy.train(training)

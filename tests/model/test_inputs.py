@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+
 from lerobot.configs.types import FeatureType, PolicyFeature
 
 from .conftest import CAMERA, ROBOT_STATE, make_batch, make_observation, make_policy

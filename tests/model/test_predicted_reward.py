@@ -75,7 +75,9 @@ def test_the_bar_grows_with_the_reward(size):
     assert (drawn[:, : size[0] // 2] == 200).all()
 
 
-@pytest.mark.parametrize("policy", [SimpleNamespace(), SimpleNamespace(last_predicted_reward=None), MagicMock()])
+@pytest.mark.parametrize(
+    "policy", [SimpleNamespace(), SimpleNamespace(last_predicted_reward=None), MagicMock()]
+)
 def test_a_frame_without_a_prediction_is_left_alone(policy):
     frames = np.zeros((1, 96, 96, 3), dtype=np.uint8)
     assert draw_predicted_rewards(frames, policy) is frames

@@ -4,7 +4,9 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
+
 from lerobot.policies.act.configuration_act import ACTConfig
 from lerobot.policies.act.reward_head import DistributionalRewardHead, RewardDistribution, make_reward_head
 from lerobot.policies.rewact import RewACTConfig
@@ -13,7 +15,9 @@ from .conftest import CHUNK_SIZE, make_batch, make_policy
 
 
 def make_head(**options):
-    return make_reward_head(RewACTConfig(device="cpu", dim_model=16, chunk_size=4, n_action_steps=4, **options))
+    return make_reward_head(
+        RewACTConfig(device="cpu", dim_model=16, chunk_size=4, n_action_steps=4, **options)
+    )
 
 
 def test_sigmoid_head_has_the_documented_layers():
@@ -134,7 +138,9 @@ def test_the_head_is_built_last_so_that_a_seed_gives_the_same_act():
 
 
 def test_targets_do_not_depend_on_a_checkpoint_buffer():
-    assert not any("bin_" in name for name in DistributionalRewardHead(make_policy("rewact").config).state_dict())
+    assert not any(
+        "bin_" in name for name in DistributionalRewardHead(make_policy("rewact").config).state_dict()
+    )
 
 
 @pytest.mark.parametrize("policy_type", ["act", "rewact"])

@@ -18,8 +18,12 @@ def test_loss_dict_holds_floats_and_every_parameter_learns(policy_type, use_vae,
     loss, loss_dict = policy.forward(make_batch(policy, batch_size))
     loss.backward()
     assert set(loss_dict) == {
-        "l1_loss", "reward_loss", "reward_mae", "reward_entropy", *(["kld_loss"] if use_vae else []),
-    }  # fmt: skip
+        "l1_loss",
+        "reward_loss",
+        "reward_mae",
+        "reward_entropy",
+        *(["kld_loss"] if use_vae else []),
+    }
     assert all(type(value) is float for value in loss_dict.values())
     assert all(p.grad is not None for p in policy.parameters())
     assert policy.model.reward_head.readout.bias.grad.abs().sum() > 0
@@ -158,11 +162,15 @@ def test_wrong_labels_are_errors(change, message):
 @TYPES
 @pytest.mark.parametrize("n_decoder_layers", [1, 2])
 def test_the_reward_cannot_see_the_future(policy_type, n_decoder_layers):
-    """Other actions and other padding change the posterior and the action loss but not the reward's logits."""
+    """Other actions and padding change the posterior and the action loss but not the reward's logits."""
     policy = make_policy(policy_type, n_decoder_layers=n_decoder_layers)
     policy.train()
     batch = make_batch(policy)
-    other = {**batch, "action": torch.randn_like(batch["action"]), "action_is_pad": batch["action_is_pad"].clone()}
+    other = {
+        **batch,
+        "action": torch.randn_like(batch["action"]),
+        "action_is_pad": batch["action_is_pad"].clone(),
+    }
     other["action_is_pad"][:, 1:] = True
 
     def run(data):

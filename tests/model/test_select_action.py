@@ -60,7 +60,9 @@ def test_refreshing_rereads_the_reward_and_leaves_the_actions(policy_type, refre
     refreshing.reset()
     for step in range(2 * N_ACTION_STEPS):
         observation = make_observation(policy, 2)
-        (action, forecast), (same_action, reward) = (p.select_action(observation) for p in (policy, refreshing))
+        (action, forecast), (same_action, reward) = (
+            p.select_action(observation) for p in (policy, refreshing)
+        )
         assert torch.equal(action, same_action)
         due = step % N_ACTION_STEPS % refresh_steps == 0
         assert torch.equal(reward, policy.predict_reward(observation) if due else forecast)
@@ -108,7 +110,9 @@ def test_readings_never_touch_the_queue(policy_type):
     assert policy.last_predicted_reward is last
     after = [tuple(map(torch.as_tensor, entry)) for entry in policy._action_queue]
     assert len(before) == len(after) == N_ACTION_STEPS - 1
-    assert all(torch.equal(x, y) for b, a in zip(before, after, strict=True) for x, y in zip(b, a, strict=True))
+    assert all(
+        torch.equal(x, y) for b, a in zip(before, after, strict=True) for x, y in zip(b, a, strict=True)
+    )
 
 
 def test_a_sigmoid_head_has_no_distribution():

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """What the reward head costs: time of a training step and of an inference step, against ACT without the head.
 
-Both policies take turns in one process on the same random batches, so that a busy machine slows both; the printed
-figure is the median of the ratios of neighbouring measurements.
+Both policies take turns in one process on the same random batches, so that a busy machine slows both; the
+printed figure is the median of the ratios of neighbouring measurements.
 
     python -m verify.bench.step_cost [--default-size] [--repeats 20]
 """
@@ -13,11 +13,18 @@ import time
 from collections.abc import Callable
 
 import torch
+
 from lerobot.configs.types import FeatureType, PolicyFeature
 from lerobot.policies.act.configuration_act import ACTConfig
 from lerobot.policies.act.modeling_act import ACTPolicy
 
-SMALL = {"dim_model": 128, "n_heads": 4, "dim_feedforward": 512, "n_encoder_layers": 2, "n_vae_encoder_layers": 2}
+SMALL = {
+    "dim_model": 128,
+    "n_heads": 4,
+    "dim_feedforward": 512,
+    "n_encoder_layers": 2,
+    "n_vae_encoder_layers": 2,
+}
 BATCH_SIZE = 8
 ACTION_DIM = 14
 
@@ -84,7 +91,9 @@ def main() -> None:
         for name, policy in variants.items():
             for warm in (plain, policy):
                 step(warm, batch)
-            pairs = [(seconds(step, policy, batch), seconds(step, plain, batch)) for _ in range(arguments.repeats)]
+            pairs = [
+                (seconds(step, policy, batch), seconds(step, plain, batch)) for _ in range(arguments.repeats)
+            ]
             ratio = statistics.median(head / base for head, base in pairs)
             base = statistics.median(base for _, base in pairs)
             print(f"{step.__name__}: {name} head takes {ratio:.2f} times plain ACT's {base * 1000:.0f} ms")

@@ -42,8 +42,8 @@ class RewardHeadConfig:
         num_value_bins: Number of bins of the distributional head.
         value_min: Lower edge of the first bin.
         value_max: Upper edge of the last bin.
-        value_target: Target distribution of the distributional head: "two_hot" splits the mass between the two
-            nearest bin centres, "hl_gauss" spreads it as a Gaussian histogram.
+        value_target: Target distribution of the distributional head: "two_hot" splits the mass between the
+            two nearest bin centres, "hl_gauss" spreads it as a Gaussian histogram.
         hl_gauss_sigma_ratio: Standard deviation of the "hl_gauss" target in units of the bin width.
     """
 
@@ -102,15 +102,15 @@ class RewardHeadConfig:
     def reward_label_horizon(self) -> int | None:
         """Number of consecutive reward labels that a training sample needs.
 
-        `None` stands for one 0-d label per frame; `n` for a vector of the labels of this frame and of the `n - 1`
-        frames that follow it.
+        `None` stands for one 0-d label per frame; `n` for a vector of the labels of this frame and of the
+        `n - 1` frames that follow it.
         """
         if not (self.use_reward_head and self.reward_forecast) or self.chunk_size == 1:  # type: ignore[attr-defined]
             return None
         return self.chunk_size  # type: ignore[attr-defined]
 
     def make_extra_tokens(self) -> Any | None:
-        """Build the `ExtraTokens` module of a policy that extends ACT with encoder tokens of its own, if it does."""
+        """Build the `ExtraTokens` of a policy that extends ACT with encoder tokens of its own, if it does."""
         return None
 
 
@@ -131,8 +131,8 @@ def restore_reward_head_flag(saved_config: dict[str, Any]) -> dict[str, Any]:
 def match_saved_reward_head(policy_config: Any, pretrained_dir: str | Path) -> None:
     """Give a resumed policy the reward head, or the lack of one, of the checkpoint it resumes from.
 
-    A training configuration written before the option existed does not mention it and would be parsed with the
-    default of a new policy. The weights and the optimizer state decide instead.
+    A training configuration written before the option existed does not mention it and would be parsed with
+    the default of a new policy. The weights and the optimizer state decide instead.
 
     Args:
         policy_config: The policy configuration parsed from `train_config.json`. Modified in place.

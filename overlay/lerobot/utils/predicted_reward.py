@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The predicted reward outside the policy: unpacking it, summarising it per episode, drawing and logging it."""
+"""The predicted reward outside the policy: unpacked, summarised per episode, drawn and logged."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -48,12 +48,14 @@ def summarize_predicted_rewards(rewards: Tensor | None, done_indices: Tensor) ->
     for episode, done_index in zip(rewards.float().cpu(), done_indices.tolist(), strict=True):
         episode = episode[: done_index + 1]
         values = (episode[0], episode[-1], episode.max(), episode.mean())
-        summaries.append({key: value.item() for key, value in zip(PREDICTED_REWARD_KEYS, values, strict=True)})
+        summaries.append(
+            {key: value.item() for key, value in zip(PREDICTED_REWARD_KEYS, values, strict=True)}
+        )
     return summaries
 
 
 def add_predicted_rewards(info: dict[str, Any], summaries: Sequence[dict[str, float]]) -> None:
-    """Add the summaries to the result of `eval_policy`, per episode and averaged. `info` is modified in place."""
+    """Add the summaries to the result of `eval_policy`, per episode and averaged, in place."""
     for episode, summary in zip(info["per_episode"], summaries, strict=False):
         episode.update(summary)
     info["aggregated"].update(average_predicted_rewards(collect_predicted_rewards(info["per_episode"])))
@@ -78,8 +80,8 @@ def draw_predicted_rewards(frames: np.ndarray, policy: Any) -> np.ndarray:
 
     Args:
         frames: (N, H, W, 3) uint8 RGB frames of the first N of the B environments.
-        policy: The policy being rolled out. Without a (B,) tensor in `last_predicted_reward`, as before the first
-            action and for policies that predict none, the frames stay as they are.
+        policy: The policy being rolled out. Without a (B,) tensor in `last_predicted_reward`, as before the
+            first action and for policies that predict none, the frames stay as they are.
 
     Returns:
         (N, H, W, 3) uint8 frames.
@@ -111,9 +113,15 @@ def _draw_bar(frame: np.ndarray, reward: float) -> np.ndarray:
         cv2.rectangle(frame, (bar_left, top), (filled, bottom), _BAR_COLOR, -1)
     baseline = height - (strip - text_height) // 2 - 1
     cv2.putText(
-        frame, text, (width - text_width - margin, baseline), cv2.FONT_HERSHEY_SIMPLEX, text_scale, _TEXT_COLOR,
-        thickness, cv2.LINE_AA,
-    )  # fmt: skip
+        frame,
+        text,
+        (width - text_width - margin, baseline),
+        cv2.FONT_HERSHEY_SIMPLEX,
+        text_scale,
+        _TEXT_COLOR,
+        thickness,
+        cv2.LINE_AA,
+    )
     return frame
 
 

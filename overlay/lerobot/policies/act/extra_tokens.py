@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Extension point of ACT's transformer encoder: 1-D tokens beside latent, robot state and environment state."""
+"""Extension point of ACT's transformer encoder: 1-D tokens beside those of latent and states."""
 
 import abc
 
@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 
 class ExtraTokens(nn.Module, abc.ABC):
-    """Tokens that a descendant of ACT adds to the encoder, after the 1-D tokens and before the image features.
+    """Tokens that a descendant of ACT adds to the encoder, after the 1-D tokens and before the image
+    features.
 
-    They own their positional embeddings: enlarging `encoder_1d_feature_pos_embed` would keep the weights of plain ACT
-    from loading.
+    They own their positional embeddings: enlarging `encoder_1d_feature_pos_embed` would keep the weights of
+    plain ACT from loading.
     """
 
     @abc.abstractmethod
@@ -22,14 +23,15 @@ class ExtraTokens(nn.Module, abc.ABC):
     def neutral(self, batch_size: int) -> list[Tensor]:
         """Return the n (B, D) embeddings of tokens that say nothing.
 
-        The reward is read at these: a condition that is computed from how the episode went on would tell its end.
+        The reward is read at these: a condition that is computed from how the episode went on would tell
+        its end.
         """
 
 
 def append_extra_tokens(
     model: nn.Module, batch: dict[str, Tensor], tokens: list[Tensor], pos_embeds: list[Tensor]
 ) -> None:
-    """Append the extra tokens of an `ACT` network, if it has any, to its encoder's inputs. Modifies both lists."""
+    """Append the extra tokens of an `ACT` network, if it has any, to its encoder's inputs, in place."""
     if model.extra_tokens is not None:
         for token, pos_embed in model.extra_tokens(batch, batch_size=len(tokens[0])):
             tokens.append(token)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Reward heads for ACT, and where in the network they read.
 
-Shapes: B is the batch size, T the number of steps the head speaks about (1, or `chunk_size` with the forecast),
-K the number of value bins, D the model dimension.
+Shapes: B is the batch size, T the number of steps the head speaks about (1, or `chunk_size` with the
+forecast), K the number of value bins, D the model dimension.
 """
 
 import abc
@@ -49,7 +49,8 @@ class RewardDistribution:
 
 
 class RewardHead(nn.Module, abc.ABC):
-    """Two-layer trunk on one decoder token, with an output for the current step and, optionally, the next ones.
+    """Two-layer trunk on one decoder token, with an output for the current step and, optionally, the next
+    ones.
 
     The current step has an output layer of its own, so a head with the forecast and one without share it.
     """
@@ -165,13 +166,17 @@ def make_reward_head(config: RewardHeadConfig) -> RewardHead | None:
 
 
 def read_reward(
-    model: nn.Module, encoder_in_tokens: Tensor, encoder_in_pos_embed: Tensor, encoder_out: Tensor, mu: Tensor | None
+    model: nn.Module,
+    encoder_in_tokens: Tensor,
+    encoder_in_pos_embed: Tensor,
+    encoder_out: Tensor,
+    mu: Tensor | None,
 ) -> tuple[Tensor, ...]:
     """Read the reward logits of an ACT forward pass.
 
-    The VAE's posterior has seen the future actions and their padding, from which the end of the episode can be
-    told. At inference the latent is zero. So the reward is read at a zero latent in training, too, and without what
-    extra tokens may know: the encoder runs a second time on the same observation tokens.
+    The VAE's posterior has seen the future actions and their padding, from which the end of the episode can
+    be told. At inference the latent is zero. So the reward is read at a zero latent in training, too, and
+    without what extra tokens may know: the encoder runs a second time on the same observation tokens.
 
     Args:
         model: The `ACT` network.
@@ -191,8 +196,8 @@ def read_reward(
         tokens = torch.cat([zero_latent.to(tokens.dtype), tokens[1:]])
     if tokens is not encoder_in_tokens:
         encoder_out = model.encoder(tokens, pos_embed=encoder_in_pos_embed)
-    # The inputs of the decoder are zeros, so in its first layer every query attends to the same values whatever the
-    # other queries are. With a single layer the first query can therefore be decoded alone.
+    # The inputs of the decoder are zeros, so in its first layer every query attends to the same values
+    # whatever the other queries are. With a single layer the first query can therefore be decoded alone.
     n_queries = 1 if len(model.decoder.layers) == 1 else model.config.chunk_size
     decoder_out = model.decoder(
         encoder_out.new_zeros(n_queries, encoder_out.shape[1], model.config.dim_model),

@@ -21,14 +21,17 @@ def needs_reward_objective(config: RewardHeadConfig, batch: dict[str, Tensor], r
     return config.use_reward_head or ACTION_MASK in batch or reduction != "mean"
 
 
-def compute_act_loss(policy, batch: dict[str, Tensor], reduction: str = "mean") -> tuple[Tensor, dict[str, float]]:
+def compute_act_loss(
+    policy, batch: dict[str, Tensor], reduction: str = "mean"
+) -> tuple[Tensor, dict[str, float]]:
     """Compute L1 + KL + reward loss.
 
     Args:
         policy: An `ACTPolicy`.
-        batch: A training batch. "reward" is a (B,) or (B, T) float tensor; "reward_is_pad" a (B, T) bool tensor of
-            steps past the end of the episode; "action_mask" an optional (B,) or (B, chunk_size) bool tensor, false
-            where the action is not to be imitated. Such frames still count in the reward loss.
+        batch: A training batch. "reward" is a (B,) or (B, T) float tensor; "reward_is_pad" a (B, T) bool
+            tensor of steps past the end of the episode; "action_mask" an optional (B,) or (B, chunk_size)
+            bool tensor, false where the action is not to be imitated. Such frames still count in the reward
+            loss.
         reduction: "mean" gives a 0-d loss, "none" one of shape (B,).
 
     Returns:
@@ -36,8 +39,8 @@ def compute_act_loss(policy, batch: dict[str, Tensor], reduction: str = "mean") 
         "reward_mae" (of the current step) and "reward_entropy" (in nats).
 
     Raises:
-        ValueError: If `reduction` is unknown, or the reward labels are missing in training, of the wrong shape or out
-            of range.
+        ValueError: If `reduction` is unknown, or the reward labels are missing in training, of the wrong
+            shape or out of range.
     """
     if reduction not in ("mean", "none"):
         raise ValueError(f"`reduction` must be 'mean' or 'none'. Got {reduction!r}.")
@@ -61,14 +64,16 @@ def compute_act_loss(policy, batch: dict[str, Tensor], reduction: str = "mean") 
 
     if config.use_reward_head:
         if REWARD_LABEL in batch:
-            reward_loss, reward_dict = _reward_loss(policy.model.reward_head, reward_logits[0], batch, per_sample)
+            reward_loss, reward_dict = _reward_loss(
+                policy.model.reward_head, reward_logits[0], batch, per_sample
+            )
             loss = loss + config.reward_loss_weight * reward_loss
             loss_dict |= reward_dict
         elif policy.training:
             raise ValueError(
                 f"The policy has a reward head but the batch has no '{REWARD_LABEL}'. Wrap the dataset in "
-                "`LeRobotDatasetWithReward` (lerobot-train does it by itself, see --dataset.reward.*), or train "
-                "without the head with --policy.use_reward_head=false."
+                "`LeRobotDatasetWithReward` (lerobot-train does it by itself, see --dataset.reward.*), or "
+                "train without the head with --policy.use_reward_head=false."
             )
     return loss, loss_dict
 
@@ -83,7 +88,7 @@ def _trained_actions(batch: dict[str, Tensor]) -> Tensor:
 
 
 def _masked_mean(values: Tensor, mask: Tensor, per_sample: bool) -> Tensor:
-    """Mean of (B, N) values where the (B, N) mask holds: 0-d, or (B,) if `per_sample`. 0 where nothing is left."""
+    """Mean of (B, N) values where the (B, N) mask holds, 0 where nothing is left: 0-d, or per sample (B,)."""
     dims = (1,) if per_sample else (0, 1)
     return (values * mask).sum(dims) / mask.sum(dims).clamp_min(1)
 
@@ -91,7 +96,7 @@ def _masked_mean(values: Tensor, mask: Tensor, per_sample: bool) -> Tensor:
 def _reward_loss(
     head, logits: Tensor, batch: dict[str, Tensor], per_sample: bool
 ) -> tuple[Tensor, dict[str, float]]:
-    """Loss of the current step plus, with the forecast, the mean loss of the later steps inside the episode."""
+    """Loss of the current step plus, with the forecast, the mean loss of later steps inside the episode."""
     target = _reward_target(head, batch, n_steps=logits.shape[1])
     loss = head.loss(logits, target)  # (B, T)
     always = torch.ones_like(target[:, :1], dtype=torch.bool)

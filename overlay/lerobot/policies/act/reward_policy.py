@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a reward head adds to `ACTPolicy`: rewards beside actions, and readings that leave the action queue alone."""
+"""What a reward head adds to `ACTPolicy`: rewards beside actions, and readings that leave the queue alone."""
 
 import logging
 
@@ -18,8 +18,8 @@ class ACTRewardMixin:
     """Methods of `ACTPolicy` around its reward head.
 
     Attributes:
-        last_predicted_reward: (B,) float32 reward of the last `select_action`, on the policy's device, or `None` after
-            `reset` and for a policy without a reward head.
+        last_predicted_reward: (B,) float32 reward of the last `select_action`, on the policy's device, or
+            `None` after `reset` and for a policy without a reward head.
     """
 
     last_predicted_reward: Tensor | None = None
@@ -76,10 +76,10 @@ class ACTRewardMixin:
     ) -> tuple[Tensor, Tensor]:
         """Return the next action and the reward of this step.
 
-        Where the network runs to fill the queue, the reward is its reading of this observation. The actions that then
-        wait in the queue carry the forecast for their own step, unless the reward is read anew at it: every
-        `reward_refresh_steps` steps, at every step without a forecast, and wherever `force_model_run` is set. Reading
-        the reward anew never changes the queued actions.
+        Where the network runs to fill the queue, the reward is its reading of this observation. The actions
+        that then wait in the queue carry the forecast for their own step, unless the reward is read anew at
+        it: every `reward_refresh_steps` steps, at every step without a forecast, and wherever
+        `force_model_run` is set. Reading the reward anew never changes the queued actions.
 
         Returns:
             (B, action_dim) action and (B,) float32 reward.
@@ -136,7 +136,7 @@ class ACTRewardMixin:
         if fresh:
             modules = sorted({name.rsplit(".", 1)[0].removeprefix("model.") for name in fresh})
             logger.warning(
-                f"{model_file} has no weights for {', '.join(modules)}: these start fresh and mean nothing until "
-                "they are trained."
+                f"{model_file} has no weights for {', '.join(modules)}: these start fresh and mean nothing "
+                "until they are trained."
             )
         return super()._load_as_safetensor(model, model_file, map_location, strict)

@@ -21,5 +21,6 @@ class RewACTConfig(ACTConfig):
         super().__post_init__()
         if not self.use_reward_head:
             raise ValueError(
-                "`rewact` always has a reward head. Use `--policy.type=act --policy.use_reward_head=false` instead."
+                "`rewact` always has a reward head. Without one, use "
+                "`--policy.type=act --policy.use_reward_head=false`."
             )
