@@ -2,6 +2,7 @@
 """Trains the policy with LeRobot's own training script, in a process of its own."""
 
 import json
+import math
 import os
 import shlex
 import shutil
@@ -79,8 +80,8 @@ def training_command(
         *POLICY_FLAGS,
         "--batch_size=8",
         f"--steps={steps}",
-        f"--save_freq={max(1, steps // CHECKPOINTS_PER_RUN)}",
-        f"--log_freq={max(1, steps // LOGS_PER_RUN)}",
+        f"--save_freq={math.ceil(steps / CHECKPOINTS_PER_RUN)}",
+        f"--log_freq={math.ceil(steps / LOGS_PER_RUN)}",
         f"--seed={seed}",
         "--num_workers=0",
         "--wandb.enable=false",
