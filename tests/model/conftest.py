@@ -56,7 +56,11 @@ def make_policy(policy_type="act", inputs=None, **options):
         output_features={"action": PolicyFeature(FeatureType.ACTION, (ACTION_DIM,))},
         **{**sizes, **options},
     )
-    return policy_class(config)
+    policy = policy_class(config)
+    if policy.config.reward_label_horizon is not None:
+        # As after some training: an untrained head forecasts that nothing changes.
+        torch.nn.init.normal_(policy.model.reward_head.forecast.weight)
+    return policy
 
 
 def make_observation(policy, batch_size=3):

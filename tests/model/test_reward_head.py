@@ -49,6 +49,16 @@ def test_readout_is_shared_with_and_without_forecast():
     torch.testing.assert_close(with_forecast(token)[:, :1], without(token))
 
 
+@pytest.mark.parametrize("head_type", ["sigmoid", "distributional"])
+def test_an_untrained_head_forecasts_that_nothing_changes(head_type):
+    """And not noise: the rewards of queued actions start from the current one."""
+    head = make_head(reward_head_type=head_type)
+    mean = head.mean(head(torch.randn(3, 16)))
+    torch.testing.assert_close(mean, mean[:, :1].expand(-1, 4))
+    head.loss(head(torch.randn(3, 16)), torch.rand(3, 4)).sum().backward()
+    assert head.forecast.bias.grad.abs().sum() > 0
+
+
 def test_bin_values_are_the_centres_of_as_many_bins():
     head = make_head(num_value_bins=4, value_min=-1.0, value_max=0.0)
     assert head.bin_centers.tolist() == [-0.875, -0.625, -0.375, -0.125]

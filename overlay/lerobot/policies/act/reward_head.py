@@ -52,7 +52,9 @@ class RewardHead(nn.Module, abc.ABC):
     """Two-layer trunk on one decoder token, with an output for the current step and, optionally, the next
     ones.
 
-    The current step has an output layer of its own, so a head with the forecast and one without share it.
+    The forecast is what changes against the current step, and nothing changes before it is trained. So all
+    steps learn from each other, and a head with the forecast and one without share their output for the
+    current step.
     """
 
     def __init__(self, config: RewardHeadConfig, outputs_per_step: int):
@@ -63,15 +65,19 @@ class RewardHead(nn.Module, abc.ABC):
         self.trunk = nn.Sequential(nn.Linear(dim, half), nn.ReLU(), nn.Linear(half, quarter), nn.ReLU())
         self.readout = nn.Linear(quarter, outputs_per_step)
         n_forecast_steps = (config.reward_label_horizon or 1) - 1
-        self.forecast = nn.Linear(quarter, n_forecast_steps * outputs_per_step) if n_forecast_steps else None
+        self.forecast = None
+        if n_forecast_steps:
+            self.forecast = nn.Linear(quarter, n_forecast_steps * outputs_per_step)
+            nn.init.zeros_(self.forecast.weight)
+            nn.init.zeros_(self.forecast.bias)
 
     def forward(self, token: Tensor) -> Tensor:
         """Map a (B, D) decoder token to (B, T, outputs_per_step) float32 logits."""
         features = self.trunk(token)
         logits = self.readout(features).unsqueeze(1)
         if self.forecast is not None:
-            forecast = self.forecast(features).unflatten(-1, (-1, self.outputs_per_step))
-            logits = torch.cat([logits, forecast], dim=1)
+            change = self.forecast(features).unflatten(-1, (-1, self.outputs_per_step))
+            logits = torch.cat([logits, logits + change], dim=1)
         return logits.float()
 
     @abc.abstractmethod
