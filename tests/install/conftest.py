@@ -63,7 +63,7 @@ def run_install(tmp_path: Path):
     """
 
     def run(project: Project, *words: str, cwd: Path | None = None, env: dict | None = None):
-        # A test run that is a shell's background job hands on that Ctrl-C is ignored; a user's terminal does not.
+        # A shell's background job hands on to its children that Ctrl-C is ignored; a terminal does not.
         start = (
             "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
             "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); "

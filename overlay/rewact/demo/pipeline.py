@@ -37,7 +37,7 @@ class Preset:
 
 
 FULL = Preset("full", train_episodes=50, unseen_episodes=10, steps=1000)
-FAST = Preset("fast", train_episodes=25, unseen_episodes=10, steps=350)
+FAST = Preset("fast", train_episodes=25, unseen_episodes=10, steps=280)
 
 
 def plan_outcomes(n_episodes: int) -> list[Outcome]:
