@@ -138,6 +138,8 @@ def export(arguments: Namespace) -> int:
         console.step(f"{name}: made anew for this tree")
     for name in made.dropped:
         console.step(f"{name}: left out, this tree has its changes")
+    for path in made.copied:
+        console.step(f"overlay/{path}: copied from the checkout")
     if made.added:
         console.step(f"{made.added}: the edits; fill in its header")
     elif not made.rewritten and not made.dropped:

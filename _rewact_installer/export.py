@@ -6,37 +6,45 @@
    gets a new diff and new Pre-Image lines under its old header. One that upstream has merged is left out.
 3. What is edited beyond that becomes one more patch at the end.
 4. The new set is written aside, read back and tried on the pristine files; only then it replaces the old.
+5. Files of the overlay that are edited, and new ones in directories that are the overlay's alone, are copied
+   back to overlay/. One that was also changed there since the installation refuses the export.
 """
 
 import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from _rewact_installer import console
 from _rewact_installer.files import sync_directory, write_atomically, write_new
-from verify.checkout import Checkout
+from verify.checkout import Checkout, State
 from verify.drift import Drift, Read, examine, pristine_reader
 from verify.errors import ExitCode, RewactError
 from verify.gitcmd import Scratch, blob_id
 from verify.nearest import describe_misfit
 from verify.patch import ABSENT
-from verify.patchset import load_overlay, load_patch_set, load_patch_sets
+from verify.patchset import OverlayFile, load_overlay, load_patch_set, load_patch_sets
+from verify.paths import check_name
 
 Files = Mapping[str, bytes | None]
 
 
 @dataclass(frozen=True)
 class Export:
-    """What an export made. `added`: the name of the patch with the edits, or None where there were none."""
+    """What an export made. `added`: the name of the patch with the edits, or None where there were none.
+
+    Attributes:
+        copied: paths below overlay/ that were copied back.
+    """
 
     directory: Path
     kept: int
     rewritten: tuple[str, ...]
     dropped: tuple[str, ...]
     added: str | None
+    copied: tuple[str, ...] = ()
 
 
 def diff_of(scratch: Scratch, before: Files, after: Files, executable: frozenset[str]) -> bytes:
@@ -128,15 +136,55 @@ def export(project: Path, checkout: Checkout, *, name: str, description: str) ->
             made.keep(step.patch.name, step.patch.data)
         else:
             made.add(step.patch.name, step.patch.data, step.patch.fields, step.before, step.after)
-    for path in _edited_overlay(checkout, overlay):
-        console.step(f"{path} is edited, and is no upstream file: copy it to overlay/{path[4:]} yourself")
+    edited = _edited_overlay(checkout, state, overlay)
     added = made.add_edits(name, description, before, after) if before else None
-    return made.write(patches, new_tag, added)
+    result = made.write(patches, new_tag, added)
+    for path, data in edited.items():
+        target = project / "overlay" / path.removeprefix("src/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(target, data)
+    return replace(result, copied=tuple(path.removeprefix("src/") for path in edited))
 
 
-def _edited_overlay(checkout: Checkout, overlay: Mapping) -> list[str]:
-    found = {path: checkout.read(path) for path in overlay}
-    return [path for path, file in found.items() if file is not None and file.data != overlay[path].data]
+def _edited_overlay(checkout: Checkout, state: State, overlay: Mapping[str, OverlayFile]) -> dict[str, bytes]:
+    """What the overlay's files hold in the checkout, where that is not what was installed.
+
+    Raises:
+        RewactError: EDITED for a file that overlay/ has in another version than was installed.
+    """
+    found: dict[str, bytes] = {}
+    for path in (*_written(state), *_new_files(checkout, state)):
+        file, record = checkout.read(path), state.files.get(path)
+        installed = record.target.blob if record and record.target else None
+        if file is None or not file.regular or file.blob == installed:
+            continue
+        ours = blob_id(overlay[path].data) if path in overlay else None
+        if ours == file.blob:
+            continue
+        if ours != installed:
+            raise RewactError(
+                ExitCode.EDITED,
+                f"{checkout.root / path} is edited, and so is overlay/{path.removeprefix('src/')} since the "
+                "installation: bring the two together in overlay/, and put the same in the checkout.",
+            )
+        found[path] = file.data
+    return found
+
+
+def _written(state: State) -> list[str]:
+    return [path for path, record in state.files.items() if record.kind == "overlay"]
+
+
+def _new_files(checkout: Checkout, state: State) -> list[str]:
+    """Files in the directories that the installation made, which it did not write."""
+    found = []
+    for directory in state.directories:
+        for file in sorted((checkout.root / directory).glob("*")):
+            path = f"{directory}/{file.name}"
+            if path not in state.files and file.is_file() and not file.is_symlink():
+                check_name(path)
+                found.append(path)
+    return found
 
 
 def _is_made_for(data: bytes, before: Files, pristine: Files) -> bool:
@@ -219,6 +267,7 @@ class _Series:
         old_series = self._old / "series"
         if [line for line in old_series.read_text().split() if line] == list(self._files):
             series = old_series.read_bytes()
+        without = {path.name: path.read_bytes() for path in self._old.glob("without")}
         (patches / "pre-images").mkdir(exist_ok=True)
         for identifier, data in self._pre_images.items():
             if not (patches / "pre-images" / identifier).exists():
@@ -226,7 +275,7 @@ class _Series:
         shutil.rmtree(staged, ignore_errors=True)
         staged.mkdir()
         try:
-            for name, data in {**self._files, "series": series}.items():
+            for name, data in {**self._files, **without, "series": series}.items():
                 write_new(staged / name, data)
             check = examine(load_patch_set(staged), {}, self._read, tag)
             if any(patch.status != "clean" for patch in check.patches):

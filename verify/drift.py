@@ -150,16 +150,25 @@ def examine(patch_set: PatchSet, overlay: Mapping[str, OverlayFile], read: Read,
     """Tries every patch of a series on a tree, each on what those before it left."""
     drift = Drift(patch_set.tag, tree)
     series: dict[str, bytes | None] = {}  # the files in the release, as the series goes on
+
+    def holds(path: str, identifier: str) -> bool:
+        found = read(path)
+        return found is not None and blob_id(found) == identifier
+
+    chosen = patch_set.choose(lambda path: read(path) is not None, holds)
     for patch in patch_set.patches:
+        if patch not in chosen and patch_set.rivals(patch):
+            drift.steps.append(Step(patch, {}, {}, left_out=True))
+            continue
         for path, identifier in patch.pre_images.items():
             if path not in series:
                 series[path] = _released(patch_set, identifier, read(path))
-        if patch.optional and any(read(path) is None for path in patch.pre_images):
+        if patch not in chosen:
             _advance(patch, series)
             drift.steps.append(Step(patch, {}, {}, left_out=True))
             continue
         drift.patches.append(_examine_patch(patch, series, drift, read))
-    for path, file in overlay.items():
+    for path, file in patch_set.place(overlay).items():
         found = read(path)
         if found is not None and found != file.data:
             drift.taken.append(path)

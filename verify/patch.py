@@ -25,7 +25,8 @@ from verify.errors import ExitCode, RewactError
 from verify.paths import check_name
 
 REQUIRED_FIELDS = ("Description", "Upstream-Files", "Forwarded", "Drop-When")
-# `Optional: yes`: for files that only some copies of a release have (release archives have few tests).
+# `Optional: yes`: for files that only some copies of a release have (release archives have few tests), or
+# that its copies hold with different bytes: then one such patch for each, and the one that fits applies.
 KNOWN_FIELDS = (*REQUIRED_FIELDS, "Pre-Image", "Optional")
 ALLOWED_MODES = ("100644", "100755")
 ABSENT = "0" * 40

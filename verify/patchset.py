@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""Patch sets: `patches/<tag>/series` and the patches it lists, and the overlay that goes with all of them."""
+"""Patch sets: `patches/<tag>/series` and the patches it lists, and the overlay that goes with all of them.
+
+`patches/<tag>/without` names what a release has no place for: one path below overlay/ a line, a directory
+with a slash at its end.
+"""
 
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,11 +24,57 @@ class PatchSet:
     tag: str
     directory: Path
     patches: tuple[Patch, ...]
+    without: tuple[str, ...] = ()  # paths in the checkout (`src/...`) that the overlay does not fill
 
     @property
     def pre_images(self) -> dict[str, str]:
         """Blob ids of the pristine release, for every file the patches read, optional ones left out."""
         return _pre_images(patch for patch in self.patches if not patch.optional)
+
+    def place(self, overlay: Mapping[str, "OverlayFile"]) -> dict[str, "OverlayFile"]:
+        """The overlay files that this release has a place for."""
+        return {
+            path: file
+            for path, file in overlay.items()
+            if path not in self.without
+            and not any(name.endswith("/") and path.startswith(name) for name in self.without)
+        }
+
+    def rivals(self, patch: Patch) -> list[Patch]:
+        """Optional patches of other copies of the same files: of all these one applies."""
+        return [
+            other
+            for other in self.patches
+            if patch.optional
+            and other.optional
+            and other.pre_images.keys() == patch.pre_images.keys()
+            and other.pre_images != patch.pre_images
+        ]
+
+    def choose(self, is_there: Callable[[str], bool], holds: Callable[[str, str], bool]) -> list[Patch]:
+        """The patches for one copy of the release.
+
+        An optional patch is left out where its files are not there, or where a rival was made for them. Where
+        none was, the first is taken: its failure says what was expected.
+
+        Args:
+            is_there: whether the copy has a path.
+            holds: whether it has a path with this blob id when pristine.
+        """
+        chosen: list[Patch] = []
+        for patch in self.patches:
+            rivals = self.rivals(patch)
+            if patch.optional and not all(map(is_there, patch.pre_images)):
+                continue
+            if rivals and not _fits(patch, holds):
+                if any(rival in chosen or _fits(rival, holds) for rival in rivals):
+                    continue
+            chosen.append(patch)
+        return chosen
+
+
+def _fits(patch: Patch, holds: Callable[[str, str], bool]) -> bool:
+    return all(holds(path, identifier) for path, identifier in patch.pre_images.items())
 
 
 @dataclass(frozen=True)
@@ -68,6 +118,22 @@ def read_series(directory: Path) -> list[str]:
     return names
 
 
+def read_without(directory: Path) -> tuple[str, ...]:
+    """The paths in `without`, as they would be in the checkout; empty where there is no such file."""
+    path = directory / "without"
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return ()
+    if b"\r" in data:
+        raise _bad(f"{path} has CRLF line ends: it was converted, restore it from the repository.")
+    lines = [line.strip() for line in data.decode("utf-8", errors="replace").split("\n")]
+    names = [line for line in lines if line and not line.startswith("#")]
+    for name in names:
+        check_name(name.removesuffix("/"))
+    return tuple(f"src/{name}" for name in names)
+
+
 def load_patch_set(directory: Path) -> PatchSet:
     """Reads one patch set; every fault of every patch is reported at once.
 
@@ -80,8 +146,7 @@ def load_patch_set(directory: Path) -> PatchSet:
         for path in sorted(directory.glob("*.patch"))
         if path.name not in names
     ]
-    patches = []
-    known: dict[str, str] = {}
+    patches: list[Patch] = []
     for name in names:
         try:
             patch = parse_patch(directory / name)
@@ -89,12 +154,22 @@ def load_patch_set(directory: Path) -> PatchSet:
             faults.append(str(error))
             continue
         patches.append(patch)
+    try:
+        without = read_without(directory)
+    except RewactError as error:
+        faults.append(str(error))
+        without = ()
+    patch_set = PatchSet(directory.name, directory, tuple(patches), without)
+    for number, patch in enumerate(patches):
+        others = [other for other in patches[:number] if other not in patch_set.rivals(patch)]
         for path, identifier in patch.pre_images.items():
-            if known.setdefault(path, identifier) != identifier:
-                faults.append(f"{directory / name}: Pre-Image of {path} differs from an earlier patch's.")
+            if any(other.pre_images.get(path, identifier) != identifier for other in others):
+                faults.append(
+                    f"{directory / patch.name}: Pre-Image of {path} differs from an earlier patch's."
+                )
     if faults:
         raise _bad("\n".join(faults))
-    return PatchSet(directory.name, directory, tuple(patches))
+    return patch_set
 
 
 def load_patch_sets(patches: Path) -> dict[str, PatchSet]:
@@ -132,11 +207,15 @@ def load_overlay(overlay: Path) -> dict[str, OverlayFile]:
 
 
 def fingerprint(patch_set: PatchSet, overlay: Mapping[str, OverlayFile]) -> str:
-    """A digest (64 hexadecimal digits) of all that an installation of this patch set would write."""
+    """A digest (64 hexadecimal digits) of all that an installation of this patch set would write.
+
+    Args:
+        overlay: what there is; what the release has no place for does not count.
+    """
     digest = hashlib.sha256()
     for patch in patch_set.patches:
         digest.update(b"patch\0%s\0%d\0" % (os.fsencode(patch.name), len(patch.data)) + patch.data)
-    for path, file in sorted(overlay.items()):
+    for path, file in sorted(patch_set.place(overlay).items()):
         digest.update(b"overlay\0%s\0%d\0%d\0" % (os.fsencode(path), file.executable, len(file.data)))
         digest.update(file.data)
     return digest.hexdigest()

@@ -152,6 +152,16 @@ class _Pristine:
                         return form
         return self._checkout.stored_blob(identifier)
 
+    def is_of_this_copy(self, path: str, identifier: str) -> bool:
+        """Whether this copy of the release, not just its history, has a file with this id."""
+        candidates = (self._on_disk(path), self._kept(path))
+        forms = [data for data in candidates if data is not None]
+        if any(
+            blob_id(form) == identifier for data in forms for form in (data, data.replace(b"\r\n", b"\n"))
+        ):
+            return True
+        return self._checkout.head_blobs([path]).get(path) == identifier
+
     def _on_disk(self, path: str) -> bytes | None:
         found = self._checkout.read(path)
         return found.data if found else None
@@ -312,11 +322,7 @@ def make_plan(
     patch_set = recognise(checkout, patch_sets, state)
     with Scratch() as scratch:
         finder = _Pristine(checkout, state)
-        patches = [
-            patch
-            for patch in patch_set.patches
-            if not patch.optional or all(checkout.read(path) for path in patch.pre_images)
-        ]
+        patches = patch_set.choose(lambda path: checkout.read(path) is not None, finder.is_of_this_copy)
         wanted = {
             path: identifier
             for patch in patches
@@ -362,9 +368,13 @@ def compare(
 ) -> Plan:
     """What has to be written so that the work tree holds every result and the overlay.
 
+    Args:
+        overlay: all of it; what this release has no place for is left out.
+
     Raises:
         RewactError: EDITED, naming every file that holds something unknown.
     """
+    overlay = patch_set.place(overlay)
     same_release = state is not None and state.tag == patch_set.tag
     comparison = _Comparison(checkout, state, same_release, [], {}, {}, [])
     for path, result in results.items():

@@ -104,14 +104,40 @@ def test_edits_become_one_more_patch(project: Project, checkout: Checkout) -> No
     assert snapshot(checkout.root) == edited
 
 
-def test_edited_overlay_file_is_named_and_left_to_its_author(
-    project: Project, checkout: Checkout, capsys: pytest.CaptureFixture
-) -> None:
+def test_edited_overlay_file_is_copied_back(project: Project, checkout: Checkout) -> None:
     patching.install(project.root, checkout)
     write(checkout.root, {"src/lerobot/head.py": b"edited = 1\n"})
+    before = snapshot(project.root / "patches")
+    made = run(project, checkout)
+    assert made.added is None and made.copied == ("lerobot/head.py",)
+    assert (project.root / "overlay/lerobot/head.py").read_bytes() == b"edited = 1\n"
+    assert snapshot(project.root / "patches") == before
+    assert patching.install(project.root, checkout).changes == ()
+    assert run(project, checkout).copied == ()
+
+
+def test_new_file_in_a_directory_of_the_overlay_is_copied_back(project: Project, checkout: Checkout) -> None:
+    """One beside upstream's files may be anybody's, and so may a link."""
+    patching.install(project.root, checkout)
+    write(checkout.root, {"src/rewact/deep/new.py": b"new = 1\n", "src/lerobot/mine.py": b"mine\n"})
+    (checkout.root / "src/rewact/deep/link.py").symlink_to("new.py")
+    assert run(project, checkout).copied == ("rewact/deep/new.py",)
+    assert (project.root / "overlay/rewact/deep/new.py").read_bytes() == b"new = 1\n"
+
+
+def test_overlay_that_is_newer_than_the_checkout_stays(project: Project, checkout: Checkout) -> None:
+    patching.install(project.root, checkout)
+    project.add_overlay("lerobot/head.py", b"ours = 2\n")
+    assert run(project, checkout).copied == ()
+    assert (project.root / "overlay/lerobot/head.py").read_bytes() == b"ours = 2\n"
+
+
+def test_overlay_file_changed_on_both_sides_refuses(project: Project, checkout: Checkout) -> None:
+    patching.install(project.root, checkout)
+    project.add_overlay("lerobot/head.py", b"ours = 2\n")
+    write(checkout.root, {"src/lerobot/head.py": b"edited = 1\n", OTHER: b"edited = 1\n"})
     before = snapshot(project.root)
-    assert run(project, checkout).added is None
-    assert "overlay/lerobot/head.py" in capsys.readouterr().out
+    assert "overlay/lerobot/head.py" in refused(ExitCode.EDITED, run, project, checkout)
     assert snapshot(project.root) == before
 
 
