@@ -90,7 +90,8 @@ def write_outcomes(root, outcomes):
 
 
 def load_dataset(root, **options):
-    return LeRobotDataset("local/tiny", root=root, **options)
+    """With the decoder that needs no libraries of the system's."""
+    return LeRobotDataset("local/tiny", root=root, video_backend="pyav", **options)
 
 
 def create_checkpoint(directory, root, policy_type="rewact", train_config=None, **options):

@@ -59,7 +59,7 @@ def test_value_models_of_folds_and_the_policy_trained_on_them(root, tmp_path):
         "--dataset.repo_id=local/tiny",
         f"--dataset.root={root}",
         *(f"--policy.{option}" for option in [*size, "device=cpu", "push_to_hub=false"]),
-        *("--steps=2", "--save_freq=2", "--batch_size=4", "--num_workers=0", "--persistent_workers=false"),
+        *("--steps=2", "--save_freq=2", "--batch_size=4", "--num_workers=0"),
     ]
     value = tmp_path / "value"
     start(*train, "--policy.type=rewact", '--dataset.reward.sources=["returns"]', f"--output_dir={value}")
