@@ -17,7 +17,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from _rewact_installer import console
 from _rewact_installer.files import sync_directory, write_atomically, write_new
 from verify.checkout import Checkout, State
 from verify.drift import Drift, Read, examine, pristine_reader

@@ -113,7 +113,7 @@ def install(
         state = State("", plan.patch_set.tag, plan.fingerprint, plan.records, (), plan.nearest)
         upgraded = checkout.state() is not None
         transaction.run(checkout, plan.changes, state, plan.pristine, *([on_step] if on_step else []))
-    patches = console.plural(len(plan.patch_set.patches), "patch", "patches")
+    patches = console.plural(plan.applied, "patch", "patches")
     verb = "brought up to date" if upgraded else "applied"
     console.step(f"{patches} {verb}, {console.plural(len(plan.changes), 'file')} written and verified")
     return plan

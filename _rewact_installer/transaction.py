@@ -89,7 +89,13 @@ class _Run:
         kept = list(before.directories) if before else []
         directories = tuple(dict.fromkeys([*kept, *self.made]))
         self.state = state and replace(state, transaction=self.transaction, directories=directories)
-        self.removable = () if self.state else directories
+        # Where nothing of ours will lie any more: an empty package would still be found by an import.
+        written = self.state.files if self.state else {}
+        self.removable = tuple(
+            directory
+            for directory in directories
+            if not any(path.startswith(f"{directory}/") and written[path].target for path in written)
+        )
 
     def carry_out(self) -> None:
         try:
@@ -172,10 +178,12 @@ class _Run:
                 raise OSError(errno.EIO, "the disk does not hold what was written", change.path)
 
     def _commit(self) -> None:
-        if self.state is not None:
-            write_atomically(self.checkout.state_path, json.dumps(self.state.dump(), indent=1).encode())
-            return
         _remove_directories(self.checkout.root, self.removable)
+        if self.state is not None:
+            kept = tuple(path for path in self.state.directories if (self.checkout.root / path).is_dir())
+            state = replace(self.state, directories=kept)
+            write_atomically(self.checkout.state_path, json.dumps(state.dump(), indent=1).encode())
+            return
         self.checkout.state_path.unlink(missing_ok=True)
         sync_directory(self.checkout.state_dir)
 

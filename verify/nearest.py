@@ -47,7 +47,8 @@ def plan_checkout(
             None if target is None else Content(target, _executable(patch_set, path, executable)),
         )
     plan = compare(checkout, state, patch_set, results, overlay)
-    return replace(plan, nearest=True), drift
+    applied = sum(not step.left_out for step in drift.steps)
+    return replace(plan, nearest=True, applied=applied), drift
 
 
 def _executable(patch_set: PatchSet, path: str, before: bool) -> bool:

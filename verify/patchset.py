@@ -66,9 +66,8 @@ class PatchSet:
             rivals = self.rivals(patch)
             if patch.optional and not all(map(is_there, patch.pre_images)):
                 continue
-            if rivals and not _fits(patch, holds):
-                if any(rival in chosen or _fits(rival, holds) for rival in rivals):
-                    continue
+            if not _fits(patch, holds) and any(rival in chosen or _fits(rival, holds) for rival in rivals):
+                continue
             chosen.append(patch)
         return chosen
 

@@ -11,7 +11,7 @@
 import os
 import stat
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from verify.checkout import Checkout, FileRecord, OnDisk, Recorded, State, to_crlf
 from verify.errors import ExitCode, RewactError
@@ -55,6 +55,7 @@ class Plan:
         records: what the state is to say about every file.
         pristine: raw bytes to keep for uninstall, by blob id.
         nearest: the series was fitted to a tree that it was not made for.
+        applied: how many patches of the series this copy of the release takes.
     """
 
     patch_set: PatchSet
@@ -63,6 +64,7 @@ class Plan:
     records: dict[str, FileRecord]
     pristine: dict[str, bytes]
     nearest: bool = False
+    applied: int = 0
 
 
 def _mode_bits(executable: bool) -> str:
@@ -154,12 +156,9 @@ class _Pristine:
 
     def is_of_this_copy(self, path: str, identifier: str) -> bool:
         """Whether this copy of the release, not just its history, has a file with this id."""
-        candidates = (self._on_disk(path), self._kept(path))
-        forms = [data for data in candidates if data is not None]
-        if any(
-            blob_id(form) == identifier for data in forms for form in (data, data.replace(b"\r\n", b"\n"))
-        ):
-            return True
+        for data in (self._on_disk(path), self._kept(path)):
+            if data is not None and identifier in (blob_id(data), blob_id(data.replace(b"\r\n", b"\n"))):
+                return True
         return self._checkout.head_blobs([path]).get(path) == identifier
 
     def _on_disk(self, path: str) -> bytes | None:
@@ -339,7 +338,7 @@ def make_plan(
         if lost:
             raise _edited(checkout, lost)
         results = apply_series(scratch, patches, pristine)
-    return compare(checkout, state, patch_set, results, overlay)
+    return replace(compare(checkout, state, patch_set, results, overlay), applied=len(patches))
 
 
 def _released_executable(path: str, patches: list[Patch]) -> bool:
