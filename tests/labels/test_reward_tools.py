@@ -21,7 +21,8 @@ from lerobot.configs.train import TrainPipelineConfig
 from lerobot.datasets.lerobot_dataset import LeRobotDataset, LeRobotDatasetMetadata
 from lerobot.policies.act.configuration_act import ACTConfig
 from lerobot.scripts import lerobot_eval_rewards
-from lerobot.scripts.lerobot_eval_rewards import DetectorConfig, EvalRewardsConfig, eval_rewards
+from lerobot.configs.completion import CompletionDetectorConfig
+from lerobot.scripts.lerobot_eval_rewards import EvalRewardsConfig, eval_rewards
 from lerobot.scripts.lerobot_visualize_rewards import VisualizeRewardsConfig, visualize_rewards
 from rewact.evaluation.cli import load_policy_config
 from rewact.evaluation.predictor import RewardPredictor, held_out_episodes
@@ -184,7 +185,7 @@ def test_what_cannot_be_evaluated(data, checkpoint, camera_root, tmp_path):
     with pytest.raises(ValueError, match="local/cameras has no episode 7"):
         eval_rewards(EvalRewardsConfig(data(episodes=[7]), policy(checkpoint), output_dir=tmp_path))
     with pytest.raises(ValueError, match="threshold must be in"):
-        detector = DetectorConfig(threshold=2.0)
+        detector = CompletionDetectorConfig(threshold=2.0)
         eval_rewards(EvalRewardsConfig(data(), policy(checkpoint), output_dir=tmp_path, detector=detector))
     with pytest.raises(ValueError, match="no reward labels"):
         unlabelled = data(reward=RewardLabelsConfig(sources=["keypoints"]))

@@ -1,30 +1,44 @@
 """The rollout package: it sends the action to the robot and shows the reward in its telemetry."""
 
+import logging
+import threading
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
+from lerobot.configs.completion import CompletionDetectorConfig
+from lerobot.rollout.configs import (
+    BaseStrategyConfig,
+    EpisodicStrategyConfig,
+    RolloutConfig,
+    SentryStrategyConfig,
+)
+from lerobot.rollout.inference.factory import RTCInferenceConfig
 from lerobot.rollout.inference.sync import SyncInferenceEngine
+from lerobot.rollout.strategies.base import BaseStrategy
 from lerobot.rollout.strategies.core import send_next_action
+from lerobot.rollout.strategies.episodic import EpisodicStrategy
 from lerobot.utils.action_interpolator import ActionInterpolator
 from lerobot.utils.predicted_reward import PREDICTED_REWARD
 
 from .conftest import N_ACTION_STEPS
 
+FEATURES = {
+    "observation.state": {"dtype": "float32", "shape": (3,), "names": ["a", "b", "c"]},
+    "observation.images.front": {"dtype": "image", "shape": (32, 32, 3), "names": ["h", "w", "c"]},
+    "action": {"dtype": "float32", "shape": (2,), "names": ["x", "y"]},
+}
+
 
 def test_rollout_sends_the_action_and_shows_the_reward(policy_and_processors):
     policy, pre, post = policy_and_processors
-    features = {
-        "observation.state": {"dtype": "float32", "shape": (3,), "names": ["a", "b", "c"]},
-        "observation.images.front": {"dtype": "image", "shape": (32, 32, 3), "names": ["h", "w", "c"]},
-        "action": {"dtype": "float32", "shape": (2,), "names": ["x", "y"]},
-    }
-    engine = SyncInferenceEngine(policy, pre, post, features, ["x", "y"], "task", "cpu", "robot")
+    engine = SyncInferenceEngine(policy, pre, post, FEATURES, ["x", "y"], "task", "cpu", "robot")
     engine.reset()
     sent = []
     context = SimpleNamespace(
         policy=SimpleNamespace(inference=engine),
-        data=SimpleNamespace(dataset_features=features, ordered_action_keys=["x", "y"]),
+        data=SimpleNamespace(dataset_features=FEATURES, ordered_action_keys=["x", "y"]),
         processors=SimpleNamespace(robot_action_processor=lambda action_and_raw: action_and_raw[0]),
         hardware=SimpleNamespace(robot_wrapper=SimpleNamespace(send_action=sent.append)),
     )
@@ -37,3 +51,98 @@ def test_rollout_sends_the_action_and_shows_the_reward(policy_and_processors):
             assert 0 < observation[PREDICTED_REWARD] < 1
         else:
             assert observation.keys() == raw.keys()
+
+
+class Robot:
+    """Counts the actions that it is sent."""
+
+    def __init__(self):
+        self.actions = []
+
+    def get_observation(self):
+        return {"a": 0.1, "b": 0.2, "c": 0.3, "front": np.zeros((32, 32, 3), np.uint8)}
+
+    def send_action(self, action):
+        self.actions.append(action)
+
+
+class Dataset:
+    def __init__(self):
+        self.frames = []
+
+    def add_frame(self, frame):
+        self.frames.append(frame)
+
+
+def make_context(policy, pre, post, **options):
+    """What a strategy's loop needs of a rollout, for 20 seconds at most."""
+    engine = SyncInferenceEngine(policy, pre, post, FEATURES, ["x", "y"], "task", "cpu", "robot")
+    config = SimpleNamespace(
+        fps=1000,
+        duration=20.0,
+        interpolation_multiplier=1,
+        use_torch_compile=False,
+        display_data=False,
+        play_sounds=False,
+        **options,
+    )
+    identity = SimpleNamespace(
+        robot_action_processor=lambda pair: pair[0], robot_observation_processor=lambda raw: dict(raw)
+    )
+    return SimpleNamespace(
+        policy=SimpleNamespace(inference=engine, policy=policy),
+        data=SimpleNamespace(dataset_features=FEATURES, ordered_action_keys=["x", "y"], dataset=Dataset()),
+        processors=identity,
+        hardware=SimpleNamespace(robot_wrapper=Robot()),
+        runtime=SimpleNamespace(cfg=config, shutdown_event=threading.Event()),
+    )
+
+
+def detector(threshold):
+    return {
+        "stop_on_completion": True,
+        "completion_detector": CompletionDetectorConfig(threshold=threshold, dwell=3),
+    }
+
+
+def test_the_base_strategy_ends_on_completion(policy_and_processors, caplog):
+    policy, pre, post = policy_and_processors
+    context = make_context(policy, pre, post, **detector(1e-6))
+    strategy = BaseStrategy(BaseStrategyConfig())
+    strategy.setup(context)
+    if not policy.config.use_reward_head:
+        with pytest.raises(ValueError, match="use_reward_head=true"):
+            strategy.run(context)
+        assert not context.hardware.robot_wrapper.actions
+        return
+    with caplog.at_level(logging.INFO):
+        strategy.run(context)
+    assert len(context.hardware.robot_wrapper.actions) == 3
+    assert "Stopped on completion" in caplog.text
+
+
+def test_the_episodic_strategy_ends_each_episode_on_completion(policy_and_processors):
+    policy, pre, post = policy_and_processors
+    if not policy.config.use_reward_head:
+        pytest.skip("a policy without a reward head is refused, as the test above shows")
+    context = make_context(policy, pre, post, **detector(1e-6))
+    strategy = EpisodicStrategy(EpisodicStrategyConfig())
+    strategy._init_engine(context)
+    for _ in range(2):
+        strategy._policy_loop(
+            context, context.hardware.robot_wrapper, {"exit_early": False}, FEATURES, 1000, 20.0,
+            context.data.dataset, "task",
+        )  # fmt: skip
+    assert len(context.data.dataset.frames) == 2 * 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"strategy": SentryStrategyConfig()}, "strategy.type=sentry"),
+        ({"inference": RTCInferenceConfig()}, "inference.type=rtc"),
+    ],
+)
+def test_what_cannot_stop_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        RolloutConfig(**options, stop_on_completion=True)

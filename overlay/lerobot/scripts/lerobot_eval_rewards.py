@@ -33,13 +33,13 @@ from typing import Any
 from accelerate import PartialState
 
 from lerobot.configs import parser
+from lerobot.configs.completion import CompletionDetectorConfig
 from lerobot.configs.default import DatasetConfig
 from lerobot.configs.policies import PreTrainedConfig
 from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
 from lerobot.datasets.reward_labels import build_reward_labels
 from lerobot.datasets.reward_labels.files import write_json
 from lerobot.utils.utils import init_logging
-from rewact.completion import CompletionDetector
 from rewact.evaluation.cli import report_errors, resolve_policy
 from rewact.evaluation.metrics import calibration, collect_episodes, episode_metrics, overall_metrics
 from rewact.evaluation.plots import plot_evaluation
@@ -47,23 +47,6 @@ from rewact.evaluation.prediction import Prediction, read_predictions, write_pre
 from rewact.evaluation.predictor import RewardPredictor
 from rewact.evaluation.report import print_evaluation
 from rewact.evaluation.runner import choose_episodes, predict_episodes
-
-
-@dataclass
-class DetectorConfig:
-    """When an episode counts as done, see :class:`rewact.CompletionDetector`."""
-
-    threshold: float = 0.9
-    hysteresis: float = 0.1
-    dwell: int = 3
-
-    def make(self) -> CompletionDetector:
-        """Build the detector.
-
-        Raises:
-            ValueError: if a value is out of its range.
-        """
-        return CompletionDetector(self.threshold, self.hysteresis, self.dwell)
 
 
 @dataclass
@@ -80,7 +63,7 @@ class EvalRewardsConfig:
     rename_map: dict[str, str] = field(default_factory=dict)
     batch_size: int = 32
     num_workers: int = 0
-    detector: DetectorConfig = field(default_factory=DetectorConfig)
+    detector: CompletionDetectorConfig = field(default_factory=CompletionDetectorConfig)
     # Bins of the reliability diagram.
     calibration_bins: int = 10
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The predicted reward outside the policy: unpacked, summarised per episode, drawn and logged."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,8 +9,14 @@ import cv2
 import numpy as np
 from torch import Tensor
 
+logger = logging.getLogger(__name__)
+
 PREDICTED_REWARD = "predicted_reward"
-PREDICTED_REWARD_KEYS = tuple(f"{PREDICTED_REWARD}_{stat}" for stat in ("first", "final", "max", "mean"))
+STATISTICS_KEYS = tuple(f"{PREDICTED_REWARD}_{stat}" for stat in ("first", "final", "max", "mean"))
+# Step, from 0, at which `stop_on_completion` ended an episode; None if it ran to its own end.
+STOPPED_AT_STEP = "stopped_at_step"
+# What the predicted reward adds to an episode's entry in eval_info.json.
+PREDICTED_REWARD_KEYS = (*STATISTICS_KEYS, STOPPED_AT_STEP)
 
 _BAR_COLOR = (46, 204, 113)  # RGB
 _TEXT_COLOR = (255, 255, 255)
@@ -32,25 +39,30 @@ def unpack_action(output: Tensor | tuple[Tensor, Tensor]) -> tuple[Tensor, Tenso
     return output, None
 
 
-def summarize_predicted_rewards(rewards: Tensor | None, done_indices: Tensor) -> list[dict[str, float]]:
+def summarize_predicted_rewards(
+    rewards: Tensor | None, done_indices: Tensor, stopped_at: Tensor | None = None
+) -> list[dict[str, float | int | None]]:
     """Summarise the predicted rewards of each episode of a batched rollout.
 
     Args:
         rewards: (B, T) predicted rewards, or `None` if the policy predicts none.
         done_indices: (B,) index of the step at which each episode ended. Later steps are left out.
+        stopped_at: (B,) step at which each episode was stopped, -1 where it was not; `None` without
+            `stop_on_completion`.
 
     Returns:
         One dictionary with `PREDICTED_REWARD_KEYS` per episode, empty ones without rewards.
     """
     if rewards is None:
         return [{} for _ in done_indices]
-    summaries = []
+    summaries: list[dict[str, float | int | None]] = []
     for episode, done_index in zip(rewards.float().cpu(), done_indices.tolist(), strict=True):
         episode = episode[: done_index + 1]
         values = (episode[0], episode[-1], episode.max(), episode.mean())
-        summaries.append(
-            {key: value.item() for key, value in zip(PREDICTED_REWARD_KEYS, values, strict=True)}
-        )
+        summaries.append({key: value.item() for key, value in zip(STATISTICS_KEYS, values, strict=True)})
+    if stopped_at is not None:
+        for summary, step in zip(summaries, stopped_at.tolist(), strict=True):
+            summary[STOPPED_AT_STEP] = step if step >= 0 else None
     return summaries
 
 
@@ -58,7 +70,17 @@ def add_predicted_rewards(info: dict[str, Any], summaries: Sequence[dict[str, fl
     """Add the summaries to the result of `eval_policy`, per episode and averaged, in place."""
     for episode, summary in zip(info["per_episode"], summaries, strict=False):
         episode.update(summary)
-    info["aggregated"].update(average_predicted_rewards(collect_predicted_rewards(info["per_episode"])))
+    values = collect_predicted_rewards(info["per_episode"])
+    values["successes"] = [episode["success"] for episode in info["per_episode"]]
+    averages = average_predicted_rewards(values)
+    info["aggregated"].update(averages)
+    if "n_stopped" in averages:
+        logger.info(
+            "Stopped on completion: %d of %d episodes, of which the environment calls %d a success",
+            averages["n_stopped"],
+            len(values["successes"]),
+            averages["n_stopped_successes"],
+        )
 
 
 def collect_predicted_rewards(per_episode: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
@@ -70,9 +92,33 @@ def collect_predicted_rewards(per_episode: Sequence[Mapping[str, Any]]) -> dict[
     }
 
 
-def average_predicted_rewards(values: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    """Average each key of `PREDICTED_REWARD_KEYS` that has values, as `avg_<key>`."""
-    return {f"avg_{key}": float(np.mean(values[key])) for key in PREDICTED_REWARD_KEYS if values.get(key)}
+def average_predicted_rewards(values: Mapping[str, Sequence[Any]]) -> dict[str, float | int | None]:
+    """Average what was collected from episodes.
+
+    Args:
+        values: Lists under `PREDICTED_REWARD_KEYS`, as far as there are any, and "successes", what the
+            environment said of each episode.
+
+    Returns:
+        `avg_<key>` for each key with values. With `stop_on_completion` also how many episodes were stopped,
+        `n_stopped`, how many of these the environment calls a success, `n_stopped_successes`, and at which
+        step on average, `avg_stopped_at_step`, `None` if none was.
+    """
+    averages: dict[str, float | int | None] = {
+        f"avg_{key}": float(np.mean(values[key])) for key in STATISTICS_KEYS if values.get(key)
+    }
+    if values.get(STOPPED_AT_STEP):
+        stopped = [
+            (step, bool(success))
+            for step, success in zip(values[STOPPED_AT_STEP], values["successes"], strict=True)
+            if step is not None
+        ]
+        averages["n_stopped"] = len(stopped)
+        averages["n_stopped_successes"] = sum(success for _, success in stopped)
+        averages[f"avg_{STOPPED_AT_STEP}"] = (
+            float(np.mean([step for step, _ in stopped])) if stopped else None
+        )
+    return averages
 
 
 def draw_predicted_rewards(frames: np.ndarray, policy: Any) -> np.ndarray:
