@@ -3,12 +3,16 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
+from lerobot.configs.completion import CompletionDetectorConfig
 from lerobot.scripts import lerobot_record
+from lerobot.utils.completion import set_stop_on_completion
 from lerobot.utils.predicted_reward import PREDICTED_REWARD
 
 from .conftest import N_ACTION_STEPS
 
+RAW = {"a": 0.1, "b": 0.2, "c": 0.3, "front": np.zeros((32, 32, 3), np.uint8)}
 FEATURES = {
     "observation.state": {"dtype": "float32", "shape": (3,), "names": ["a", "b", "c"]},
     "observation.images.front": {"dtype": "image", "shape": (32, 32, 3), "names": ["h", "w", "c"]},
@@ -16,17 +20,20 @@ FEATURES = {
 }
 
 
-def test_record_sends_the_action_and_shows_the_reward(policy_and_processors, monkeypatch):
-    policy, preprocessor, postprocessor = policy_and_processors
-    raw = {"a": 0.1, "b": 0.2, "c": 0.3, "front": np.zeros((32, 32, 3), np.uint8)}
+def record(policy, preprocessor, postprocessor, monkeypatch, n_actions):
+    """Run the record loop until the robot was sent so many actions, or the loop ends by itself.
+
+    Returns:
+        The actions sent, the frames recorded and the observations shown.
+    """
     events, sent, frames, shown = {"exit_early": False}, [], [], []
 
     def send_action(action):
         sent.append(action)
-        events["exit_early"] = len(sent) == N_ACTION_STEPS + 1
+        events["exit_early"] = len(sent) == n_actions
 
     robot = SimpleNamespace(
-        name="robot", robot_type="robot", get_observation=lambda: dict(raw), send_action=send_action
+        name="robot", robot_type="robot", get_observation=lambda: dict(RAW), send_action=send_action
     )
     monkeypatch.setattr(lerobot_record, "precise_sleep", lambda seconds: None)
     monkeypatch.setattr(
@@ -47,6 +54,12 @@ def test_record_sends_the_action_and_shows_the_reward(policy_and_processors, mon
         single_task="task",
         display_data=True,
     )
+    return sent, frames, shown
+
+
+def test_record_sends_the_action_and_shows_the_reward(policy_and_processors, monkeypatch):
+    policy = policy_and_processors[0]
+    sent, frames, shown = record(*policy_and_processors, monkeypatch, N_ACTION_STEPS + 1)
     assert len(sent) == len(frames) == len(shown) == N_ACTION_STEPS + 1
     for action, frame, observation in zip(sent, frames, shown, strict=True):
         assert set(action) == {"x", "y"}
@@ -54,4 +67,21 @@ def test_record_sends_the_action_and_shows_the_reward(policy_and_processors, mon
         if policy.config.use_reward_head:
             assert 0 < observation[PREDICTED_REWARD] < 1
         else:
-            assert observation.keys() == raw.keys()
+            assert observation.keys() == RAW.keys()
+
+
+@pytest.mark.parametrize(("threshold", "expected"), [(1e-6, 3), (1.0, N_ACTION_STEPS + 1)])
+def test_an_episode_ends_on_completion(policy_and_processors, monkeypatch, threshold, expected):
+    policy = policy_and_processors[0]
+    config = SimpleNamespace(
+        stop_on_completion=True,
+        completion_detector=CompletionDetectorConfig(threshold=threshold, dwell=3),
+    )
+    if not policy.config.use_reward_head:
+        with pytest.raises(ValueError, match="use_reward_head=true"):
+            set_stop_on_completion(policy, config)
+        return
+    set_stop_on_completion(policy, config)
+    for _ in range(2):  # the second episode starts afresh
+        sent, frames, _ = record(*policy_and_processors, monkeypatch, N_ACTION_STEPS + 1)
+        assert len(sent) == len(frames) == expected
