@@ -1,32 +1,63 @@
 # SPDX-License-Identifier: MIT
-"""`python -m verify [CHECKOUT]`: lint of the patch sets, state of a checkout, and the proof of parity."""
+"""`python -m verify [CHECKOUT]`: one report on the patch sets and a checkout, with a one-line verdict.
+
+Lint of every patch set; of a CHECKOUT the state of every touched file by blob id; of a patched one also the
+proof that with the head off nothing has changed, and upstream's own tests for the touched files before and
+after. Nothing is written into the checkout.
+"""
 
 import argparse
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
+from verify import interpreter
+from verify.checkout import Checkout
 from verify.errors import ExitCode, RewactError
+from verify.gitcmd import require_git
 from verify.report import PROJECT, collect, show
+
+_HANDED_ON = "REWACT_VERIFY_HANDED_ON"
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m verify", description=__doc__)
-    parser.add_argument("checkout", nargs="?", type=Path, metavar="CHECKOUT", help="a LeRobot clone")
-    parser.add_argument(
-        "--parity", action="store_true", help="prove that with the head off nothing has changed"
+    parser = argparse.ArgumentParser(
+        prog="python -m verify", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("checkout", nargs="?", type=Path, metavar="CHECKOUT", help="a LeRobot clone")
+    parser.add_argument("--quick", action="store_true", help="lint and state only")
     parser.add_argument("--json", action="store_true", help="for programs")
     arguments = parser.parse_args()
-    if arguments.parity and arguments.checkout is None:
-        parser.error("--parity needs a CHECKOUT")
     try:
-        report = collect(PROJECT, arguments.checkout, parity=arguments.parity)
+        root = None
+        if arguments.checkout is not None:
+            require_git()
+            root = Checkout(arguments.checkout).root
+        python, rank = interpreter.best(None if arguments.quick else root)
+        if rank == 0:
+            raise RewactError(
+                ExitCode.USAGE,
+                f"{sys.executable} lacks unidiff, and so do the environments beside install.py: "
+                "run `python install.py dev` first, or `pip install unidiff`.",
+            )
+        if python != Path(sys.executable) and not os.environ.get(_HANDED_ON):
+            return _hand_on(python)
+        report = collect(PROJECT, arguments.checkout, proofs=not arguments.quick, able=rank > 1)
     except RewactError as error:
         print(f"verify: {error}", file=sys.stderr)
         return int(error.code)
     print(json.dumps(report, indent=2) if arguments.json else show(report))
     return int(ExitCode.OK if report["sound"] else ExitCode.CHECK_FAILED)
+
+
+def _hand_on(python: Path) -> int:
+    """Runs the same command with the Python of an environment that has what it needs."""
+    print(f"verify: using {python}", file=sys.stderr)
+    path = [str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(path), _HANDED_ON: "1"}
+    return subprocess.call([str(python), "-m", "verify", *sys.argv[1:]], env=env)
 
 
 if __name__ == "__main__":

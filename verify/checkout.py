@@ -204,7 +204,14 @@ class Checkout:
 
     def head_blobs(self, paths: list[str]) -> dict[str, str]:
         """Blob ids of files in HEAD, without those HEAD does not have."""
-        result = run_git(["ls-tree", "-z", "--full-tree", "HEAD", "--", *paths], cwd=self.root)
+        return self._tree("-z", "--full-tree", "HEAD", "--", *paths)
+
+    def released(self, directory: str) -> dict[str, str]:
+        """Blob ids of all files below a directory in HEAD."""
+        return self._tree("-r", "-z", "--full-tree", "HEAD", "--", directory)
+
+    def _tree(self, *arguments: str) -> dict[str, str]:
+        result = run_git(["ls-tree", *arguments], cwd=self.root)
         found = {}
         for line in result.stdout.split(b"\0"):
             if line:

@@ -4,9 +4,9 @@
 from collections import Counter
 from pathlib import Path
 
-from verify.checkout import Checkout
+from verify.checkout import Checkout, State
 from verify.errors import RewactError
-from verify.gitcmd import require_git
+from verify.gitcmd import blob_id, require_git
 from verify.lint import lint_patch_set
 from verify.nearest import plan_checkout
 from verify.patchset import load_overlay, load_patch_sets
@@ -15,24 +15,32 @@ from verify.plan import file_states, pristine_states
 PROJECT = Path(__file__).resolve().parent.parent
 
 
-def collect(project: Path, directory: Path | None, *, parity: bool = False) -> dict:
+def collect(project: Path, directory: Path | None, *, proofs: bool = False, able: bool = True) -> dict:
     """Lints every patch set and, where a checkout is named, looks at each of its files.
 
+    Args:
+        proofs: also prove parity and run upstream's tests, where the checkout is patched.
+        able: whether this Python has what LeRobot and its tests need.
+
     Returns:
-        patch_sets (tag to faults), checkout (None or: root, tag, installed, files, faults), parity (None or:
-        compared, differences, verdict), sound, verdict (one line).
+        patch_sets (tag to faults), checkout (None or: root, tag, installed, outdated, files, other_policies,
+        faults), parity (None or: compared, differences, verdict), upstream_tests (None or: files, adapted,
+        passed, skipped, not_runnable, differences, verdict), not_run (why there are no proofs, or None),
+        sound, verdict (one line).
     """
     patch_sets = {path.name: lint_patch_set(path) for path in sorted((project / "patches").glob("v*"))}
-    report: dict = {"patch_sets": patch_sets, "checkout": None, "parity": None}
+    report: dict = {"patch_sets": patch_sets, "checkout": None}
+    report |= {"parity": None, "upstream_tests": None, "not_run": None}
     sound = bool(patch_sets) and not any(patch_sets.values())
     if directory is not None:
         require_git()
         checkout = Checkout(directory)
         report["checkout"] = _checkout(project, checkout) if sound else None
         sound = sound and not report["checkout"]["faults"]
-        if parity and sound:
-            report["parity"] = _parity(checkout)
-            sound = not report["parity"]["differences"]
+        if proofs and sound:
+            report |= _proofs(checkout, able=able)
+            results = (report["parity"], report["upstream_tests"])
+            sound = not any(result["differences"] for result in results if result)
     report["sound"] = sound
     report["verdict"] = _verdict(report)
     return report
@@ -46,6 +54,7 @@ def _checkout(project: Path, checkout: Checkout) -> dict:
         "installed": False,
         "outdated": False,
         "files": {},
+        "other_policies": None,
         "faults": [],
     }
     state = checkout.state()
@@ -59,18 +68,46 @@ def _checkout(project: Path, checkout: Checkout) -> dict:
         facts["faults"] = str(error).splitlines()
     if state is not None:
         facts.update(tag=state.tag, installed=True, files=file_states(checkout, state))
+        facts["other_policies"] = other_policies(checkout, state)
         wrong = [f"{path} is {name}" for path, name in facts["files"].items() if name != "applied"]
         facts["faults"] = facts["faults"] or wrong
     return facts
 
 
-def _parity(checkout: Checkout) -> dict:
-    from verify.parity import (
-        prove_parity,
-    )  # runs LeRobot in processes of its own, so imported only when asked for
+def other_policies(checkout: Checkout, state: State) -> dict:
+    """How many modules of the policies there are beside those that were touched, and which differ from HEAD.
+
+    Those that differ are somebody else's doing: what the installer writes is recorded.
+    """
+    released = checkout.released("src/lerobot/policies")
+    others = {
+        path: identifier
+        for path, identifier in released.items()
+        if path.endswith(".py") and path not in state.files
+    }
+    changed = []
+    for path, identifier in sorted(others.items()):
+        found = checkout.read(path)
+        if found is None or identifier not in (found.blob, blob_id(found.normalised)):
+            changed.append(path)
+    return {"files": len(others), "changed": changed}
+
+
+def _proofs(checkout: Checkout, *, able: bool) -> dict:
+    """Runs LeRobot, and its tests, in processes of their own."""
+    if checkout.state() is None:
+        return {"not_run": "nothing is installed that could have changed anything"}
+    if not able:
+        return {
+            "not_run": f"no Python with LeRobot's requirements: run `python install.py dev {checkout.root}`"
+        }
+    # Imported here: the rest of the report needs neither.
+    from verify.parity import prove_parity
+    from verify.upstream import compare_upstream_tests
 
     proof = prove_parity(checkout)
-    return {"compared": proof.compared, "differences": proof.differences, "verdict": proof.verdict}
+    parity = {"compared": proof.compared, "differences": proof.differences, "verdict": proof.verdict}
+    return {"parity": parity, "upstream_tests": compare_upstream_tests(checkout).as_json()}
 
 
 def _verdict(report: dict) -> str:
@@ -85,8 +122,9 @@ def _verdict(report: dict) -> str:
             state = "is patched" if checkout["installed"] else "can be patched"
             state += ", with another version of the patch set" if checkout["outdated"] else ""
             parts.append(f"{checkout['root']} ({checkout['tag']}) {state}")
-    if report["parity"] is not None:
-        parts.append(report["parity"]["verdict"])
+    parts += [report[proof]["verdict"] for proof in ("parity", "upstream_tests") if report[proof]]
+    if report["not_run"]:
+        parts.append(f"no proofs were run ({report['not_run']})")
     return ("SOUND: " if report["sound"] else "NOT SOUND: ") + "; ".join(parts)
 
 
@@ -103,7 +141,23 @@ def show(report: dict) -> str:
         lines.append(
             f"{checkout['root']}: {checkout['tag'] or 'of no supported release'} ({counts or 'no files'})"
         )
+        lines += [f"  {state:9} {path}" for path, state in sorted(checkout["files"].items())]
+        if (others := checkout["other_policies"]) is not None:
+            same = others["files"] - len(others["changed"])
+            lines.append(f"  {same} of {others['files']} other modules of LeRobot's policies are as released")
+            lines += [f"  edited, not by the installer: {path}" for path in others["changed"]]
         lines += [f"  {fault}" for fault in checkout["faults"]]
-    if report["parity"] is not None:
-        lines += [f"  {difference}" for difference in report["parity"]["differences"]]
+    if (parity := report["parity"]) is not None:
+        lines.append(parity["verdict"])
+        lines += [f"  {case}: {facts} facts" for case, facts in parity["compared"].items()]
+        lines += [f"  {difference}" for difference in parity["differences"]]
+    if (tests := report["upstream_tests"]) is not None:
+        lines.append(tests["verdict"])
+        lines += [f"  ran {path}" for path in tests["files"]]
+        lines += [f"  adapted {path}" for path in tests["adapted"]]
+        lines += [f"  {difference}" for difference in tests["differences"]]
+        lines += [f"  not runnable: {name} ({reason})" for name, reason in tests["not_runnable"].items()]
+        lines += [
+            f"  skipped: {count} ({reason})" for reason, count in Counter(tests["skipped"].values()).items()
+        ]
     return "\n".join([*lines, report["verdict"]])

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: MIT
+"""Which Python can do what the report needs: the one at work, or one of an environment that was installed.
+
+Run by itself it prints what the Python that runs it has; the standard library alone.
+"""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+def abilities() -> dict:
+    """What this Python has. `source`: the checkout whose LeRobot it imports, or None."""
+    names = ("unidiff", "torch", "torchvision", "pytest")
+    found = {name: importlib.util.find_spec(name) is not None for name in names}
+    lerobot = importlib.util.find_spec("lerobot")
+    source = None
+    if lerobot is not None and lerobot.origin is not None:
+        source = str(Path(lerobot.origin).resolve().parents[2])
+    return {"lint": found["unidiff"], "proofs": all(found.values()), "source": source}
+
+
+def ask(python: Path) -> dict | None:
+    """The abilities of another Python; None when it does not run."""
+    try:
+        answer = subprocess.run(
+            [python, "-I", __file__], capture_output=True, check=True, timeout=60, stdin=subprocess.DEVNULL
+        ).stdout
+        return dict(json.loads(answer))
+    except (OSError, subprocess.SubprocessError, ValueError, TypeError):
+        return None
+
+
+def environments() -> Iterator[Path]:
+    """Pythons of the active environment and of those that install.py made."""
+    prefixes = [Path(os.environ[name]) for name in ("VIRTUAL_ENV", "CONDA_PREFIX") if os.environ.get(name)]
+    for prefix in [*prefixes, *sorted(PROJECT.glob(".venv*"))]:
+        for python in (prefix / "bin" / "python", prefix / "Scripts" / "python.exe"):
+            if python.exists():
+                yield python
+
+
+def rank(found: dict, checkout: Path | None) -> int:
+    """How well a Python serves a report: 0 not at all, 1 lint, 2 proofs, 3 it has this checkout installed."""
+    if not found["lint"]:
+        return 0
+    if not found["proofs"]:
+        return 1
+    return 3 if checkout is not None and found["source"] == str(checkout) else 2
+
+
+def best(checkout: Path | None) -> tuple[Path, int]:
+    """The Python that serves best, this one where others are no better, and its rank."""
+    python, highest = Path(sys.executable), rank(abilities(), checkout)
+    enough = 3 if checkout is not None else 1
+    for candidate in environments():
+        if highest >= enough:
+            break
+        found = ask(candidate)
+        if found is not None and rank(found, checkout) > highest:
+            python, highest = candidate, rank(found, checkout)
+    return python, highest
+
+
+if __name__ == "__main__":
+    json.dump(abilities(), sys.stdout)
