@@ -15,6 +15,9 @@ from lerobot.datasets.lerobot_dataset import LeRobotDataset
 # Robots are driven by a policy in the rollout package, or else in the record loop.
 HAS_ROLLOUT = importlib.util.find_spec("lerobot.rollout") is not None
 
+# The reward models of LeRobot: `lerobot.rewards`.
+HAS_REWARD_MODELS = importlib.util.find_spec("lerobot.rewards") is not None
+
 if importlib.util.find_spec("lerobot.common") is not None:
     from lerobot.common.control_utils import predict_action
 else:
@@ -38,4 +41,11 @@ def make_train_eval_datasets(cfg):
     return factory.make_dataset(cfg), None
 
 
-__all__ = ["HAS_ROLLOUT", "HAS_SLICES", "HELD_OUT", "make_train_eval_datasets", "predict_action"]
+__all__ = [
+    "HAS_REWARD_MODELS",
+    "HAS_ROLLOUT",
+    "HAS_SLICES",
+    "HELD_OUT",
+    "make_train_eval_datasets",
+    "predict_action",
+]

@@ -2,7 +2,6 @@
 """`lerobot-eval-rewards`, `lerobot-visualize-rewards` and the reward model, on a small policy and dataset."""
 
 import importlib
-import importlib.util
 import json
 import subprocess
 import sys
@@ -15,19 +14,19 @@ import torch
 from PIL import Image
 from torch.utils.data import default_collate
 
+from lerobot.configs.completion import CompletionDetectorConfig
 from lerobot.configs.default import DatasetConfig
 from lerobot.configs.reward_labels import RewardLabelsConfig
 from lerobot.configs.train import TrainPipelineConfig
 from lerobot.datasets.lerobot_dataset import LeRobotDataset, LeRobotDatasetMetadata
 from lerobot.policies.act.configuration_act import ACTConfig
 from lerobot.scripts import lerobot_eval_rewards
-from lerobot.configs.completion import CompletionDetectorConfig
 from lerobot.scripts.lerobot_eval_rewards import EvalRewardsConfig, eval_rewards
 from lerobot.scripts.lerobot_visualize_rewards import VisualizeRewardsConfig, visualize_rewards
 from rewact.evaluation.cli import load_policy_config
 from rewact.evaluation.predictor import RewardPredictor, held_out_episodes
 from rewact.evaluation.visualize import model_names
-from tests.versions import HELD_OUT, make_train_eval_datasets
+from tests.versions import HAS_REWARD_MODELS, HELD_OUT, make_train_eval_datasets
 
 LENGTHS = (6, 9, 4, 7, 5)
 
@@ -86,8 +85,7 @@ def test_evaluation(data, camera_root, checkpoint, tmp_path, capsys):
 
 
 def test_lerobot_weights_samples_by_the_progress_file(data, checkpoint, tmp_path):
-    has_rewards = importlib.util.find_spec("lerobot.rewards.factory") is not None
-    rabc = importlib.import_module("lerobot.rewards.sarm.rabc" if has_rewards else "lerobot.utils.rabc")
+    rabc = importlib.import_module("lerobot.rewards.sarm.rabc" if HAS_REWARD_MODELS else "lerobot.utils.rabc")
     eval_rewards(EvalRewardsConfig(data(), policy(checkpoint), output_dir=tmp_path))
     weighter = rabc.RABCWeights(
         tmp_path / "rewact_progress.parquet", chunk_size=2, device=torch.device("cpu")
@@ -290,8 +288,8 @@ def test_names_tell_policies_apart(checkpoint, other_checkpoint):
 # The reward model
 
 
+@pytest.mark.skipif(not HAS_REWARD_MODELS, reason="this LeRobot has no reward models")
 def test_reward_model(camera_root, checkpoint, tmp_path):
-    pytest.importorskip("lerobot.configs.rewards", reason="LeRobot before 0.6 has no reward models")
     from lerobot.rewards import make_reward_model, make_reward_pre_post_processors
     from lerobot.rewards.rewact import RewACTHeadConfig, RewACTHeadRewardModel
 
