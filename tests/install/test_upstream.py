@@ -19,7 +19,7 @@ from tests.install.upstreams import (
 from verify import interpreter, report, upstream
 from verify.checkout import Checkout
 from verify.errors import ExitCode
-from verify.upstream import Outcome, compare_upstream_tests, read_results, covering_tests
+from verify.upstream import Outcome, compare_upstream_tests, covering_tests, read_results
 
 TRAIN, TESTS = "src/lerobot/train.py", "tests/test_train.py"
 TRAIN_TESTS = b"""
