@@ -42,6 +42,7 @@ from rich.table import Table
 from lerobot.configs import parser
 from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
 from lerobot.datasets.reward_labels.episodes import EpisodeTable
+from lerobot.datasets.reward_labels.hub import pull_label_files
 from lerobot.datasets.reward_labels.label_file import (
     LabelSet,
     label_paths,
@@ -85,6 +86,7 @@ class LabelRewardsConfig:
 def label_rewards(cfg: LabelRewardsConfig) -> LabelSet:
     """Apply, clear, list and upload labels; returns the labels that the dataset then has."""
     meta = LeRobotDatasetMetadata(cfg.dataset.repo_id, root=cfg.dataset.root, revision=cfg.dataset.revision)
+    pull_label_files(meta)  # uploaded again, they would replace those that only the Hub has
     table = EpisodeTable.from_metadata(meta)
     before = load_labels(table)
     after = before

@@ -121,7 +121,8 @@ def odd_episodes(episodes: Sequence[EpisodeRewards]) -> dict[int, str]:
     """Episodes that stand out to the bad side, and in what; see :func:`plot_overview`."""
     rows = [episode_metrics(episode) for episode in episodes]
     odd: dict[int, str] = {}
-    for name, sign, reason in (("mae", 1, "off label"), ("final", -1, "ends low"), ("voc", -1, "up and down")):
+    reasons = (("mae", 1, "off label"), ("final", -1, "ends low"), ("voc", -1, "up and down"))
+    for name, sign, reason in reasons:
         values = np.array([np.nan if row[name] is None else sign * row[name] for row in rows])
         if np.isnan(values).all():
             continue

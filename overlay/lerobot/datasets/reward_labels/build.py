@@ -14,6 +14,7 @@ from lerobot.configs.reward_labels import RewardLabelsConfig
 
 from .control_modes import POLICY, read_control_modes, read_interventions
 from .episodes import EpisodeTable
+from .hub import pull_label_files
 from .outcomes import FAILURE, read_outcomes
 from .sources import hint_at_unused_files, label_rows
 
@@ -95,6 +96,7 @@ def build_reward_labels(meta: "LeRobotDatasetMetadata", config: RewardLabelsConf
     Raises:
         ValueError: naming file, episode and value, if a label file is broken or is not for this dataset.
     """
+    pull_label_files(meta)
     table = EpisodeTable.from_metadata(meta)
     outcomes = read_outcomes(table, config)
     rows = np.arange(len(table.episodes))

@@ -13,6 +13,7 @@ from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
 
 from .build import build_reward_labels
 from .dataset import LeRobotDatasetWithReward, StreamingLeRobotDatasetWithReward
+from .hub import pull_label_files
 
 if TYPE_CHECKING:
     from lerobot.configs.train import TrainPipelineConfig
@@ -109,6 +110,7 @@ def _load_advantages(cfg: "TrainPipelineConfig", datasets: list[Any]) -> torch.T
     from lerobot.advantages import ADVANTAGES_FILE, load_advantages  # it imports this package
 
     meta, path = datasets[0].meta, cfg.dataset.reward.advantages_path
+    pull_label_files(meta)
     if wanted == "optional" and path is None and not (Path(meta.root) / ADVANTAGES_FILE).exists():
         return None
     # A streaming dataset yields all episodes, whatever its `episodes` are.
