@@ -157,3 +157,21 @@ def test_errors_are_one_sentence_and_an_exit_status(monkeypatch, root, capsys):
     with pytest.raises(SystemExit) as stop:
         lerobot_label_rewards.main()
     assert stop.value.code == "error: local/tiny has no episode 9; its 6 episodes are 0 to 5"
+
+
+def test_a_folder_that_cannot_be_written_is_named_and_left_as_it_was(monkeypatch, root, tmp_path):
+    labels = tmp_path / "labels.json"
+    labels.write_text(json.dumps(LABELS))
+    before = sorted(root.rglob("*"))
+
+    def refuse(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tempfile.mkstemp", refuse)
+    flags = ["--dataset.repo_id=local/tiny", f"--dataset.root={root}", f"--labels={labels}"]
+    monkeypatch.setattr("sys.argv", ["x", *flags])
+    with pytest.raises(SystemExit) as stop:
+        lerobot_label_rewards.main()
+    assert stop.value.code.startswith("error: ") and "Permission denied" in stop.value.code
+    assert str(root / "rewact_extensions") in stop.value.code and "\n" not in stop.value.code
+    assert [path for path in sorted(root.rglob("*")) if path.is_file()] == [p for p in before if p.is_file()]
