@@ -15,6 +15,7 @@ from tests.install.upstreams import (
     ACT_PATCHED,
     ACT_PATCHED_TWICE,
     PROJECT,
+    TALLY,
     TRAIN_PATCHED,
     UPSTREAM,
     Project,
@@ -97,3 +98,14 @@ def no_global_git_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """These tests end processes, not the machine: what was written is there without waiting for the disk."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How much the tests tried whose number of cases no list of tests shows."""
+    if TALLY["kill points"]:
+        terminalreporter.write_line(
+            "kill points: {kill points}, old tree {old tree}, new tree {new tree}".format_map(TALLY)
+        )
+    if TALLY["hostile cases"]:
+        escaped = TALLY["hostile cases"] - TALLY["held"]
+        terminalreporter.write_line(f"hostile cases: {TALLY['hostile cases']}, escaped {escaped}")

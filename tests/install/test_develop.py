@@ -222,9 +222,56 @@ def test_matrix_tests_every_release_in_its_own_place_and_passes_the_failure_on(
 
     monkeypatch.setattr(commands.develop, "dev_apart", dev_apart)
     assert commands.test(Namespace(lerobot=None, all=True, rest=[])) == code
-    said = capsys.readouterr().out
-    for version in ("0.6.1", "0.5.1", "0.4.4"):
-        assert f"LeRobot {version}: {'failed' if version == failing else 'passed'}" in said
+    said = capsys.readouterr().out.splitlines()[-3:]
+    for version, line in zip(("0.6.1", "0.5.1", "0.4.4"), said, strict=True):
+        end = f"FAILED (exit code {code})" if version == failing else "passed"
+        assert line.startswith(f"LeRobot {version}: {end} after ") and line.endswith(" min")
+
+
+def test_matrix_goes_on_where_a_release_cannot_be_set_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, checkout: Checkout, capsys: pytest.CaptureFixture
+) -> None:
+    from argparse import Namespace
+
+    env = fake_python(tmp_path / "env/bin/python", "exit 0")
+
+    def dev_apart(_: Path, release: Release) -> develop.Setup:
+        if release.version == "0.6.1":
+            raise RewactError(ExitCode.INDEX, "no network")
+        return develop.Setup(checkout, env, False)
+
+    monkeypatch.setattr(commands.develop, "dev_apart", dev_apart)
+    assert commands.test(Namespace(lerobot=None, all=True, rest=[])) == ExitCode.INDEX
+    captured = capsys.readouterr()
+    assert "no network" in captured.err
+    assert "LeRobot 0.6.1: FAILED (exit code 10)" in captured.out and "0.4.4: passed" in captured.out
+
+
+def test_matrix_tests_once_what_has_nothing_to_do_with_the_release(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, checkout: Checkout
+) -> None:
+    from argparse import Namespace
+
+    def dev_apart(_: Path, release: Release) -> develop.Setup:
+        words = tmp_path / f"words-{release.version}"
+        env = fake_python(tmp_path / release.version / "bin/python", f'echo "$@" > {words}')
+        return develop.Setup(checkout, env, False)
+
+    def words(version: str) -> list[str]:
+        return (tmp_path / f"words-{version}").read_text().split()
+
+    monkeypatch.setattr(commands.develop, "dev_apart", dev_apart)
+    commands.test(Namespace(lerobot=None, all=True, rest=["-q"]))
+    assert "tests/install" in words("0.6.1") and not any("--ignore" in word for word in words("0.6.1"))
+    for version in ("0.5.1", "0.4.4"):
+        assert "tests/install" not in words(version)
+        assert "tests/install/test_real_patches.py" in words(version)
+        assert {"tests/model", "tests/labels", "tests/advantages", "tests/e2e", "-q"} <= set(words(version))
+        assert "--ignore=tests/e2e/test_demo_run.py" in words(version)
+    for path in (*commands._ONCE, *commands._EVERYWHERE):
+        assert (commands.PROJECT / path).exists(), path
+    commands.test(Namespace(lerobot=None, all=True, rest=["tests/model/test_inputs.py"]))
+    assert words("0.4.4") == ["-m", "pytest", "tests/model/test_inputs.py"]
 
 
 def test_dev_apart_uses_a_checkout_and_an_environment_of_its_own(

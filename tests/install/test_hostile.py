@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Nothing in a patch, an overlay or the environment leads outside the checkout or bends a byte."""
 
+import contextlib
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from _rewact_installer import patching
 from tests.install.upstreams import (
     ACT_PATCHED_TWICE,
     PROJECT,
+    TALLY,
     TRAIN_PATCHED,
     Project,
     git,
@@ -37,9 +40,18 @@ HOSTILE_NAMES = [
 ]  # fmt: skip
 
 
+@contextlib.contextmanager
+def hostile_case() -> Iterator[None]:
+    """Counts a case, and whether it was held."""
+    TALLY["hostile cases"] += 1
+    yield
+    TALLY["held"] += 1
+
+
 @pytest.mark.parametrize("name", HOSTILE_NAMES)
 def test_hostile_names_are_refused(name: str) -> None:
-    refused(ExitCode.BAD_PATCH_SET, check_name, name)
+    with hostile_case():
+        refused(ExitCode.BAD_PATCH_SET, check_name, name)
 
 
 @pytest.mark.parametrize(
@@ -59,17 +71,18 @@ component = st.one_of(
 @given(st.lists(component, max_size=6).map("/".join))
 def test_no_accepted_name_leaves_the_checkout(name: str) -> None:
     """Whatever passes is inside, is not the git directory, and means the same on every file system."""
-    try:
-        check_name(name)
-    except RewactError:
-        return
-    root = Path("/checkout")
-    assert Path(os.path.normpath(root / name)) == root / name != root
-    for part in name.split("/"):
-        assert part.casefold() not in ("", ".", "..", ".git") and "\\" not in part and ":" not in part
+    with hostile_case():
+        try:
+            check_name(name)
+        except RewactError:
+            return
+        root = Path("/checkout")
+        assert Path(os.path.normpath(root / name)) == root / name != root
+        for part in name.split("/"):
+            assert part.casefold() not in ("", ".", "..", ".git") and "\\" not in part and ":" not in part
 
 
-def patch_for(path: str, kind: str) -> bytes:
+def patch_for(path: str, kind: str, mode: str = "100644") -> bytes:
     """A patch that adds, or claims to rename or copy to, a path; written by hand, since git would refuse."""
     quoted = '"' + "".join(f"\\{byte:03o}" for byte in f"b/{path}".encode()) + '"'
     source = '"' + "".join(f"\\{byte:03o}" for byte in f"a/{path}".encode()) + '"'
@@ -80,35 +93,41 @@ def patch_for(path: str, kind: str) -> bytes:
     identifier = "1" * 40
     if kind == "new":
         body = (
-            f"diff --git {source} {quoted}\nnew file mode 100644\nindex {'0' * 40}..{identifier}\n"
+            f"diff --git {source} {quoted}\nnew file mode {mode}\nindex {'0' * 40}..{identifier}\n"
             f"--- /dev/null\n+++ {quoted}\n@@ -0,0 +1 @@\n+x\n"
         )
     else:
         body = (
             "diff --git a/src/lerobot/act.py b/src/lerobot/act.py\nsimilarity index 100%\n"
-            f"{kind} from src/lerobot/act.py\n{kind} to {path}\n"
+            f"{kind} from src/lerobot/act.py\n{kind} to {path}\nold mode 100644\nnew mode {mode}\n"
         )
     return header.encode() + b"\n" + body.encode()
 
 
+MODES = ["100644", "100755", "120000", "160000", "040000", "100664", "106755", "000000", "777777"]
+
+
 @settings(
-    max_examples=300,
+    max_examples=2000,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(path=st.one_of(st.sampled_from(HOSTILE_NAMES), st.lists(component, max_size=5).map("/".join)),
-       kind=st.sampled_from(["new", "rename", "copy"]))  # fmt: skip
-def test_no_patch_escapes(tmp_path: Path, path: str, kind: str) -> None:
-    """A patch for a hostile path is refused when it is read; one that is read names only paths inside."""
+@given(path=st.one_of(st.sampled_from([*HOSTILE_NAMES, "src/lerobot/x.py"]),
+                      st.lists(component, max_size=5).map("/".join)),
+       kind=st.sampled_from(["new", "rename", "copy"]), mode=st.sampled_from(MODES))  # fmt: skip
+def test_no_patch_escapes(tmp_path: Path, path: str, kind: str, mode: str) -> None:
+    """A patch for a hostile path or mode is refused when it is read; one that is read is harmless."""
     file = tmp_path / "0001-x.patch"
-    file.write_bytes(patch_for(path, kind))
-    try:
-        patch = parse_patch(file)
-    except RewactError as error:
-        assert error.code is ExitCode.BAD_PATCH_SET
-        return
-    for name in patch.paths:
-        check_name(name)
+    file.write_bytes(patch_for(path, kind, mode))
+    with hostile_case():
+        try:
+            patch = parse_patch(file)
+        except RewactError as error:
+            assert error.code is ExitCode.BAD_PATCH_SET
+            return
+        for name in patch.paths:
+            check_name(name)
+        assert mode in ("100644", "100755")
 
 
 @pytest.mark.parametrize("name", [name for name in HOSTILE_NAMES if name.strip("./") and "\0" not in name])
@@ -116,8 +135,9 @@ def test_no_patch_escapes(tmp_path: Path, path: str, kind: str) -> None:
 def test_hostile_patch_is_refused(project: Project, checkout: Checkout, name: str, kind: str) -> None:
     project.add_raw("0004-d.patch", patch_for(name, kind))
     before = snapshot(checkout.root.parent)
-    refused(ExitCode.BAD_PATCH_SET, patching.install, project.root, checkout)
-    assert snapshot(checkout.root.parent) == before
+    with hostile_case():
+        refused(ExitCode.BAD_PATCH_SET, patching.install, project.root, checkout)
+        assert snapshot(checkout.root.parent) == before
 
 
 def test_rename_header_that_differs_from_the_diff(project: Project, checkout: Checkout) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from _rewact_installer import files, lock, patching, transaction
-from tests.install.upstreams import PROJECT, Project, refused, snapshot, write
+from tests.install.upstreams import PROJECT, TALLY, Project, refused, snapshot, write
 from verify.checkout import Checkout
 from verify.errors import ExitCode, RewactError
 
@@ -77,7 +77,10 @@ def test_kill_at_every_step_then_old_or_new(project: Project, checkout: Checkout
         killed_at(number, verb, project, victim)
         patching.recover(victim)
         committed = step in ("remove journal", "remove originals")
-        assert snapshot(victim.root) == (new if committed else old), step
+        found = snapshot(victim.root)
+        assert found == (new if committed else old), step
+        TALLY["kill points"] += 1
+        TALLY["new tree" if found == new else "old tree"] += 1
         getattr(patching, verb)(project.root, victim)
         assert snapshot(victim.root) == new, step
         assert (victim.state() is None) == (verb == "uninstall"), step

@@ -4,6 +4,7 @@
 import os
 import stat
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,9 @@ from verify.errors import ExitCode, RewactError
 from verify.gitcmd import blob_id
 
 PROJECT = Path(__file__).resolve().parents[2]
+
+# What the tests of kills and of hostile patches have tried, told at the end of the run.
+TALLY: Counter[str] = Counter()
 
 PYPROJECT = b'[project]\nname = "lerobot"\nversion = "9.9.1"\nrequires-python = ">=3.10"\n'
 ACT = b"".join(b"line %d\n" % number for number in range(1, 31))
