@@ -9,8 +9,10 @@ import importlib.util
 import inspect
 
 from lerobot.configs.default import DatasetConfig
+from lerobot.configs.train import TrainPipelineConfig
 from lerobot.datasets import factory
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from lerobot.utils.logging_utils import MetricsTracker
 
 # Robots are driven by a policy in the rollout package, or else in the record loop.
 HAS_ROLLOUT = importlib.util.find_spec("lerobot.rollout") is not None
@@ -30,6 +32,25 @@ HELD_OUT = {
     if name in {field.name for field in dataclasses.fields(DatasetConfig)}
 }
 
+# Whether the training script prints what a policy reports beside its loss; else it goes to wandb alone.
+LOGS_LOSSES = hasattr(MetricsTracker, "update_metrics")
+
+# Flags of the training script that weight samples by a progress file, and that roll out while training.
+TRAINING_FLAGS = {field.name for field in dataclasses.fields(TrainPipelineConfig)}
+
+
+def sample_weighting(progress_file) -> list[str]:
+    """RA-BC by a progress file."""
+    if "sample_weighting" in TRAINING_FLAGS:
+        return ["--sample_weighting.type=rabc", f"--sample_weighting.progress_path={progress_file}"]
+    return ["--use_rabc=true", f"--rabc_progress_path={progress_file}"]
+
+
+def rollouts_every(steps: int) -> str:
+    """Evaluation in the environment during training."""
+    return f"--{'env_eval_freq' if 'env_eval_freq' in TRAINING_FLAGS else 'eval_freq'}={steps}"
+
+
 # Whether `dataset[-3:]` is a list of items.
 HAS_SLICES = "slice" in inspect.getsource(LeRobotDataset.__getitem__)
 
@@ -46,6 +67,9 @@ __all__ = [
     "HAS_ROLLOUT",
     "HAS_SLICES",
     "HELD_OUT",
+    "LOGS_LOSSES",
     "make_train_eval_datasets",
     "predict_action",
+    "rollouts_every",
+    "sample_weighting",
 ]
