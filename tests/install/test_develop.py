@@ -252,10 +252,13 @@ def test_matrix_tests_once_what_has_nothing_to_do_with_the_release(
 ) -> None:
     from argparse import Namespace
 
+    environments = {
+        version: fake_python(tmp_path / version / "bin/python", f'echo "$@" > {tmp_path}/words-{version}')
+        for version in ("0.6.1", "0.5.1", "0.4.4")
+    }
+
     def dev_apart(_: Path, release: Release) -> develop.Setup:
-        words = tmp_path / f"words-{release.version}"
-        env = fake_python(tmp_path / release.version / "bin/python", f'echo "$@" > {words}')
-        return develop.Setup(checkout, env, False)
+        return develop.Setup(checkout, environments[release.version], False)
 
     def words(version: str) -> list[str]:
         return (tmp_path / f"words-{version}").read_text().split()
