@@ -19,7 +19,13 @@ from verify.errors import ExitCode, RewactError
 # What the overlay imports beyond LeRobot's own extras.
 RUNTIME = ("matplotlib>=3.9,<4", "scipy>=1.14,<2", "scikit-learn>=1.5,<2", "rich>=13")
 # What the tests and `python -m verify` import.
-TESTING = ("pytest>=8.1,<10", "pytest-timeout>=2.4,<3", "hypothesis>=6.100", "unidiff>=1.0.1,<2")
+TESTING = (
+    "pytest>=8.1,<10",
+    "pytest-timeout>=2.4,<3",
+    "pytest-xdist>=3.6,<4",
+    "hypothesis>=6.100",
+    "unidiff>=1.0.1,<2",
+)
 
 _PROBE = Path(__file__).with_name("probe.py")
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from lerobot.advantages import ADVANTAGES_FILE, read_advantage_file
+from tests.ports import free_port
 
 from .conftest import create_checkpoint, load_dataset
 
@@ -35,6 +36,7 @@ def test_two_processes_make_the_same_file(run, root, tmp_path):
         "--num_processes=2",
         "--num_machines=1",
         "--mixed_precision=no",
+        f"--main_process_port={free_port()}",
     ]
     flags = ["--dataset.repo_id=local/tiny", f"--dataset.root={root}", f"--policy.path={checkpoint}"]
     start(*launch, "-m", COMPUTE, *flags)

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from lerobot.policies.act.modeling_act import ACTPolicy
+from tests.ports import free_port
 from tests.versions import HELD_OUT, LOGS_LOSSES, rollouts_every, sample_weighting
 
 from .conftest import N_EPISODES, SMALL_POLICY, episode_length, last_checkpoint, logged, run_script, train
@@ -220,6 +221,7 @@ def test_two_processes(dataset_root, tmp_path):
         "--multi_gpu",
         "--num_processes=2",
         "--num_machines=1",
+        f"--main_process_port={free_port()}",
         "--mixed_precision=no",
         "--dynamo_backend=no",
     )

@@ -46,6 +46,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
     """An upstream with a test of the function that the project's second patch changes."""
     monkeypatch.setattr(upstream, "COVERAGE", {TRAIN: (TESTS, "tests/test_of_another_release.py")})
     monkeypatch.setattr(upstream, "_weights", lambda *_: {})
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # starts pytest faster
     return Checkout(make_repository(tmp_path / "tested", {**UPSTREAM, TESTS: TRAIN_TESTS}))
 
 

@@ -26,6 +26,7 @@ from lerobot.scripts.lerobot_visualize_rewards import VisualizeRewardsConfig, vi
 from rewact.evaluation.cli import load_policy_config
 from rewact.evaluation.predictor import RewardPredictor, held_out_episodes
 from rewact.evaluation.visualize import model_names
+from tests.ports import free_port
 from tests.versions import HAS_REWARD_MODELS, HELD_OUT, make_train_eval_datasets
 
 LENGTHS = (6, 9, 4, 7, 5)
@@ -159,6 +160,7 @@ def test_two_processes_share_the_episodes(camera_root, checkpoint, tmp_path):
         return json.loads((folder / "eval_rewards.json").read_text())
 
     launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1"]
+    launch.append(f"--main_process_port={free_port()}")
     launch += ["--mixed_precision=no", "--dynamo_backend=no"]
     assert run(launch, tmp_path / "two") == run([], tmp_path / "one")
 
