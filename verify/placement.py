@@ -137,13 +137,15 @@ def _choose(
 
 def _most_alike(lines: Sequence[bytes], block: Sequence[bytes]) -> tuple[bytes, ...]:
     """The stretch of a file that shares most lines with a block, in order."""
-    best, best_score = 0, 0
+    best, best_score = 0, (0, 0)
     for at in range(max(len(lines) - len(block), 0) + 1):
         window = lines[at : at + len(block)]
-        score = sum(line in window for line in block if line.strip())
-        if score > best_score:
+        shared = sum(line in window for line in block if line.strip())
+        # Of windows that share as much the one with most lines in place: it shows the line that differs.
+        score = shared, sum(ours == theirs for ours, theirs in zip(block, window, strict=False))
+        if shared and score > best_score:
             best, best_score = at, score
-    return tuple(lines[best : best + len(block)]) if best_score else ()
+    return tuple(lines[best : best + len(block)]) if best_score > (0, 0) else ()
 
 
 def merge(before: bytes, after: bytes, tree: bytes) -> bytes | None:

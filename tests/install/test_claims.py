@@ -58,7 +58,9 @@ CLAIMS = {
         ["test_subdirectory_stands_for_its_clone", "test_copy_inside_another_repository_is_refused",
          "test_linked_worktree_has_a_record_of_its_own", "test_shallow_clone",
          "test_repository_without_history",
-         "test_repository_of_another_user_is_refused_with_the_remedy", "test_what_is_not_a_lerobot_clone"],
+         "test_repository_of_another_user_is_refused_with_the_remedy", "test_what_is_not_a_lerobot_clone",
+         "test_really_read_only_checkout", "test_directory_spelled_with_other_letters_is_refused",
+         "test_nested_repository_in_the_way_is_refused"],
     "hostile git configuration and leaked variables change no byte":
         ["test_hostile_git_configuration_changes_no_byte", "test_leaked_git_variable_changes_no_byte",
          "test_leaked_configuration_in_variables_changes_no_byte"],
@@ -78,6 +80,31 @@ CLAIMS = {
         ["test_crlf_checkout_stays_crlf", "test_contents_survive_byte_for_byte",
          "test_executable_bit_is_set_and_taken_back", "test_rename_patch", "test_unusual_names",
          "test_name_that_is_not_utf8"],
+    # The first 27 are lines of the same list; these were added since.
+    "of two runs at once the second says who is at work":
+        ["test_concurrent_run_is_refused_and_names_the_holder",
+         "test_lock_is_free_after_its_holder_was_killed"],
+    "a full disk leaves the old tree":
+        ["test_failed_write_restores_the_old_tree", "test_full_disk_while_the_journal_is_written",
+         "test_really_full_disk"],
+    "the nearest series is fitted to an unlisted tree with labels, or refused":
+        ["test_nearest_installs_labelled_and_uninstalls_exactly", "test_nearest_refuses_on_conflict",
+         "test_unlisted_tree_is_refused_without_nearest"],
+    "of several copies of one release each gets the patches made for it":
+        ["test_of_rivals_the_one_made_for_this_copy_applies", "test_history_does_not_decide_between_rivals",
+         "test_optional_patch_is_left_out_where_its_file_is_missing"],
+    "overlay files without a place in a release stay out of it":
+        ["test_overlay_leaves_out_what_the_release_has_no_place_for",
+         "test_upgrade_removes_what_is_left_out_now"],
+    "export takes the edits of the overlay home, and never over a newer one":
+        ["test_edited_overlay_file_is_copied_back", "test_overlay_that_is_newer_than_the_checkout_stays",
+         "test_overlay_file_changed_on_both_sides_refuses"],
+    "the report runs upstream's tests before and after and writes nothing into the checkout":
+        ["test_every_test_is_compared", "test_adapted_test_is_listed_and_runs_as_released_before",
+         "test_report_has_all_proofs_and_one_verdict", "test_verify_reports_on_the_real_release"],
+    "the matrix tests every release in a place of its own":
+        ["test_matrix_tests_every_release_in_its_own_place_and_passes_the_failure_on",
+         "test_matrix_goes_on_where_a_release_cannot_be_set_up"],
 }  # fmt: skip
 
 

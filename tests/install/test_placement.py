@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.install.upstreams import Project
 from verify.gitcmd import Scratch
 from verify.patch import parse_patch
-from verify.placement import apply_exactly, fit, merge, split
+from verify.placement import _most_alike, apply_exactly, fit, merge, split
 from verify.scope import scope_of
 
 MODULE = b'''\
@@ -102,6 +102,13 @@ def test_changed_context_is_a_conflict_with_expected_and_found_lines(tmp_path: P
     (hunk,) = found.hunks
     assert hunk.status == "conflict" and hunk.scope == "Policy.forward"
     assert b'        x = batch["x"]\n' in hunk.expected and b'        x = batch["z"]\n' in hunk.found
+
+
+def test_lines_found_show_the_one_that_differs() -> None:
+    block = (b"import a\n", b"import b\n", b"import c\n")
+    lines = [b"x\n", b"import a\n", b"import b\n", b"import other\n", b"import d\n"]
+    assert _most_alike(lines, block) == (b"import a\n", b"import b\n", b"import other\n")
+    assert _most_alike([b"x\n"], block) == ()
 
 
 def test_equal_lines_in_another_function_are_no_place(tmp_path: Path) -> None:
