@@ -6,6 +6,7 @@ it was made for: equal lines in another function would take a change "cleanly" t
 """
 
 import difflib
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -151,19 +152,64 @@ def _most_alike(lines: Sequence[bytes], block: Sequence[bytes]) -> tuple[bytes, 
 def merge(before: bytes, after: bytes, tree: bytes) -> bytes | None:
     """Three-way merge of a change into another version of the file.
 
+    Lines that only import something more are merged by themselves: it does not matter where among the imports
+    of a module they stand, and its neighbours there change often.
+
     Returns:
         The merged bytes; None for a conflict, or when a change did not land in the function it was made for.
     """
+    rest, imports = _without_new_imports(split(before), split(after))
+    merged = _merge_file(before, rest, tree)
+    if merged is None:
+        return None
+    for line in imports:
+        merged = _with_import(merged, line)
+        if merged is None:
+            return None
+    return merged if _changes(before, after) == _changes(tree, merged) else None
+
+
+def _merge_file(before: bytes, after: bytes, tree: bytes) -> bytes | None:
     with tempfile.TemporaryDirectory(prefix="rewact-merge-") as temporary:
         paths = [Path(temporary, name) for name in ("tree", "before", "after")]
         for path, data in zip(paths, (tree, before, after), strict=True):
             path.write_bytes(data)
         # -p prints instead of writing; it needs no repository.
         result = run_git(["merge-file", "-p", "--quiet", *map(str, paths)], cwd=Path(temporary))
-    if result.returncode:
+    return None if result.returncode else result.stdout
+
+
+# An import at the top of a module, whole in one line.
+_IMPORT = re.compile(rb"(?:from|import) [\w.]+(?: import [\w., ]+)?\n")
+
+
+def _without_new_imports(before: list[bytes], after: list[bytes]) -> tuple[bytes, list[bytes]]:
+    """`after` without the imports that were inserted, and these."""
+    rest, imports = [], []
+    matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
+    for tag, _, _, start, end in matcher.get_opcodes():
+        new = after[start:end]
+        if tag == "insert" and all(map(_IMPORT.fullmatch, new)):
+            imports += new
+        else:
+            rest += new
+    return b"".join(rest), imports
+
+
+def _with_import(data: bytes, line: bytes) -> bytes | None:
+    """Inserts an import before the first of its kind that sorts after it, else after the last import.
+
+    Returns:
+        None for a file without imports.
+    """
+    lines = split(data)
+    kind = line.split(b".")[0]  # `from lerobot`: a block of imports keeps to itself
+    top = [at for at, other in enumerate(lines) if _IMPORT.fullmatch(other)]
+    if not top:
         return None
-    wanted, got = _changes(before, after), _changes(tree, result.stdout)
-    return result.stdout if wanted == got else None
+    after = [at for at in top if lines[at].startswith(kind) and lines[at] > line]
+    at = after[0] if after else top[-1] + 1
+    return b"".join([*lines[:at], line, *lines[at:]])
 
 
 def _changes(before: bytes, after: bytes) -> list[tuple]:
@@ -174,6 +220,8 @@ def _changes(before: bytes, after: bytes) -> list[tuple]:
     for tag, old_start, old_end, new_start, new_end in matcher.get_opcodes():
         added = tuple(line for line in new[new_start:new_end] if line.strip())
         removed = tuple(line for line in old[old_start:old_end] if line.strip())
-        if tag != "equal" and (added or removed):
+        if tag == "insert" and all(map(_IMPORT.fullmatch, added)):
+            found += [((), (line,), ()) for line in added]
+        elif tag != "equal" and (added or removed):
             found.append((scope_of(new, new_start), added, removed))
     return sorted(found)

@@ -167,6 +167,42 @@ def test_three_way_merge_with_a_conflict_is_none() -> None:
     assert merge(MODULE, after, tree) is None
 
 
+NEW_IMPORT = b"from lerobot.utils.ours import head\n"
+IMPORTS = [
+    b"import math\n",
+    b"from lerobot.utils.hub import load\n",
+    b"from lerobot.utils.random import seed\n",
+]
+
+
+def importing(*lines: bytes) -> bytes:
+    return MODULE.replace(b"import math\n", b"".join(lines), 1)
+
+
+@pytest.mark.parametrize(
+    ("tree", "merged"),
+    [
+        ([*IMPORTS[:2], b"from lerobot.utils.random import rng, seed\n"],
+         [*IMPORTS[:2], NEW_IMPORT, b"from lerobot.utils.random import rng, seed\n"]),
+        ([IMPORTS[0], IMPORTS[2]], [IMPORTS[0], NEW_IMPORT, IMPORTS[2]]),
+        (IMPORTS[:2], [*IMPORTS[:2], NEW_IMPORT]),
+        (IMPORTS[:1], [IMPORTS[0], NEW_IMPORT]),
+    ],
+)  # fmt: skip
+def test_new_import_finds_its_place_where_its_neighbours_changed(tree: list, merged: list) -> None:
+    before, after = importing(*IMPORTS), importing(*IMPORTS[:2], NEW_IMPORT, IMPORTS[2])
+    assert merge(before, after, importing(*tree)) == importing(*merged)
+
+
+def test_import_that_replaces_another_is_merged_as_any_line() -> None:
+    before, after = importing(IMPORTS[0]), importing(NEW_IMPORT)
+    assert merge(before, after, importing(b"import math, os\n")) is None
+
+
+def test_import_into_a_file_without_imports_is_a_conflict() -> None:
+    assert merge(b"import a\nx = 1\n", b"import a\nimport b\nx = 1\n", b"x = 1\n") is None
+
+
 text = st.lists(
     st.sampled_from([b"a\n", b"b\n", b"    c\n", b"\n", b"def f():\n", b"    d\r\n"]), max_size=25
 )
