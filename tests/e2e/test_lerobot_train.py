@@ -1,7 +1,10 @@
 """LeRobot's own training script with the reward head: its flags, its log, its checkpoints."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +17,16 @@ from lerobot.policies.act.modeling_act import ACTPolicy
 from tests.ports import free_port
 from tests.versions import HELD_OUT, LOGS_LOSSES, rollouts_every, sample_weighting
 
-from .conftest import N_EPISODES, SMALL_POLICY, episode_length, last_checkpoint, logged, run_script, train
+from .conftest import (
+    N_EPISODES,
+    REPO_ID,
+    SMALL_POLICY,
+    episode_length,
+    last_checkpoint,
+    logged,
+    run_script,
+    train,
+)
 
 # Printed at every log step of a policy that learns rewards, and on older releases of any policy.
 LOSS = "reward_loss" if LOGS_LOSSES else "loss"
@@ -233,29 +245,62 @@ def test_two_processes(dataset_root, tmp_path):
     assert (last_checkpoint(tmp_path / "run") / "model.safetensors").is_file()
 
 
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (["--dataset.reward.start_pct=0.9", "--dataset.reward.end_pct=0.1"], "start_pct"),
-        (["--dataset.reward.end_pct=1.5"], "end_pct"),
-        (["--dataset.reward.sources=[magic]"], "magic"),
-        (["--dataset.episodes=[1,99]"], "has no episode 99"),
-        (["--policy.reward_head_type=magic"], "magic"),
-    ],
-)
-def test_bad_flags_end_in_one_sentence(dataset_root, tmp_path, flags, message):
-    output = train(dataset_root, tmp_path / "run", "--policy.type=act", "--steps=1", *flags, expect=1)
-    assert message in output
-    assert not (tmp_path / "run" / "checkpoints").exists()
+# Runs the script once for each list of arguments, in one process: most of the time goes into the imports.
+RUN_ALL = """
+import contextlib, io, json, logging, sys, traceback
+from lerobot.scripts import lerobot_train
+
+ends = []
+for words in json.loads(sys.argv[1]):
+    sys.argv = ["lerobot-train", *words]
+    code, said = 0, io.StringIO()
+    logging.getLogger().handlers = [logging.StreamHandler(said)]
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        try:
+            lerobot_train.main()
+        except SystemExit as end:
+            code = end.code
+        except Exception:
+            code = 1
+            traceback.print_exc()
+    ends.append([code, said.getvalue()])
+print(json.dumps(ends))
+"""
+BAD_FLAGS = [
+    (["--dataset.reward.start_pct=0.9", "--dataset.reward.end_pct=0.1"], "start_pct"),
+    (["--dataset.reward.end_pct=1.5"], "end_pct"),
+    (["--dataset.reward.sources=[magic]"], "magic"),
+    (["--dataset.reward.sources=[keypoints]"], "keypoints"),
+    (["--dataset.episodes=[1,99]"], "has no episode 99"),
+    (["--policy.reward_head_type=magic"], "magic"),
+]
 
 
-def test_labels_that_do_not_exist_stop_the_training(dataset_root, tmp_path):
-    output = train(
-        dataset_root,
-        tmp_path / "run",
-        "--policy.type=act",
-        "--steps=1",
-        "--dataset.reward.sources=[keypoints]",
-        expect=1,
-    )
-    assert "keypoints" in output and "Training" not in output.split("Creating dataset")[-1]
+@pytest.fixture(scope="module")
+def bad_runs(dataset_root, tmp_path_factory):
+    """How the script ends with each of the bad flags, and without any: exit code, output and folder."""
+    root = tmp_path_factory.mktemp("bad")
+    flags = [flags for flags, _ in BAD_FLAGS] + [[]]
+    common = [f"--dataset.repo_id={REPO_ID}", f"--dataset.root={dataset_root}", *SMALL_POLICY]
+    common += ["--policy.type=act", "--steps=1", "--num_workers=0", "--wandb.enable=false"]
+    runs = [[*common, f"--output_dir={root / str(number)}", *more] for number, more in enumerate(flags)]
+    env = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
+    command = [sys.executable, "-c", RUN_ALL, json.dumps(runs)]
+    result = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    ends = json.loads(result.stdout.splitlines()[-1])
+    return [(code, output, root / str(number)) for number, (code, output) in enumerate(ends)]
+
+
+@pytest.mark.parametrize("number", range(len(BAD_FLAGS)), ids=[flags[-1] for flags, _ in BAD_FLAGS])
+def test_bad_flags_end_in_one_sentence(bad_runs, number):
+    code, output, output_dir = bad_runs[number]
+    assert code not in (0, None) and BAD_FLAGS[number][1] in output
+    assert "Start offline training" not in output
+    assert not (output_dir / "checkpoints").exists()
+
+
+def test_the_same_arguments_without_a_bad_flag_train(bad_runs):
+    """So that it is the flags that stop the runs above."""
+    code, output, output_dir = bad_runs[-1]
+    assert code in (0, None) and "Start offline training" in output
+    assert (output_dir / "checkpoints").exists()
