@@ -8,6 +8,7 @@ import pytest
 
 from _rewact_installer import patching
 from tests.install.upstreams import Project, git_snapshot, refused, snapshot, write
+from verify import __main__ as verify_command
 from verify import lint
 from verify.checkout import Checkout
 from verify.errors import ExitCode
@@ -61,3 +62,38 @@ def test_lint_without_unidiff_says_how_to_get_it(project: Project, monkeypatch: 
     monkeypatch.setitem(sys.modules, "unidiff", None)
     message = refused(ExitCode.USAGE, lint.lint_patch_set, project.root / "patches/v9.9.1")
     assert "install.py dev" in message
+
+
+def run_main(monkeypatch: pytest.MonkeyPatch, *words: str, best: tuple[Path, int]) -> int:
+    monkeypatch.setattr(sys, "argv", ["verify", *words])
+    monkeypatch.setattr(verify_command.interpreter, "best", lambda _: best)
+    return verify_command.main()
+
+
+def test_bare_python_gets_one_clear_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    assert run_main(monkeypatch, best=(Path(sys.executable), 0)) == ExitCode.USAGE
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1 and "unidiff" in said and "install.py dev" in said
+
+
+def test_the_report_is_handed_on_to_a_python_that_can_make_it_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/words; exit 14\n')
+    python.chmod(0o755)
+    assert run_main(monkeypatch, "--json", best=(python, 3)) == 14
+    assert (tmp_path / "words").read_text() == "-m verify --json\n"
+    monkeypatch.setenv(verify_command._HANDED_ON, "1")
+    assert run_main(monkeypatch, "--json", best=(python, 3)) == 0
+    assert (tmp_path / "words").read_text() == "-m verify --json\n"
+
+
+def test_quick_report_needs_no_lerobot(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    assert run_main(monkeypatch, "--quick", best=(Path(sys.executable), 1)) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("SOUND")
+    assert run_main(monkeypatch, str(tmp_path), best=(Path(sys.executable), 1)) == ExitCode.NOT_LEROBOT
