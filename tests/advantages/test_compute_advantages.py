@@ -112,6 +112,23 @@ def test_the_penalty_is_that_of_the_labels(run, root, tmp_path, given, expected)
     assert read(root).provenance["c_fail"] == {"pull": expected, "push": expected}
 
 
+@pytest.mark.parametrize(("given", "expected"), [(None, "worst"), ("steps", "steps")])
+def test_a_failure_is_worth_what_it_was_in_the_labels(run, root, tmp_path, given, expected):
+    labels = {"dataset": {"reward": {"sources": ["returns"], "failure_return": "worst"}}}
+    checkpoint = create_checkpoint(tmp_path / "checkpoint", root, train_config=labels)
+    flags = [] if given is None else [f"--dataset.reward.failure_return={given}"]
+    assert run(f"--policy.path={checkpoint}", "--n_steps=100", *flags) is None
+    table = read(root)
+    assert table.provenance["failure_return"] == expected
+    # Episode 1, a failure of 5 frames, norm 5 - 1 + 5: rewards to go minus V, which predicts 1 plus returns.
+    is_failure = table.columns["episode_index"] == 1
+    at_end = {"steps": -5 / 9, "worst": -1.0}[expected]
+    no_better = at_end - np.arange(5)[::-1] / 9 - (table.columns["value"][is_failure] - 1)
+    np.testing.assert_allclose(
+        table.columns["advantage"][is_failure], np.minimum(no_better, -5 / 9), atol=1e-6
+    )
+
+
 @pytest.mark.parametrize("policy_type", ["act", "rewact", "actvantage"])
 def test_any_policy_with_a_head(run, root, tmp_path, policy_type):
     checkpoint = create_checkpoint(tmp_path / "checkpoint", root, policy_type, use_reward_head=True)

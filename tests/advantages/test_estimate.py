@@ -40,6 +40,13 @@ def test_returns_of_a_success_and_a_failure():
     assert returns.values.min() >= -1 and returns.values.max() <= 0
 
 
+def test_returns_of_a_failure_that_is_worth_the_worst():
+    returns = compute_returns(make_table([5, 3]), np.array([SUCCESS, FAILURE]), failure_return="worst")
+    np.testing.assert_allclose(returns.values, np.array([-4, -3, -2, -1, 0, -9, -9, -9]) / 9)
+    # Each step still costs 1, and the end 9, the worst of all returns.
+    np.testing.assert_allclose(returns.rewards_to_go[5:], np.array([-11, -10, -9]) / 9)
+
+
 def test_the_norm_is_of_the_task():
     returns = compute_returns(make_table([5, 3, 2], tasks=[0, 1, 1]), np.array([1, 1, 0]), c_fail=4.0)
     assert returns.norm.tolist() == [8, 6, 6]
@@ -85,6 +92,31 @@ def test_the_end_of_a_hopeless_failure_is_no_gain():
     assert (returns - values)[-10:].min() > 0.2  # what is left by then is better than V expects
     advantages = advantages_of_returns(values, returns, 10, True)
     np.testing.assert_allclose(advantages, -10 / 199)  # as bad at the end as before
+
+
+def test_to_get_stuck_is_no_gain():
+    """A hand that goes astray for 20 frames and then hangs there until time is up.
+
+    V knows the place, not the time, and is right on average. By the remaining steps of the recording the way
+    there is worth less than the place itself, and going there would be positive.
+    """
+    table = make_table([100, 20])
+    positive = {}
+    for failure_return in ("steps", "worst"):
+        returns = compute_returns(table, np.array([FAILURE, SUCCESS]), failure_return=failure_return)
+        failure = slice(0, 100)
+        values = returns.values[failure].copy()
+        values[:20], values[20:] = values[:20].mean(), values[20:].mean()
+        advantages = advantages_of_returns(values, returns.rewards_to_go[failure], 10, True)
+        positive[failure_return] = (advantages > 0).nonzero()[0].tolist()
+    assert positive == {"steps": list(range(10, 20)), "worst": []}
+
+
+def test_the_worst_return_still_carries_its_penalty_to_the_end():
+    returns = compute_returns(make_table([4]), np.array([FAILURE]), failure_return="worst")  # norm = 7
+    values = np.array([-0.3, -0.3, -0.3, -0.3])
+    expected = [-2 / 7, -2 / 7, -1 / 7 - 1 + 0.3, -1 + 0.3]
+    np.testing.assert_allclose(advantages_of_returns(values, returns.rewards_to_go, 2, True), expected)
 
 
 @pytest.mark.parametrize("n_steps", [4, 5, 1000])

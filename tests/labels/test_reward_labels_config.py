@@ -31,6 +31,7 @@ def test_defaults():
         ({"failure_ceiling": 1.0}, r"failure_ceiling must be in \[0, 1\), got 1.0"),
         ({"c_fail": 0}, "c_fail must be above 0, got 0"),
         ({"c_fail": math.inf}, "c_fail must be above 0, got inf"),
+        ({"failure_return": "best"}, "failure_return must be one of steps, worst, got 'best'"),
         ({"progress_column": "reward"}, "progress_column must be one of progress_sparse, progress_dense"),
         ({"outcomes": "maybe"}, "outcomes must be one of auto, .*got 'maybe'"),
         (

@@ -212,6 +212,13 @@ def test_returns(load, c_fail):
     assert built.sources == ["returns", "linear", "returns", "returns", "linear", "linear"]
 
 
+def test_a_failure_can_be_worth_the_worst_in_all_of_its_frames(load):
+    built = labels(load(), sources=["returns"], outcomes="failure", failure_return="worst")
+    assert not built.rewards.any()
+    built = labels(load(), sources=["returns"], outcomes="success", failure_return="worst")
+    assert np.allclose(episode(built, 0), returns_by_definition(7, 12, False, 12))
+
+
 def test_by_default_successes_fill_the_upper_half_and_failures_the_lower(load):
     for outcome, low, high in (("success", 0.5, 1.0), ("failure", 0.0, 0.5)):
         built = labels(load(), sources=["returns"], outcomes=outcome)

@@ -7,7 +7,8 @@ read the models of later releases):
     python -m verify.bench --output-dir outputs/bench
     python -m verify.bench --output-dir outputs/pilot --tasks push --sets a --seeds 1 --episodes 30
 
-What is there already is not done again. The result is `report.json` and a table.
+What is there already is not done again; `report.json` and a table are brought up to date after each seed on
+each data set.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import torch
 
 from .data import make_dataset, read_episodes, read_inputs
 from .evaluation import advantage_accuracy, evaluate
-from .methods import POLICIES, VARIANTS, Settings, train_all
+from .methods import ADVANTAGES, POLICIES, VARIANTS, Settings, Variant, train_all
 from .report import format_table, summarize
 from .simulation import PLANS, TASKS
 
@@ -49,47 +50,64 @@ def main() -> None:
     arguments = parse_arguments()
     torch.set_num_threads(1)
     settings = Settings(**{name: getattr(arguments, name) for name in asdict(Settings())})
-    results: dict[str, dict] = {}
-    for task in arguments.tasks:
-        for data_set in arguments.sets:
-            name = f"{task}-{data_set}"
-            data = make_dataset(arguments.output_dir / "data" / name, task, data_set, seed=0)
-            inputs = read_inputs(data)
-            for seed in range(arguments.seeds):
-                directory = arguments.output_dir / name / f"seed_{seed}"
-                directory.mkdir(parents=True, exist_ok=True)
-                train_all(data, directory, seed, settings, tuple(arguments.policies))
-                for variant in VARIANTS:
-                    if variant.policy not in arguments.policies:
-                        continue
-                    path = directory / f"{variant.name.replace(' ', '_')}_{arguments.episodes}.json"
-                    if not path.is_file():
-                        result = evaluate(directory, variant, task, inputs, arguments.episodes)
-                        path.write_text(json.dumps(result))
-                    print(
-                        f"{name}, seed {seed}, {variant.name}: "
-                        f"{np.mean(json.loads(path.read_text())['success']):.2f}"
-                    )
-                    results.setdefault(name, {}).setdefault(variant.name, []).append(
-                        json.loads(path.read_text())
-                    )
-                path = directory / f"accuracy_{arguments.samples}.json"
-                if arguments.samples and (directory / "advantages.parquet").is_file():
-                    if not path.is_file():
-                        rng = np.random.default_rng(seed)
-                        accuracy = advantage_accuracy(
-                            directory / "advantages.parquet",
-                            read_episodes(data),
-                            task,
-                            settings.n_steps,
-                            rng,
-                            arguments.samples,
-                        )
-                        path.write_text(json.dumps(accuracy))
-                    results[name].setdefault("advantages", []).append(json.loads(path.read_text()))
-    report = {"settings": asdict(settings), "results": summarize(results)}
-    (arguments.output_dir / "report.json").write_text(json.dumps(report, indent=2))
-    print(format_table(report["results"]))
+    names = [f"{task}-{data_set}" for task in arguments.tasks for data_set in arguments.sets]
+    # All cells of one seed before the next, and a report after each: it can be stopped at any time.
+    for seed in range(arguments.seeds):
+        for name in names:
+            run_cell(arguments, settings, name, seed)
+            results = read_results(arguments, names)
+            report = {"settings": asdict(settings), "results": summarize(results)}
+            (arguments.output_dir / "report.json").write_text(json.dumps(report, indent=2))
+            print(format_table(report["results"]), flush=True)
+
+
+def run_cell(arguments: argparse.Namespace, settings: Settings, name: str, seed: int) -> None:
+    """Do what is not there of one seed on one data set."""
+    task, data_set = name.rsplit("-", 1)
+    data = make_dataset(arguments.output_dir / "data" / name, task, data_set, seed=0)
+    inputs = read_inputs(data)
+    directory = arguments.output_dir / name / f"seed_{seed}"
+    directory.mkdir(parents=True, exist_ok=True)
+    train_all(data, directory, seed, settings, tuple(arguments.policies))
+    for variant in wanted_variants(arguments):
+        path = directory / result_file(variant, arguments.episodes)
+        if not path.is_file():
+            path.write_text(json.dumps(evaluate(directory, variant, task, inputs, arguments.episodes)))
+        rate = np.mean(json.loads(path.read_text())["success"])
+        print(f"{name}, seed {seed}, {variant.name}: {rate:.2f}", flush=True)
+    path = directory / f"accuracy_{arguments.samples}.json"
+    if arguments.samples and (directory / ADVANTAGES).is_file() and not path.is_file():
+        accuracy = advantage_accuracy(
+            directory / ADVANTAGES,
+            read_episodes(data),
+            task,
+            settings.n_steps,
+            np.random.default_rng(seed),
+            arguments.samples,
+        )
+        path.write_text(json.dumps(accuracy))
+
+
+def wanted_variants(arguments: argparse.Namespace) -> list[Variant]:
+    return [variant for variant in VARIANTS if variant.policy in arguments.policies]
+
+
+def result_file(variant: Variant, n_episodes: int) -> str:
+    return f"{variant.name.replace(' ', '_')}_{n_episodes}.json"
+
+
+def read_results(arguments: argparse.Namespace, names: list[str]) -> dict[str, dict[str, list[dict]]]:
+    """What is there by now: for each data set and method, the results of the seeds that are done."""
+    files = {variant.name: result_file(variant, arguments.episodes) for variant in wanted_variants(arguments)}
+    files["advantages"] = f"accuracy_{arguments.samples}.json"
+    results: dict[str, dict[str, list[dict]]] = {}
+    for name in names:
+        for method, file in files.items():
+            paths = [arguments.output_dir / name / f"seed_{seed}" / file for seed in range(arguments.seeds)]
+            found = [json.loads(path.read_text()) for path in paths if path.is_file()]
+            if found:
+                results.setdefault(name, {})[method] = found
+    return results
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import numpy as np
 
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
-from .simulation import Episode, Task, generate
+from .simulation import Episode, generate, make_task
 
 FPS = 20
 INPUTS_FILE = "bench/inputs.json"
@@ -21,8 +21,7 @@ def make_dataset(root: Path, task_name: str, data_set: str, seed: int) -> Path:
     """Generate a data set, unless it is there. Returns its folder."""
     if (root / STATES_FILE).is_file():
         return root
-    task = Task(task_name)
-    episodes = list(generate(task, data_set, seed))
+    episodes = list(generate(make_task(task_name), data_set, seed))
     # Values that never change cannot be normalized.
     varies = np.concatenate([episode.observations for episode in episodes]).std(0) > 1e-3
     inputs = np.flatnonzero(varies).tolist()

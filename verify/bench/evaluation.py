@@ -10,8 +10,8 @@ import torch
 from lerobot.configs import PreTrainedConfig
 from lerobot.policies.factory import get_policy_class, make_pre_post_processors
 
-from .methods import Variant, checkpoint
-from .simulation import EVALUATION_STARTS, HAND_GRIPPER_OBJECT_GOAL, MAX_STEPS, Episode, Task
+from .methods import Variant
+from .simulation import EVALUATION_STARTS, HAND_GRIPPER_OBJECT_GOAL, MAX_STEPS, Episode, make_task
 
 # Progress of an expert's step counts as 1; a segment is good if it is worth more than half as many steps as
 # it took.
@@ -27,7 +27,7 @@ def evaluate(
     Returns:
         For each episode, whether it succeeded and how many steps it took.
     """
-    path = checkpoint(directory / variant.policy)
+    path = directory / variant.policy
     config = PreTrainedConfig.from_pretrained(path)
     for name, value in variant.options.items():
         setattr(config, name, value)
@@ -35,21 +35,21 @@ def evaluate(
     if variant.without_token:
         policy.model.extra_tokens = None
     preprocessor, postprocessor = make_pre_post_processors(config, pretrained_path=str(path))
-    tasks = [Task(task_name) for _ in range(n_episodes)]
-    observations = np.stack([task.reset(EVALUATION_STARTS + i) for i, task in enumerate(tasks)])
-    policy.reset()
-    steps, success = np.full(n_episodes, MAX_STEPS), np.zeros(n_episodes, dtype=bool)
-    for step in range(MAX_STEPS):
-        state = torch.from_numpy(observations[:, HAND_GRIPPER_OBJECT_GOAL][:, inputs]).float()
-        batch = preprocessor({"observation.state": state, "observation.environment_state": state})
-        actions = postprocessor(policy.select_action(batch)).cpu().numpy()
-        for i in np.flatnonzero(~success):
-            observations[i], success[i] = tasks[i].step(actions[i])
-            if success[i]:
-                steps[i] = step + 1
-        if success.all():
-            break
-    return {"success": success.tolist(), "steps": steps.tolist()}
+    task = make_task(task_name)
+    steps, success = [], []
+    for episode in range(n_episodes):
+        observation, is_success = task.reset(EVALUATION_STARTS + episode), False
+        policy.reset()
+        n_steps = 0
+        while n_steps < MAX_STEPS and not is_success:
+            state = torch.from_numpy(observation[HAND_GRIPPER_OBJECT_GOAL][inputs]).float()
+            batch = preprocessor({"observation.state": state, "observation.environment_state": state})
+            action = postprocessor(policy.select_action(batch))[0].numpy()
+            observation, is_success = task.step(action)
+            n_steps += 1
+        steps.append(n_steps)
+        success.append(is_success)
+    return {"success": success, "steps": steps}
 
 
 def advantage_accuracy(
@@ -74,7 +74,7 @@ def advantage_accuracy(
     lengths = np.array([len(episode.actions) for episode in episodes])
     tail = frame_of >= lengths[episode_of] - n_steps
     failed = np.array([not episode.success for episode in episodes])[episode_of]
-    task = Task(task_name)
+    task = make_task(task_name)
     truth, called = [], []
     for row in rng.choice(np.flatnonzero(~tail), size=min(n_samples, int((~tail).sum())), replace=False):
         episode, frame = episodes[episode_of[row]], frame_of[row]

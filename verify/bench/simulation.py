@@ -89,6 +89,12 @@ class Task:
 
 
 @cache
+def make_task(name: str) -> Task:
+    """The one instance of a task in this process: to make one costs as much as to run an episode."""
+    return Task(name)
+
+
+@cache
 def _starts(name: str, block: int) -> list[Any]:
     return metaworld.MT1(f"{name}-v3", seed=block).train_tasks
 

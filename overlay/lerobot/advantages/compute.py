@@ -91,11 +91,11 @@ def gather_evidence(
     """
     table = EpisodeTable.from_metadata(meta)
     outcomes = read_outcomes(table, labels)
-    returns = compute_returns(table, outcomes, labels.c_fail)
-    is_terminal, values = returns.is_terminal, returns.values
+    returns = compute_returns(table, outcomes, labels.c_fail, labels.failure_return)
+    is_terminal, values, rewards_to_go = returns.is_terminal, returns.values, returns.rewards_to_go
     is_recorded = use_recorded_returns and RETURN_COLUMN in table.columns
     if is_recorded:
-        values = _column(table, RETURN_COLUMN).astype(np.float64)
+        values = rewards_to_go = _column(table, RETURN_COLUMN).astype(np.float64)
         is_terminal = np.ones(len(table.episodes), dtype=bool)
         for row in rows:
             episode = values[table.starts[row] : table.ends[row]]
@@ -112,7 +112,7 @@ def gather_evidence(
             is_terminal = is_terminal & recorded
         else:  # as in recordings that carry the column without ever setting it
             logging.info(f"{TERMINAL_COLUMN} is false in all of {table.repo_id} and says nothing")
-    returns = Returns(values, is_terminal, returns.norm, returns.c_fail)
+    returns = Returns(values, rewards_to_go, is_terminal, returns.norm, returns.c_fail)
     return Evidence(table, outcomes, read_interventions(table, labels), returns, is_recorded)
 
 
@@ -145,7 +145,10 @@ def estimate_advantages(
         current = smoothed[episode].astype(np.float64)
         if value_type == "returns":
             advantages[episode] = advantages_of_returns(
-                current - offset, returns.values[episode], options.n_steps, bool(returns.is_terminal[row])
+                current - offset,
+                returns.rewards_to_go[episode],
+                options.n_steps,
+                bool(returns.is_terminal[row]),
             )
         else:
             outcome = evidence.outcomes[row] if returns.is_terminal[row] else UNKNOWN

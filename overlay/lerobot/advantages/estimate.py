@@ -21,10 +21,13 @@ class Returns:
     """Return to go of each frame, if nothing were to be estimated.
 
     Each step costs 1, the last frame nothing after a success and ``c_fail`` after a failure. All is divided
-    by the task's ``norm``, the largest possible cost, so that returns lie in [-1, 0].
+    by the task's ``norm``, the largest possible cost, so that returns lie in [-1, 0]. Where a failure is
+    worth the "worst", ``norm`` takes the place of ``c_fail``, and returns are cut off at -1: the steps that
+    were left of the recording then make no difference.
 
     Attributes:
         values: float64 ``(N,)``, NaN between episodes.
+        rewards_to_go: float64 ``(N,)``, the same before it is cut off: differences are sums of rewards.
         is_terminal: bool ``(E,)``, whether the return of the last frame is known: the episode ended in a
             success or a failure, and was not cut off.
         norm: float64 ``(E,)`` steps per unit.
@@ -32,29 +35,34 @@ class Returns:
     """
 
     values: np.ndarray
+    rewards_to_go: np.ndarray
     is_terminal: np.ndarray
     norm: np.ndarray
     c_fail: np.ndarray
 
 
-def compute_returns(table: EpisodeTable, outcomes: np.ndarray, c_fail: float | None = None) -> Returns:
+def compute_returns(
+    table: EpisodeTable, outcomes: np.ndarray, c_fail: float | None = None, failure_return: str | None = None
+) -> Returns:
     """Returns to go from the outcomes of the episodes.
 
     Args:
         table: The dataset's episodes.
         outcomes: int8 ``(E,)``: 1 success, 0 failure, -1 unknown, which costs nothing at the end.
         c_fail: Penalty of a failure in steps; by default the length of the task's longest episode.
+        failure_return: "steps" (None is the same) or "worst", see `Returns`.
     """
     longest = np.zeros(table.tasks.max() + 1, dtype=np.int64)
     np.maximum.at(longest, table.tasks, table.lengths)
     horizon = longest[table.tasks].astype(np.float64)
     penalty = horizon if c_fail is None else np.full_like(horizon, c_fail)
     norm = np.maximum(horizon - 1 + penalty, 1)
-    values = np.full(table.n_frames, np.nan)
+    at_failure = norm if failure_return == "worst" else penalty
+    rewards_to_go = np.full(table.n_frames, np.nan)
     for row, (start, end) in enumerate(zip(table.starts.tolist(), table.ends.tolist(), strict=True)):
-        cost = np.arange(end - start)[::-1] + (penalty[row] if outcomes[row] == FAILURE else 0.0)
-        values[start:end] = -cost / norm[row]
-    return Returns(values, outcomes != UNKNOWN, norm, penalty)
+        cost = np.arange(end - start)[::-1] + (at_failure[row] if outcomes[row] == FAILURE else 0.0)
+        rewards_to_go[start:end] = -cost / norm[row]
+    return Returns(np.maximum(rewards_to_go, -1.0), rewards_to_go, outcomes != UNKNOWN, norm, penalty)
 
 
 def smooth(values: np.ndarray, window: int) -> np.ndarray:
@@ -77,7 +85,7 @@ def advantages_of_returns(
 
     Args:
         values: ``(L,)`` V, in units of the returns.
-        returns: ``(L,)`` returns to go; differences of them are sums of rewards.
+        returns: ``(L,)`` rewards to go; differences of them are sums of rewards.
         n_steps: N, at least 1.
         is_terminal: Whether the return of the last frame is known. Otherwise its value stands for it.
 

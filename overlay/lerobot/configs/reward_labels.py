@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 REWARD_SOURCES = ("keypoints", "parquet", "returns", "column", "linear")
+FAILURE_RETURNS = ("steps", "worst")
 # Sources that have a label for every episode: nothing listed after them would ever be used.
 EXHAUSTIVE_REWARD_SOURCES = ("column", "linear")
 INTERPOLATIONS = ("pchip", "linear")
@@ -50,6 +51,10 @@ class RewardLabelsConfig:
     # returns: penalty of a failure in steps. Default: the longest episode of the task, so that successes fill
     # the upper half of [0, 1] and failures the lower.
     c_fail: float | None = None
+    # returns: what the frames of a failure are worth. "steps" (the default): c_fail and the steps that were
+    # left of the recording, which makes a failure look better the longer it lasts. "worst": the least
+    # possible, in all of them; for failures that end when time is up, or when somebody stops them.
+    failure_return: str | None = None
     # column: its name.
     column: str = "reward"
 
@@ -89,6 +94,7 @@ class RewardLabelsConfig:
         choices: dict[str, tuple[Any, ...]] = {
             "interpolation": INTERPOLATIONS,
             "progress_column": (None, "progress_sparse", "progress_dense"),
+            "failure_return": (None, *FAILURE_RETURNS),
             "outcomes": OUTCOME_SOURCES,
         }
         for name, known in choices.items():

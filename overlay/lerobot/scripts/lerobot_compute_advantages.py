@@ -54,6 +54,7 @@ from lerobot.advantages.value_pass import (
 from lerobot.configs import parser
 from lerobot.configs.default import DatasetConfig
 from lerobot.configs.policies import PreTrainedConfig
+from lerobot.configs.reward_labels import FAILURE_RETURNS
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.datasets.reward_labels.episodes import EpisodeTable
 from lerobot.utils.import_utils import register_third_party_plugins
@@ -168,7 +169,11 @@ def compute_advantages(cfg: ComputeAdvantagesConfig) -> None:
     evidence = gather_evidence(dataset.meta, cfg.dataset.reward, rows, use_recorded)
     options = cfg.options(dataset.meta.fps)
     output_path = cfg.output_path or Path(dataset.meta.root) / ADVANTAGES_FILE
-    provenance: dict[str, Any] = {"value_type": value_type or "monte_carlo", "folds": cfg.folds}
+    provenance: dict[str, Any] = {
+        "value_type": value_type or "monte_carlo",
+        "failure_return": cfg.dataset.reward.failure_return or FAILURE_RETURNS[0],
+        "folds": cfg.folds,
+    }
     store = None
     if cfg.from_returns:
         values, advantages = advantages_from_returns(evidence, rows)
@@ -208,11 +213,13 @@ def _rows(dataset: LeRobotDataset) -> np.ndarray:
 
 def _adopt_penalty(cfg: ComputeAdvantagesConfig) -> None:
     """Penalise failures as the labels of the value function did, unless told otherwise."""
-    if cfg.policy is None or cfg.dataset.reward.c_fail is not None:
+    if cfg.policy is None:
         return
     train_config = read_train_config(Path(cfg.policy.pretrained_path)) or {}
     labels = (train_config.get("dataset") or {}).get("reward") or {}
-    cfg.dataset.reward.c_fail = labels.get("c_fail")
+    for name in ("c_fail", "failure_return"):
+        if getattr(cfg.dataset.reward, name) is None:
+            setattr(cfg.dataset.reward, name, labels.get(name))
 
 
 def _value_type(cfg: ComputeAdvantagesConfig) -> str | None:

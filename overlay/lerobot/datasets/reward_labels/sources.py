@@ -67,20 +67,20 @@ def returns_source(table: EpisodeTable, config: RewardLabelsConfig, outcomes: np
 
     Each step costs 1, the last frame 0 after a success and ``c_fail`` after a failure. The label is 1 minus
     the costs from a frame on, as a fraction of the largest possible in the task: ``H - 1 + c_fail``, with
-    ``H`` the task's longest episode.
+    ``H`` the task's longest episode. With ``failure_return`` "worst" it is 0 in all frames of a failure.
     """
     longest = np.zeros(table.tasks.max() + 1, dtype=np.int64)
     np.maximum.at(longest, table.tasks, table.lengths)
     horizon = longest[table.tasks].astype(np.float64)
     c_fail = horizon if config.c_fail is None else np.full_like(horizon, config.c_fail)
     norm = horizon - 1 + c_fail
-    penalty = np.where(outcomes == FAILURE, c_fail, 0.0)
+    penalty = np.where(outcomes == FAILURE, norm if config.failure_return == "worst" else c_fail, 0.0)
 
     def label(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         lengths = table.lengths[rows]
         steps_left = np.repeat(table.ends[rows] - 1, lengths) - table.frames(rows)
         returns = -(steps_left + np.repeat(penalty[rows], lengths)) / np.repeat(norm[rows], lengths)
-        return (1.0 + returns).astype(np.float32), outcomes[rows] != UNKNOWN
+        return np.maximum(1.0 + returns, 0.0).astype(np.float32), outcomes[rows] != UNKNOWN
 
     return label
 

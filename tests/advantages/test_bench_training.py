@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: MIT
+"""The benchmark's training in memory: the same samples as LeRobot's dataset's, checkpoints that load."""
+
+import json
+
+import pytest
+import torch
+
+from lerobot.configs.policies import PreTrainedConfig
+from lerobot.datasets.reward_labels import LeRobotDatasetWithReward
+from lerobot.policies.factory import get_policy_class
+from verify.bench.training import LABELS, Frames, train
+
+from .conftest import FPS, load_dataset
+
+CHUNK_SIZE = 4
+SMALL = {
+    "device": "cpu",
+    "dim_model": 16,
+    "n_heads": 2,
+    "dim_feedforward": 16,
+    "n_encoder_layers": 1,
+    "chunk_size": CHUNK_SIZE,
+    "n_action_steps": CHUNK_SIZE,
+    "use_vae": False,
+}
+
+
+@pytest.fixture
+def frames(root):
+    return Frames(root)
+
+
+def test_batches_are_those_of_the_dataset(frames, root):
+    delta_timestamps = {"action": [i / FPS for i in range(CHUNK_SIZE)]}
+    dataset = LeRobotDatasetWithReward(
+        load_dataset(root, delta_timestamps=delta_timestamps),
+        config=LABELS,
+        horizon=CHUNK_SIZE,
+    )
+    batch = frames.batch(torch.arange(len(dataset)), CHUNK_SIZE)
+    assert len(frames) == len(dataset)
+    for index in range(len(dataset)):
+        item = dataset[index]
+        for key, values in batch.items():
+            assert torch.equal(values[index], item[key]), (index, key)
+
+
+def test_frames_of_episodes(frames):
+    assert frames.of_episodes([3, 1]).tolist() == [25, 26, 27, 8, 9, 10, 11, 12]
+
+
+def test_a_checkpoint_that_is_there_is_not_trained_again(frames, tmp_path):
+    output = tmp_path / "act"
+    options = {**SMALL, "use_reward_head": False}
+    train(frames, output, "act", options, steps=2, batch_size=4, seed=0)
+    written = (output / "model.safetensors").stat().st_mtime_ns
+    train(frames, output, "act", options, steps=2, batch_size=4, seed=1)
+    assert (output / "model.safetensors").stat().st_mtime_ns == written
+    config = PreTrainedConfig.from_pretrained(output)
+    get_policy_class(config.type).from_pretrained(output, config=config)
+
+
+def test_training_sees_what_it_is_given(frames, tmp_path, root):
+    """The same seed gives the same weights; other episodes, advantages and weights give others."""
+
+    class Weighter:
+        def compute_batch_weights(self, batch):
+            return (batch["index"] % 2).float(), {}
+
+    def weights(name, policy_type="act", **options):
+        extra = {"use_reward_head": False} if policy_type == "act" else {}
+        train(frames, tmp_path / name, policy_type, {**SMALL, **extra}, 3, 8, 0, **options)
+        config = PreTrainedConfig.from_pretrained(tmp_path / name)
+        policy = get_policy_class(policy_type).from_pretrained(tmp_path / name, config=config)
+        return policy.model.action_head.weight
+
+    reference = weights("all")
+    assert torch.equal(weights("again"), reference)
+    assert not torch.equal(weights("some", episodes=[0, 2]), reference)
+    assert not torch.equal(weights("weighted", weighter=Weighter()), reference)
+
+
+def test_actvantage_is_trained_on_the_advantages_file(frames, tmp_path, root, run):
+    assert run("--from_returns=true") is None
+    advantages = root / "rewact_extensions" / "advantages.parquet"
+    train(frames, tmp_path / "policy", "actvantage", SMALL, 2, 4, 0, advantages=advantages)
+    assert json.loads((tmp_path / "policy" / "config.json").read_text())["type"] == "actvantage"
+    with pytest.raises(ValueError, match="no 'advantage'"):
+        train(frames, tmp_path / "none", "actvantage", SMALL, 2, 4, 0)

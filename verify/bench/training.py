@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: MIT
+"""Training on a dataset that is small enough to be held in memory.
+
+The policies, their losses, optimizers and processors and the labels are LeRobot's own. What differs from
+`lerobot-train` is that a batch is cut out of arrays, where the training script would read its items one by
+one: on state observations that costs as much as the network.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lerobot.advantages import load_advantages
+from lerobot.configs.reward_labels import RewardLabelsConfig
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from lerobot.datasets.reward_labels.build import build_reward_labels
+from lerobot.policies.factory import make_policy, make_policy_config, make_pre_post_processors
+
+GRADIENT_CLIP_NORM = 10.0
+WEIGHTS_FILE = "model.safetensors"
+LABELS = RewardLabelsConfig(sources=["returns"], failure_return="worst")
+
+
+class Frames:
+    """The frames of a dataset with state observations.
+
+    Args:
+        root: Folder of the dataset.
+    """
+
+    def __init__(self, root: Path):
+        dataset = LeRobotDataset(f"bench/{root.name}", root=root)
+        self.meta = dataset.meta
+        labels = build_reward_labels(self.meta, LABELS)
+        self.table, self.returns = labels.table, labels.rewards
+        rows = dataset.hf_dataset.with_format("numpy")
+        inputs = [name for name in self.meta.features if name.startswith("observation.")]
+        self.observations = {name: _to_tensor(rows[name]) for name in inputs}
+        self.actions = _to_tensor(rows["action"])
+        self.ends = torch.from_numpy(np.repeat(self.table.ends, self.table.lengths))
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def of_episodes(self, episodes: list[int]) -> Tensor:
+        """(n,) absolute indices of the frames of some episodes."""
+        return torch.from_numpy(self.table.frames(np.array([self.table.row(e) for e in episodes])))
+
+    def batch(self, indices: Tensor, chunk_size: int) -> dict[str, Tensor]:
+        """The collated items at (B,) absolute indices, with the labels of source `returns`."""
+        window = indices[:, None] + torch.arange(chunk_size)
+        last = self.ends[indices][:, None] - 1
+        is_pad = window > last
+        window = torch.minimum(window, last)
+        return {
+            **{name: column[indices] for name, column in self.observations.items()},
+            "index": indices,
+            "action": self.actions[window],
+            "action_is_pad": is_pad,
+            "reward": self.returns[window],
+            "reward_is_pad": is_pad,
+        }
+
+
+def _to_tensor(column: list[np.ndarray]) -> Tensor:
+    return torch.from_numpy(np.stack(column).astype(np.float32))
+
+
+def train(
+    frames: Frames,
+    output: Path,
+    policy_type: str,
+    options: dict[str, object],
+    steps: int,
+    batch_size: int,
+    seed: int,
+    episodes: list[int] | None = None,
+    advantages: Path | None = None,
+    weighter: object | None = None,
+) -> None:
+    """Train a policy as `lerobot-train` does, and save it. Does nothing if it is there.
+
+    Args:
+        frames: What to train on.
+        output: Folder of the checkpoint.
+        policy_type: As for `--policy.type`.
+        options: Options of the policy.
+        steps: Number of optimizer steps.
+        batch_size: Samples per step.
+        seed: Of initialization and order.
+        episodes: Episodes to train on; all by default.
+        advantages: File of the advantages that the policy is conditioned on.
+        weighter: LeRobot's `SampleWeighter`.
+    """
+    if (output / WEIGHTS_FILE).is_file():
+        return
+    torch.manual_seed(seed)
+    config = make_policy_config(policy_type, push_to_hub=False, **options)
+    policy = make_policy(config, ds_meta=frames.meta)
+    preprocessor, postprocessor = make_pre_post_processors(config, dataset_stats=frames.meta.stats)
+    optimizer = config.get_optimizer_preset().build(policy.get_optim_params())
+    labels = None if advantages is None else torch.from_numpy(load_advantages(frames.meta, advantages))
+    population = torch.arange(len(frames)) if episodes is None else frames.of_episodes(episodes)
+    policy.train()
+    order = population[:0]
+    for _ in range(steps):
+        while len(order) < batch_size:
+            order = torch.cat([order, population[torch.randperm(len(population))]])
+        indices, order = order[:batch_size], order[batch_size:]
+        batch = frames.batch(indices, config.chunk_size)
+        if labels is not None:
+            batch["advantage"] = labels[indices]
+        batch = preprocessor(batch)
+        if weighter is None:
+            loss, _ = policy.forward(batch)
+        else:
+            weights, _ = weighter.compute_batch_weights(batch)
+            losses, _ = policy.forward(batch, reduction="none")
+            loss = (losses * weights).sum() / (weights.sum() + 1e-6)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(policy.parameters(), GRADIENT_CLIP_NORM)
+        optimizer.step()
+        optimizer.zero_grad()
+    preprocessor.save_pretrained(output)
+    postprocessor.save_pretrained(output)
+    policy.save_pretrained(output)  # last: it marks the checkpoint as complete
