@@ -8,9 +8,12 @@ import dataclasses
 import importlib.util
 import inspect
 
+import torch
+from PIL import Image
+
 from lerobot.configs.default import DatasetConfig
 from lerobot.configs.train import TrainPipelineConfig
-from lerobot.datasets import factory
+from lerobot.datasets import factory, streaming_dataset
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.utils.logging_utils import MetricsTracker
 
@@ -51,6 +54,10 @@ def rollouts_every(steps: int) -> str:
     return f"--{'env_eval_freq' if 'env_eval_freq' in TRAINING_FLAGS else 'eval_freq'}={steps}"
 
 
+# Whether a streaming dataset yields its images as tensors, without which nothing trains on them.
+_STREAMED = streaming_dataset.item_to_torch({"image": Image.new("RGB", (2, 2))})["image"]
+STREAMS_IMAGES = isinstance(_STREAMED, torch.Tensor)
+
 # Whether `dataset[-3:]` is a list of items.
 HAS_SLICES = "slice" in inspect.getsource(LeRobotDataset.__getitem__)
 
@@ -68,6 +75,7 @@ __all__ = [
     "HAS_SLICES",
     "HELD_OUT",
     "LOGS_LOSSES",
+    "STREAMS_IMAGES",
     "make_train_eval_datasets",
     "predict_action",
     "rollouts_every",
