@@ -57,7 +57,11 @@ def build_parser() -> argparse.ArgumentParser:
     status = add("status", commands.status, "say what is installed, file by file")
     status.add_argument("--json", action="store_true", help="for programs")
     add("uninstall", commands.uninstall, "put every file back as it was")
-    export = add("export", commands.export, "make the patches again from a clone, edits as one more patch")
+    export = add(
+        "export",
+        commands.export,
+        "make the patches again from a clone: edits as one more patch, those of the overlay in overlay/",
+    )
     export.add_argument("--name", default="edits", help="of the patch with the edits (default: edits)")
     export.add_argument("--description", default="(say what this is for)", help="its first header field")
     drift = add("drift", commands.drift, "say how the patches would fare on any LeRobot tree")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Damaged, incomplete and misleading patch sets are refused before anything is written."""
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,17 @@ from pathlib import Path
 import pytest
 
 from _rewact_installer import patching
-from tests.install.upstreams import ACT, ACT_PATCHED, PROJECT, UPSTREAM, Project, refused, snapshot
+from tests.install.upstreams import (
+    ACT,
+    ACT_PATCHED,
+    PROJECT,
+    UPSTREAM,
+    Project,
+    git,
+    make_repository,
+    refused,
+    snapshot,
+)
 from verify.checkout import Checkout
 from verify.errors import ExitCode, RewactError
 from verify.gitcmd import Scratch
@@ -26,6 +37,15 @@ def assert_refused(project: Project, checkout: Checkout, *words: str) -> None:
     message = refused(ExitCode.BAD_PATCH_SET, patching.install, project.root, checkout)
     assert all(word in message for word in words), message
     assert snapshot(checkout.root) == before and not checkout.state_dir.exists()
+
+
+@pytest.mark.parametrize("name", ["0001-a.patch", "series", "without", "../pre-images/" + "0" * 40])
+def test_git_converts_no_line_end_of_a_patch_set(tmp_path: Path, name: str) -> None:
+    """A user's core.autocrlf would otherwise break every patch set of a clone of this project."""
+    attributes = (PROJECT / ".gitattributes").read_bytes()
+    repository = make_repository(tmp_path / "project", {".gitattributes": attributes})
+    path = os.path.normpath(f"patches/v9.9.1/{name}")
+    assert git(repository, "check-attr", "text", path) == f"{path}: text: unset\n".encode()
 
 
 def test_missing_patch(project: Project, checkout: Checkout) -> None:
