@@ -6,6 +6,7 @@ tests run on both, each in a process of its own, and every test has to end alike
 patch (most of those want the network) proves nothing here, and is listed as not runnable with its reason.
 """
 
+import ast
 import os
 import shutil
 import subprocess
@@ -226,6 +227,8 @@ def read_results(path: Path) -> dict[str, Outcome]:
 def _reason(element: ElementTree.Element) -> str:
     """In one line: what went wrong, at most 160 characters of it."""
     text = element.get("message") or ""
+    if text == "collection skipped" and element.text:  # of a whole file: (file, line, "Skipped: why")
+        text = str(ast.literal_eval(element.text)[-1]).removeprefix("Skipped: ")
     if element.tag == "error" and element.text:  # a file that cannot be imported says why at its end
         text = [line for line in element.text.splitlines() if line.startswith("E ")][-1:] or [text]
         text = text[0].removeprefix("E ").strip()

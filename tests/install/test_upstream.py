@@ -122,6 +122,15 @@ def test_test_whose_teardown_fails_has_failed(tmp_path: Path) -> None:
     assert read_results(tmp_path / "results.xml") == {"a::b": Outcome("failed", "boom")}
 
 
+def test_file_that_is_skipped_as_a_whole_says_why(tmp_path: Path) -> None:
+    """As pytest writes it, when a module calls importorskip."""
+    (tmp_path / "test_a.py").write_text("import pytest\npytest.importorskip('no_such_module')\n")
+    found = upstream.run_tests(sys.executable, tmp_path, ["test_a.py"], {})
+    assert [(end.status, end.reason) for end in found.values()] == [
+        ("skipped", "could not import 'no_such_module': No module named 'no_such_module'")
+    ]
+
+
 def test_every_touched_module_has_its_tests(tmp_path: Path) -> None:
     """The table names them for each release; examples and packaging have no tests upstream."""
     from verify.patchset import load_patch_sets
