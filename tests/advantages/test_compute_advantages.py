@@ -376,6 +376,9 @@ def test_plots(run, root, checkpoint, tmp_path):
         (["--from_returns=true", "--folds=3"], "folds"),
         (["--from_returns=true", "--batch_size=0"], "batch_size"),
         (["--from_returns=true", "--dataset.reward.c_fail=-1"], "c_fail must be above 0"),
+        (["--from_returns=true", "--dataset.reward.failure_return=best"], "must be one of steps, worst"),
+        (["--from_returns=true", "--plots_dir=/nowhere", "--plot_episodes=[0,9]"], "episode 9 is not among"),
+        (["--from_returns=true", "--plot_episodes=[0]"], "--plots_dir"),
         ([], "--from_returns=true"),
         (["--policy.type=rewact"], "--policy.path"),
     ],
@@ -411,6 +414,16 @@ def test_no_positive_frames_give_a_warning_with_numbers(run, tmp_path, monkeypat
     assert not read(root).columns["positive"].any()
 
 
+def test_all_frames_positive_give_a_warning(run, tmp_path, monkeypatch):
+    warnings = []
+    monkeypatch.setattr(advantage_labels.logger, "warning", warnings.append)
+    columns = {"intervention": np.ones(N, bool)}
+    root = create_dataset(tmp_path / "corrected", columns=columns)
+    assert run("--from_returns=true", dataset_root=root) is None
+    assert len(warnings) == 2 and "All of the 8 frames of the task 'pull' are positive" in warnings[0]
+    assert read(root).columns["positive"].all()
+
+
 def test_options_are_checked_in_the_library_too():
     for options in (
         {"n_steps": 0},
@@ -421,11 +434,13 @@ def test_options_are_checked_in_the_library_too():
             AdvantageOptions(**options)
 
 
-def test_returns_are_those_of_the_reward_labels(root):
+@pytest.mark.parametrize("failure_return", ["steps", "worst"])
+def test_returns_are_those_of_the_reward_labels(root, failure_return):
     """The labels that a value function is trained on and the returns it is compared with agree."""
     from lerobot.datasets.reward_labels import build_reward_labels
 
     meta = load_dataset(root).meta
-    labels = build_reward_labels(meta, RewardLabelsConfig(sources=["returns"]))
-    returns = compute_returns(labels.table, labels.outcomes)
+    config = RewardLabelsConfig(sources=["returns"], failure_return=failure_return)
+    labels = build_reward_labels(meta, config)
+    returns = compute_returns(labels.table, labels.outcomes, failure_return=failure_return)
     np.testing.assert_allclose(1 + returns.values, labels.rewards.numpy(), atol=1e-6)

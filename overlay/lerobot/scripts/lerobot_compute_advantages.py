@@ -164,6 +164,7 @@ def compute_advantages(cfg: ComputeAdvantagesConfig) -> None:
     )
     _adopt_penalty(cfg)
     rows = _rows(dataset)
+    _check_plots(cfg, dataset, rows)
     value_type = _value_type(cfg)
     use_recorded = value_type is None or cfg.policy.value_min < 0
     evidence = gather_evidence(dataset.meta, cfg.dataset.reward, rows, use_recorded)
@@ -209,6 +210,18 @@ def _rows(dataset: LeRobotDataset) -> np.ndarray:
     table = EpisodeTable.from_metadata(dataset.meta)
     episodes = table.episodes if dataset.episodes is None else sorted(dataset.episodes)
     return np.array([table.row(int(episode)) for episode in episodes], dtype=np.int64)
+
+
+def _check_plots(cfg: ComputeAdvantagesConfig, dataset: LeRobotDataset, rows: np.ndarray) -> None:
+    known = EpisodeTable.from_metadata(dataset.meta).episodes[rows].tolist()
+    unknown = [episode for episode in cfg.plot_episodes or [] if episode not in known]
+    if unknown:
+        raise ValueError(
+            f"plot_episodes: episode {unknown[0]} is not among the {len(known)} episodes of "
+            f"{cfg.dataset.repo_id} that are read"
+        )
+    if cfg.plot_episodes is not None and cfg.plots_dir is None:
+        raise ValueError("plot_episodes says which episodes to draw: say where with --plots_dir")
 
 
 def _adopt_penalty(cfg: ComputeAdvantagesConfig) -> None:
