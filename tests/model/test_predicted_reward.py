@@ -54,7 +54,7 @@ def test_a_policy_without_rewards_changes_no_report():
 
 
 def test_report_has_every_episode_and_the_average():
-    info = {"per_episode": [{}, {}], "aggregated": {}}
+    info = {"per_episode": [{"success": True}, {"success": False}], "aggregated": {}}
     add_predicted_rewards(
         info, summarize_predicted_rewards(torch.tensor([[0.0, 0.5], [0.2, 1.0]]), torch.tensor([1, 1]))
     )
