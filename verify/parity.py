@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,8 +46,11 @@ class ParityReport:
         return f"parity holds: {facts} facts equal bit for bit in {cases} cases"
 
 
-def prove_parity(checkout: Checkout, python: str = sys.executable) -> ParityReport:
+def prove_parity(checkout: Checkout, python: str = sys.executable, cases: Iterable[str] = ()) -> ParityReport:
     """Compares the patched checkout with its own pristine state.
+
+    Args:
+        cases: of `parity_trace.CASES`; all where none is named.
 
     Raises:
         RewactError: when the checkout is not patched, or a tree does not run.
@@ -55,8 +59,8 @@ def prove_parity(checkout: Checkout, python: str = sys.executable) -> ParityRepo
         pristine = Path(temporary) / "pristine"
         rebuild_pristine(checkout, pristine)
         checkpoints = Path(temporary) / "checkpoints"
-        before = _trace(python, pristine / "src", checkpoints, create=True)
-        after = _trace(python, checkout.root / "src", checkpoints, create=False)
+        before = _trace(python, pristine / "src", Path(temporary), ["--create", str(checkpoints), *cases])
+        after = _trace(python, checkout.root / "src", Path(temporary), [str(checkpoints), *cases])
     if before["patched"] or not after["patched"]:
         raise RewactError(
             ExitCode.CHECK_FAILED,
@@ -116,8 +120,8 @@ def _facts(value: object, name: str = ""):
         yield name, value
 
 
-def _trace(python: str, source: Path, checkpoints: Path, *, create: bool) -> dict:
-    command = [python, "-B", "-m", "verify.parity_trace", str(checkpoints), *(["--create"] if create else [])]
+def _trace(python: str, source: Path, directory: Path, arguments: Iterable[str]) -> dict:
+    command = [python, "-B", "-m", "verify.parity_trace", *arguments]
     # PYTHONPATH comes before an editable install, so that each process sees its own tree.
     env = {
         **os.environ,
@@ -125,9 +129,7 @@ def _trace(python: str, source: Path, checkpoints: Path, *, create: bool) -> dic
         "OMP_NUM_THREADS": "1",
         "HF_HUB_OFFLINE": "1",
     }
-    result = subprocess.run(
-        command, env=env, cwd=checkpoints.parent, capture_output=True, text=True, check=False
-    )
+    result = subprocess.run(command, env=env, cwd=directory, capture_output=True, text=True, check=False)
     if result.returncode:
         raise RewactError(
             ExitCode.CHECK_FAILED,

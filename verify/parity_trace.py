@@ -110,12 +110,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoints", type=Path, help="directory of one checkpoint per case")
     parser.add_argument("--create", action="store_true", help="write the checkpoints first")
+    parser.add_argument("cases", nargs="*", help="by name; all by default")
     arguments = parser.parse_args()
 
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     records = {}
-    for case, (inputs, options) in CASES.items():
+    for case in arguments.cases or CASES:
+        inputs, options = CASES[case]
         torch.manual_seed(0)
         fresh = ACTPolicy(make_config(inputs, options))
         if arguments.create:

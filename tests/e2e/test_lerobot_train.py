@@ -268,7 +268,10 @@ for words in json.loads(sys.argv[1]):
 print(json.dumps(ends))
 """
 BAD_FLAGS = [
-    (["--dataset.reward.start_pct=0.9", "--dataset.reward.end_pct=0.1"], "start_pct"),
+    (
+        ["--dataset.reward.start_pct=0.9", "--dataset.reward.end_pct=0.1"],
+        "reward.start_pct must be below reward.end_pct, got 0.9 and 0.1",
+    ),
     (["--dataset.reward.end_pct=1.5"], "end_pct"),
     (["--dataset.reward.sources=[magic]"], "magic"),
     (["--dataset.reward.sources=[keypoints]"], "keypoints"),
