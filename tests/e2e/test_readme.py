@@ -23,13 +23,14 @@ BLOCKS = re.findall(
     r"^```(bash|python)\n(.*?)^```$", (PROJECT / "README.md").read_text(), re.MULTILINE | re.DOTALL
 )
 
+SMALL_TRAINING = [*SMALL_POLICY, "--steps=2", "--batch_size=4", "--num_workers=0", "--wandb.enable=false"]
 ADDED = {
-    "lerobot-train": [
-        *SMALL_POLICY,
-        "--steps=2",
-        "--batch_size=4",
-        "--num_workers=0",
-        "--wandb.enable=false",
+    "lerobot-train": SMALL_TRAINING,
+    "lerobot-compute-advantages": ["--policy.device=cpu"],
+    "lerobot-recap": [
+        "--env.episode_length=6",
+        "--device=cpu",
+        *(f"--{stage}.{flag.removeprefix('--')}" for stage in ("value", "policy") for flag in SMALL_TRAINING),
     ],
     "lerobot-eval": ["--env.episode_length=6", "--policy.device=cpu"],
     "lerobot-eval-rewards": ["--policy.device=cpu"],
@@ -105,6 +106,7 @@ def test_every_command_runs(home):
     assert ran >= 10
     assert (home / "outputs" / "demo" / "demo.mp4").is_file()
     assert (home / "outputs" / "bottle_eval" / "eval_info.json").is_file()
+    assert (home / "outputs" / "bottle_recap" / "comparison.json").is_file()
     assert (home / "datasets" / "you" / "bottle" / "rewact_extensions" / "reward_keypoints.json").is_file()
     unpatched = subprocess.run(
         ["git", "-C", home / "lerobot", "status", "--porcelain"], capture_output=True, check=True
