@@ -35,9 +35,9 @@ SIZE = {
 class Settings:
     """What all methods share. The last three are those of the advantages."""
 
-    steps: int = 800
+    steps: int = 1200
     batch_size: int = 64
-    n_steps: int = 10
+    n_steps: int = 40
     positive_fraction: float = 0.4
     smoothing_window: int = 1
 

@@ -80,7 +80,9 @@ def train(
     advantages: Path | None = None,
     weighter: object | None = None,
 ) -> None:
-    """Train a policy as `lerobot-train` does, and save it. Does nothing if it is there.
+    """Train a policy as `lerobot-train` does, but with a learning rate that falls to 0, and save it.
+
+    Does nothing if it is there.
 
     Args:
         frames: What to train on.
@@ -101,6 +103,9 @@ def train(
     policy = make_policy(config, ds_meta=frames.meta)
     preprocessor, postprocessor = make_pre_post_processors(config, dataset_stats=frames.meta.stats)
     optimizer = config.get_optimizer_preset().build(policy.get_optim_params())
+    # At a constant rate so short a training ends anywhere: success differs more from step to step than from
+    # method to method.
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     labels = None if advantages is None else torch.from_numpy(load_advantages(frames.meta, advantages))
     population = torch.arange(len(frames)) if episodes is None else frames.of_episodes(episodes)
     policy.train()
@@ -122,6 +127,7 @@ def train(
         loss.backward()
         torch.nn.utils.clip_grad_norm_(policy.parameters(), GRADIENT_CLIP_NORM)
         optimizer.step()
+        scheduler.step()
         optimizer.zero_grad()
     preprocessor.save_pretrained(output)
     postprocessor.save_pretrained(output)
