@@ -22,7 +22,7 @@ RUNTIME = ("matplotlib>=3.9,<4", "scipy>=1.14,<2", "scikit-learn>=1.5,<2", "rich
 TESTING = (
     "pytest>=8.1,<10",
     "pytest-timeout>=2.4,<3",
-    "pytest-xdist>=3.6,<4",
+    "pytest-xdist>=3.7,<4",
     "hypothesis>=6.100",
     "unidiff>=1.0.1,<2",
 )
