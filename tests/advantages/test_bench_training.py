@@ -3,13 +3,17 @@
 
 import json
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
+from lerobot.advantages.compute import AdvantageOptions
 from lerobot.configs.policies import PreTrainedConfig
 from lerobot.datasets.reward_labels import LeRobotDatasetWithReward
 from lerobot.policies.factory import get_policy_class
 from verify.bench.training import LABELS, Frames, train
+from verify.bench.values import compute_advantages, predict_values
 
 from .conftest import FPS, load_dataset
 
@@ -88,3 +92,19 @@ def test_actvantage_is_trained_on_the_advantages_file(frames, tmp_path, root, ru
     assert json.loads((tmp_path / "policy" / "config.json").read_text())["type"] == "actvantage"
     with pytest.raises(ValueError, match="no 'advantage'"):
         train(frames, tmp_path / "none", "actvantage", SMALL, 2, 4, 0)
+
+
+def test_an_episode_is_judged_by_a_value_function_that_has_not_seen_it(frames, tmp_path):
+    training = {"steps": 2, "batch_size": 4, "seed": 0}
+    output = tmp_path / "advantages.parquet"
+    options = AdvantageOptions(n_steps=2, positive_fraction=0.5)
+    compute_advantages(frames, tmp_path / "values", output, 4, options, SMALL, **training)
+    table = pq.read_table(output)
+    for episode in range(4):
+        others = [other for other in range(4) if other != episode]
+        blind = tmp_path / f"blind_to_{episode}"
+        train(frames, blind, "rewact", SMALL, episodes=others, **training)
+        indices = frames.of_episodes([episode])
+        expected = predict_values(frames, blind, indices)
+        np.testing.assert_array_equal(table["value"].to_numpy()[indices], expected)
+    assert len(list((tmp_path / "plots").iterdir())) == 5

@@ -23,21 +23,23 @@ def make_dataset(root: Path, task_name: str, data_set: str, seed: int) -> Path:
         return root
     episodes = list(generate(make_task(task_name), data_set, seed))
     # Values that never change cannot be normalized.
-    varies = np.concatenate([episode.observations for episode in episodes]).std(0) > 1e-3
-    inputs = np.flatnonzero(varies).tolist()
-    features = {
-        "observation.state": {"dtype": "float32", "shape": (len(inputs),), "names": None},
-        # ACT without a camera asks for it; the same values, once more.
-        "observation.environment_state": {"dtype": "float32", "shape": (len(inputs),), "names": None},
-        "action": {"dtype": "float32", "shape": (4,), "names": None},
+    inputs = {
+        name: np.flatnonzero(
+            np.concatenate([episode.observations[name] for episode in episodes]).std(0) > 1e-3
+        ).tolist()
+        for name in episodes[0].observations
     }
+    features = {
+        name: {"dtype": "float32", "shape": (len(kept),), "names": None} for name, kept in inputs.items()
+    }
+    features["action"] = {"dtype": "float32", "shape": (4,), "names": None}
     dataset = LeRobotDataset.create(
         f"bench/{task_name}-{data_set}", FPS, features, root=root, use_videos=False
     )
     for episode in episodes:
-        for observation, action in zip(episode.observations[:, inputs], episode.actions, strict=True):
-            frame = {"observation.state": observation, "observation.environment_state": observation}
-            dataset.add_frame({**frame, "action": action, "task": task_name})
+        for frame, action in enumerate(episode.actions):
+            observation = {name: episode.observations[name][frame, kept] for name, kept in inputs.items()}
+            dataset.add_frame({**observation, "action": action, "task": task_name})
         dataset.save_episode()
     dataset.finalize()
     outcomes = [
@@ -52,8 +54,8 @@ def make_dataset(root: Path, task_name: str, data_set: str, seed: int) -> Path:
     return root
 
 
-def read_inputs(root: Path) -> list[int]:
-    """Which of the simulation's observed values the dataset has."""
+def read_inputs(root: Path) -> dict[str, list[int]]:
+    """Which of the values of `observe` the dataset has, for each of its keys."""
     return json.loads((root / INPUTS_FILE).read_text())
 
 

@@ -11,7 +11,7 @@ from lerobot.configs import PreTrainedConfig
 from lerobot.policies.factory import get_policy_class, make_pre_post_processors
 
 from .methods import Variant
-from .simulation import EVALUATION_STARTS, HAND_GRIPPER_OBJECT_GOAL, MAX_STEPS, Episode, make_task
+from .simulation import EVALUATION_STARTS, MAX_STEPS, Episode, make_task, observe
 
 # Progress of an expert's step counts as 1; a segment is good if it is worth more than half as many steps as
 # it took.
@@ -20,7 +20,7 @@ GOOD_PACE = 0.5
 
 @torch.inference_mode()
 def evaluate(
-    directory: Path, variant: Variant, task_name: str, inputs: list[int], n_episodes: int
+    directory: Path, variant: Variant, task_name: str, inputs: dict[str, list[int]], n_episodes: int
 ) -> dict[str, list]:
     """Run a policy from the same numbered starts as all others.
 
@@ -39,14 +39,17 @@ def evaluate(
     steps, success = [], []
     for episode in range(n_episodes):
         observation, is_success = task.reset(EVALUATION_STARTS + episode), False
-        policy.reset()
         n_steps = 0
         while n_steps < MAX_STEPS and not is_success:
-            state = torch.from_numpy(observation[HAND_GRIPPER_OBJECT_GOAL][inputs]).float()
-            batch = preprocessor({"observation.state": state, "observation.environment_state": state})
-            action = postprocessor(policy.select_action(batch))[0].numpy()
-            observation, is_success = task.step(action)
-            n_steps += 1
+            observed = observe(observation)
+            batch = preprocessor({name: torch.from_numpy(observed[name][kept]) for name, kept in inputs.items()})
+            # What `select_action` would hand out one by one.
+            chunk = postprocessor(policy.predict_action_chunk(batch)[:, : config.n_action_steps])
+            for action in chunk[0].numpy()[: MAX_STEPS - n_steps]:
+                observation, is_success = task.step(action)
+                n_steps += 1
+                if is_success:
+                    break
         steps.append(n_steps)
         success.append(is_success)
     return {"success": success, "steps": steps}

@@ -2,9 +2,6 @@
 """The methods compared: all train on the same frames, at the same size, for the same steps."""
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from lerobot.advantages.compute import AdvantageOptions
 from lerobot.rewards.sarm.rabc import RABCWeights
 
 from .training import WEIGHTS_FILE, Frames, train
+from .values import compute_advantages
 
 SIZE = {
     "dim_model": 128,
@@ -29,17 +28,23 @@ SIZE = {
     "optimizer_lr": 1e-3,
     "device": "cpu",
 }
+# The value functions have nothing to learn but the value, and little time.
+VALUE = {**SIZE, "reward_loss_weight": 1.0, "num_value_bins": 51}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What all methods share. The last three are those of the advantages."""
+    """What all methods share, and after it what concerns the value functions and the advantages."""
 
     steps: int = 1200
     batch_size: int = 64
-    n_steps: int = 40
-    positive_fraction: float = 0.4
-    smoothing_window: int = 1
+    value_steps: int = 800
+    folds: int = 3
+    n_steps: int = 10
+    smoothing_window: int = 11
+    # A tenth of the frames of set (a) are clean; half of those of set (b) are good.
+    positive_fraction_a: float = 0.12
+    positive_fraction_b: float = 0.3
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,14 @@ VARIANTS = [
         for beta in (1.0, 2.0, 3.0)
     ),
     Variant("ACTvantage, unconditional", "actvantage", {"inference_advantage": "unconditional"}),
-    Variant("ACTvantage, negative", "actvantage", {"inference_advantage": "negative"}),
+    *(
+        Variant(
+            f"ACTvantage, negative, cfg_beta {beta:g}",
+            "actvantage",
+            {"inference_advantage": "negative", "cfg_beta": beta},
+        )
+        for beta in (1.0, 2.0)
+    ),
     Variant("ACTvantage, token removed", "actvantage", {}, without_token=True),
 ]
 
@@ -76,12 +88,15 @@ def train_all(data: Path, directory: Path, seed: int, settings: Settings, polici
     if not missing:
         return
     frames = Frames(data)
-    value, advantages = directory / "value", directory / ADVANTAGES
+    advantages = directory / ADVANTAGES
     common = {"steps": settings.steps, "batch_size": settings.batch_size, "seed": seed}
-    if {"rabc", "actvantage"} & set(missing):
-        train(frames, value, "rewact", SIZE, **common)
-        if not advantages.is_file():
-            compute_advantages(data, value, advantages, settings)
+    if {"rabc", "actvantage"} & set(missing) and not advantages.is_file():
+        fraction = getattr(settings, f"positive_fraction_{data.name[-1]}")
+        options = AdvantageOptions(settings.n_steps, fraction, settings.smoothing_window)
+        training = {**common, "steps": settings.value_steps}
+        compute_advantages(
+            frames, directory / "values", advantages, settings.folds, options, VALUE, **training
+        )
     outcomes = json.loads((data / "rewact_extensions" / "outcomes.json").read_text())
     plain = {**SIZE, "use_reward_head": False}
     for name in missing:
@@ -97,29 +112,6 @@ def train_all(data: Path, directory: Path, seed: int, settings: Settings, polici
             train(frames, directory / name, "act", plain, **common, weighter=weighter)
         else:
             train(frames, directory / name, "actvantage", SIZE, **common, advantages=advantages)
-
-
-def compute_advantages(data: Path, value: Path, output: Path, settings: Settings) -> None:
-    """Run `lerobot-compute-advantages`, with pictures of the first episodes."""
-    flags = {
-        "dataset.repo_id": f"bench/{data.name}",
-        "dataset.root": data,
-        "policy.path": value,
-        "value_type": "returns",
-        "dataset.reward.failure_return": "worst",
-        "output_path": output,
-        "plots_dir": output.parent / "plots",
-        "plot_episodes": "[0,1,2,3,4,5]",
-        "n_steps": settings.n_steps,
-        "positive_fraction": settings.positive_fraction,
-        "smoothing_window": settings.smoothing_window,
-        "batch_size": 512,
-    }
-    command = [sys.executable, "-m", "lerobot.scripts.lerobot_compute_advantages"]
-    # Small networks lose by using more than one core.
-    environment = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **os.environ}
-    flags = [f"--{name}={value}" for name, value in flags.items()]
-    subprocess.run([*command, *flags], check=True, env=environment)
 
 
 def write_progress(advantages: Path, path: Path) -> None:

@@ -19,7 +19,7 @@ MAX_STEPS = 200
 
 # Positions within Meta-World's observation of 39 values.
 HAND_GRIPPER_OBJECT_GOAL = [0, 1, 2, 3, 4, 5, 6, 36, 37, 38]
-OBJECT = slice(4, 7)
+HAND, OBJECT, GOAL = slice(0, 3), slice(4, 7), slice(36, 39)
 
 SLOW_SPEED = 0.3  # of horizontal motion, so that episodes last some 2.5 times as long
 MISS = np.array([0.05, 0.0, 0.0])  # metres beside the object
@@ -33,7 +33,7 @@ class Episode:
     """Frames before each action, the actions, and how it ended.
 
     Attributes:
-        observations: ``(T, 10)`` float32 hand, gripper, object and goal.
+        observations: For each key of `observe`, ``(T, n)`` float32 values.
         actions: ``(T, 4)`` float32 in [-1, 1].
         states: For each frame, what the simulator needs to go back to it.
         start: Number of the start.
@@ -41,7 +41,7 @@ class Episode:
         success: Whether it ended in success.
     """
 
-    observations: np.ndarray
+    observations: dict[str, np.ndarray]
     actions: np.ndarray
     states: list[Any]
     start: int
@@ -99,6 +99,25 @@ def _starts(name: str, block: int) -> list[Any]:
     return metaworld.MT1(f"{name}-v3", seed=block).train_tasks
 
 
+def observe(observation: np.ndarray) -> dict[str, np.ndarray]:
+    """What the policies are given of Meta-World's observation.
+
+    Where hand and object, and object and goal, are to each other is given as such: whether a grasp holds or
+    misses by centimetres is hard to learn from absolute positions, and a value function needs it.
+
+    Returns:
+        As `observation.state`, (10,) float32 hand, gripper, object and goal; as
+        `observation.environment_state`, (8,) the way from the hand to the object and from there to the goal,
+        in metres, and the lengths of both.
+    """
+    ways = [observation[OBJECT] - observation[HAND], observation[GOAL] - observation[OBJECT]]
+    relations = np.concatenate([*ways, [np.linalg.norm(way) for way in ways]])
+    return {
+        "observation.state": observation[HAND_GRIPPER_OBJECT_GOAL].astype(np.float32),
+        "observation.environment_state": relations.astype(np.float32),
+    }
+
+
 Behaviour = Callable[[Task, np.ndarray], np.ndarray]
 
 
@@ -137,15 +156,14 @@ def run_episode(task: Task, start: int, plan: Plan) -> Episode:
     for step in range(plan.max_steps):
         behaviour = [behaviour for first, behaviour in plan.stages if first <= step][-1]
         action = behaviour(task, observation)
-        observations.append(observation[HAND_GRIPPER_OBJECT_GOAL])
+        observations.append(observe(observation))
         actions.append(action)
         states.append(task.save())
         observation, success = task.step(action)
         if success:
             break
-    return Episode(
-        np.array(observations, np.float32), np.array(actions, np.float32), states, start, plan.kind, success
-    )
+    columns = {name: np.stack([row[name] for row in observations]) for name in observations[0]}
+    return Episode(columns, np.array(actions, np.float32), states, start, plan.kind, success)
 
 
 def plan_set_a(rng: np.random.Generator) -> Iterator[Plan]:

@@ -20,7 +20,8 @@ from lerobot.policies.factory import make_policy, make_policy_config, make_pre_p
 
 GRADIENT_CLIP_NORM = 10.0
 WEIGHTS_FILE = "model.safetensors"
-LABELS = RewardLabelsConfig(sources=["returns"], failure_return="worst")
+# How far along a success is; in a failure nothing is gained. The slower an episode, the less a step is worth.
+LABELS = RewardLabelsConfig(sources=["linear"], start_pct=0.0, end_pct=1.0, failure_ceiling=0.0)
 
 
 class Frames:
@@ -34,7 +35,7 @@ class Frames:
         dataset = LeRobotDataset(f"bench/{root.name}", root=root)
         self.meta = dataset.meta
         labels = build_reward_labels(self.meta, LABELS)
-        self.table, self.returns = labels.table, labels.rewards
+        self.table, self.rewards = labels.table, labels.rewards
         rows = dataset.hf_dataset.with_format("numpy")
         inputs = [name for name in self.meta.features if name.startswith("observation.")]
         self.observations = {name: _to_tensor(rows[name]) for name in inputs}
@@ -48,18 +49,22 @@ class Frames:
         """(n,) absolute indices of the frames of some episodes."""
         return torch.from_numpy(self.table.frames(np.array([self.table.row(e) for e in episodes])))
 
+    def observation(self, indices: Tensor) -> dict[str, Tensor]:
+        """The observations at (B,) absolute indices."""
+        return {name: column[indices] for name, column in self.observations.items()}
+
     def batch(self, indices: Tensor, chunk_size: int) -> dict[str, Tensor]:
-        """The collated items at (B,) absolute indices, with the labels of source `returns`."""
+        """The collated items at (B,) absolute indices, with their reward labels."""
         window = indices[:, None] + torch.arange(chunk_size)
         last = self.ends[indices][:, None] - 1
         is_pad = window > last
         window = torch.minimum(window, last)
         return {
-            **{name: column[indices] for name, column in self.observations.items()},
+            **self.observation(indices),
             "index": indices,
             "action": self.actions[window],
             "action_is_pad": is_pad,
-            "reward": self.returns[window],
+            "reward": self.rewards[window],
             "reward_is_pad": is_pad,
         }
 
