@@ -20,6 +20,7 @@ MAX_STEPS = 200
 # Positions within Meta-World's observation of 39 values.
 HAND_GRIPPER_OBJECT_GOAL = [0, 1, 2, 3, 4, 5, 6, 36, 37, 38]
 HAND, OBJECT, GOAL = slice(0, 3), slice(4, 7), slice(36, 39)
+GRIPPER_AND_HEIGHTS = [3, 2, 6]
 
 SLOW_SPEED = 0.3  # of horizontal motion, so that episodes last some 2.5 times as long
 MISS = np.array([0.05, 0.0, 0.0])  # metres beside the object
@@ -102,16 +103,15 @@ def _starts(name: str, block: int) -> list[Any]:
 def observe(observation: np.ndarray) -> dict[str, np.ndarray]:
     """What the policies are given of Meta-World's observation.
 
-    Where hand and object, and object and goal, are to each other is given as such: whether a grasp holds or
-    misses by centimetres is hard to learn from absolute positions, and a value function needs it.
-
     Returns:
-        As `observation.state`, (10,) float32 hand, gripper, object and goal; as
-        `observation.environment_state`, (8,) the way from the hand to the object and from there to the goal,
-        in metres, and the lengths of both.
+        As `observation.state`, (10,) float32 hand, gripper, object and goal. As
+        `observation.environment_state`, (11,) what does not depend on where in the room it happens: the way
+        from the hand to the object and from there to the goal, in metres, the lengths of both, the gripper,
+        and the heights of hand and object.
     """
     ways = [observation[OBJECT] - observation[HAND], observation[GOAL] - observation[OBJECT]]
-    relations = np.concatenate([*ways, [np.linalg.norm(way) for way in ways]])
+    lengths = [np.linalg.norm(way) for way in ways]
+    relations = np.concatenate([*ways, lengths, observation[GRIPPER_AND_HEIGHTS]])
     return {
         "observation.state": observation[HAND_GRIPPER_OBJECT_GOAL].astype(np.float32),
         "observation.environment_state": relations.astype(np.float32),

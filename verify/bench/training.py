@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 
 from lerobot.advantages import load_advantages
+from lerobot.configs import PolicyFeature
 from lerobot.configs.reward_labels import RewardLabelsConfig
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.datasets.reward_labels.build import build_reward_labels
 from lerobot.policies.factory import make_policy, make_policy_config, make_pre_post_processors
+from lerobot.utils.feature_utils import dataset_to_policy_features
 
 GRADIENT_CLIP_NORM = 10.0
 WEIGHTS_FILE = "model.safetensors"
@@ -44,6 +46,11 @@ class Frames:
 
     def __len__(self) -> int:
         return len(self.ends)
+
+    def input_features(self, names: tuple[str, ...]) -> dict[str, PolicyFeature]:
+        """Some of the observations, for a policy that is not to see all."""
+        features = dataset_to_policy_features(self.meta.features)
+        return {name: features[name] for name in names}
 
     def of_episodes(self, episodes: list[int]) -> Tensor:
         """(n,) absolute indices of the frames of some episodes."""
