@@ -98,12 +98,13 @@ def test_an_episode_is_judged_by_a_value_function_that_has_not_seen_it(frames, t
     training = {"steps": 2, "batch_size": 4, "seed": 0}
     output = tmp_path / "advantages.parquet"
     options = AdvantageOptions(n_steps=2, positive_fraction=0.5)
-    compute_advantages(frames, tmp_path / "values", output, 4, options, SMALL, **training)
+    small = {**SMALL, "input_features": frames.input_features(("observation.environment_state",))}
+    compute_advantages(frames, tmp_path / "values", output, 4, options, small, **training)
     table = pq.read_table(output)
     for episode in range(4):
         others = [other for other in range(4) if other != episode]
         blind = tmp_path / f"blind_to_{episode}"
-        train(frames, blind, "rewact", SMALL, episodes=others, **training)
+        train(frames, blind, "rewact", small, episodes=others, **training)
         indices = frames.of_episodes([episode])
         expected = predict_values(frames, blind, indices)
         np.testing.assert_array_equal(table["value"].to_numpy()[indices], expected)

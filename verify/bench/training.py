@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from lerobot.advantages import load_advantages
-from lerobot.configs import PolicyFeature
 from lerobot.configs.reward_labels import RewardLabelsConfig
+from lerobot.configs.types import FeatureType, PolicyFeature
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.datasets.reward_labels.build import build_reward_labels
 from lerobot.policies.factory import make_policy, make_policy_config, make_pre_post_processors
-from lerobot.utils.feature_utils import dataset_to_policy_features
+from lerobot.utils.constants import OBS_ENV_STATE
 
 GRADIENT_CLIP_NORM = 10.0
 WEIGHTS_FILE = "model.safetensors"
@@ -49,8 +49,13 @@ class Frames:
 
     def input_features(self, names: tuple[str, ...]) -> dict[str, PolicyFeature]:
         """Some of the observations, for a policy that is not to see all."""
-        features = dataset_to_policy_features(self.meta.features)
-        return {name: features[name] for name in names}
+        return {
+            name: PolicyFeature(
+                type=FeatureType.ENV if name == OBS_ENV_STATE else FeatureType.STATE,
+                shape=tuple(self.observations[name].shape[1:]),
+            )
+            for name in names
+        }
 
     def of_episodes(self, episodes: list[int]) -> Tensor:
         """(n,) absolute indices of the frames of some episodes."""

@@ -14,7 +14,7 @@ from lerobot.advantages.file import write_advantage_file
 from lerobot.advantages.folds import assign_folds
 from lerobot.advantages.labels import label_advantages
 from lerobot.advantages.plots import plot_episode, plot_histogram
-from lerobot.configs import PreTrainedConfig
+from lerobot.configs.policies import PreTrainedConfig
 from lerobot.policies.factory import get_policy_class, make_pre_post_processors
 
 from .training import LABELS, Frames, train
