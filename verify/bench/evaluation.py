@@ -42,7 +42,8 @@ def evaluate(
         n_steps = 0
         while n_steps < MAX_STEPS and not is_success:
             observed = observe(observation)
-            batch = preprocessor({name: torch.from_numpy(observed[name][kept]) for name, kept in inputs.items()})
+            observed = {name: torch.from_numpy(observed[name][kept]) for name, kept in inputs.items()}
+            batch = preprocessor(observed)
             # What `select_action` would hand out one by one.
             chunk = postprocessor(policy.predict_action_chunk(batch)[:, : config.n_action_steps])
             for action in chunk[0].numpy()[: MAX_STEPS - n_steps]:

@@ -30,8 +30,8 @@ SIZE = {
     "optimizer_lr": 1e-3,
     "device": "cpu",
 }
-# By the absolute positions of object and goal an episode can be told from all others, and its outcome learned by
-# heart. Where the hand is to the object, and the object to the goal, says as much about a state's worth.
+# By the absolute positions of object and goal an episode can be told from all others, and its outcome learned
+# by heart. Where the hand is to the object, and the object to the goal, says as much about a state's worth.
 VALUE_INPUTS = ("observation.environment_state",)
 VALUE = {**SIZE, "dropout": 0.1, "reward_loss_weight": 10.0, "num_value_bins": 51}
 

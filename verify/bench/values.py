@@ -56,9 +56,7 @@ def compute_advantages(
         values[mine] = predict_values(frames, checkpoint, torch.from_numpy(mine))
     values, advantages = estimate_advantages(evidence, rows, values, "progress", options)
     provenance = {"value_type": "progress", "folds": n_folds}
-    result, summaries = label_advantages(
-        frames.meta, evidence, rows, values, advantages, options, provenance
-    )
+    result, summaries = label_advantages(frames.meta, evidence, rows, values, advantages, options, provenance)
     write_advantage_file(output, result)
     plots = output.parent / "plots"
     plot_histogram(plots / "histogram.png", evidence, result, summaries)
