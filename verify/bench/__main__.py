@@ -13,7 +13,7 @@ each data set.
 
 import argparse
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ import torch
 
 from .data import make_dataset, read_episodes, read_inputs
 from .evaluation import advantage_accuracy, evaluate
-from .methods import ADVANTAGES, POLICIES, VARIANTS, Settings, Variant, train_all
+from .methods import ADVANTAGES, POLICIES, SETTINGS, VARIANTS, Settings, Variant, train_all
 from .report import format_table, summarize
 from .simulation import PLANS, TASKS
 
@@ -41,22 +41,28 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--samples", type=int, default=200, help="frames whose advantage is checked by simulation"
     )
-    for name, default in asdict(Settings()).items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
+    for field in fields(Settings):
+        defaults = " or ".join(
+            dict.fromkeys(str(getattr(of_set, field.name)) for of_set in SETTINGS.values())
+        )
+        parser.add_argument(f"--{field.name.replace('_', '-')}", type=field.type, help=f"default: {defaults}")
     return parser.parse_args()
 
 
 def main() -> None:
     arguments = parse_arguments()
     torch.set_num_threads(1)
-    settings = Settings(**{name: getattr(arguments, name) for name in asdict(Settings())})
+    given = {field.name: getattr(arguments, field.name) for field in fields(Settings)}
+    given = {name: value for name, value in given.items() if value is not None}
+    settings = {name: replace(SETTINGS[name], **given) for name in arguments.sets}
     names = [f"{task}-{data_set}" for task in arguments.tasks for data_set in arguments.sets]
     # All cells of one seed before the next, and a report after each: it can be stopped at any time.
     for seed in range(arguments.seeds):
         for name in names:
-            run_cell(arguments, settings, name, seed)
+            run_cell(arguments, settings[name.rsplit("-", 1)[1]], name, seed)
             results = read_results(arguments, names)
-            report = {"settings": asdict(settings), "results": summarize(results)}
+            used = {data_set: asdict(of_set) for data_set, of_set in settings.items()}
+            report = {"settings": used, "results": summarize(results)}
             (arguments.output_dir / "report.json").write_text(json.dumps(report, indent=2))
             print(format_table(report["results"]), flush=True)
 

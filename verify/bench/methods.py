@@ -30,10 +30,7 @@ SIZE = {
     "optimizer_lr": 1e-3,
     "device": "cpu",
 }
-# By the absolute positions of object and goal an episode can be told from all others, and its outcome learned
-# by heart. Where the hand is to the object, and the object to the goal, says as much about a state's worth.
-VALUE_INPUTS = ("observation.environment_state",)
-VALUE = {**SIZE, "dropout": 0.1, "reward_loss_weight": 10.0, "num_value_bins": 51}
+VALUE = {**SIZE, "dropout": 0.1, "num_value_bins": 51}
 
 
 @dataclass(frozen=True)
@@ -42,12 +39,22 @@ class Settings:
 
     steps: int = 1200
     batch_size: int = 64
-    value_steps: int = 1000
+    value_steps: int = 800
+    value_inputs: str = "observation.state,observation.environment_state"
+    reward_loss_weight: float = 1.0
     folds: int = 3
     n_steps: int = 10
     smoothing_window: int = 11
     # Only the best: in set (a) a tenth of the frames are clean, in set (b) the values are uncertain.
     positive_fraction: float = 0.12
+
+
+# In set (b), with so few successes, a value function that sees where object and goal are in the room learns the
+# outcome of each episode by heart.
+SETTINGS = {
+    "a": Settings(),
+    "b": Settings(value_steps=1000, value_inputs="observation.environment_state", reward_loss_weight=10.0),
+}
 
 
 @dataclass(frozen=True)
@@ -96,7 +103,11 @@ def train_all(data: Path, directory: Path, seed: int, settings: Settings, polici
     if {"rabc", "actvantage"} & set(missing) and not advantages.is_file():
         options = AdvantageOptions(settings.n_steps, settings.positive_fraction, settings.smoothing_window)
         training = {**common, "steps": settings.value_steps}
-        value = {**VALUE, "input_features": frames.input_features(VALUE_INPUTS)}
+        value = {
+            **VALUE,
+            "reward_loss_weight": settings.reward_loss_weight,
+            "input_features": frames.input_features(settings.value_inputs.split(",")),
+        }
         compute_advantages(
             frames, directory / "values", advantages, settings.folds, options, value, **training
         )

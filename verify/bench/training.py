@@ -6,6 +6,7 @@ The policies, their losses, optimizers and processors and the labels are LeRobot
 one: on state observations that costs as much as the network.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,7 @@ class Frames:
     def __len__(self) -> int:
         return len(self.ends)
 
-    def input_features(self, names: tuple[str, ...]) -> dict[str, PolicyFeature]:
+    def input_features(self, names: Iterable[str]) -> dict[str, PolicyFeature]:
         """Some of the observations, for a policy that is not to see all."""
         return {
             name: PolicyFeature(
