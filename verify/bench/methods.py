@@ -49,8 +49,8 @@ class Settings:
     positive_fraction: float = 0.12
 
 
-# In set (b), with so few successes, a value function that sees where object and goal are in the room learns the
-# outcome of each episode by heart.
+# In set (b), with so few successes, a value function that sees where object and goal are in the room learns
+# the outcome of each episode by heart.
 SETTINGS = {
     "a": Settings(),
     "b": Settings(value_steps=1000, value_inputs="observation.environment_state", reward_loss_weight=10.0),
