@@ -28,10 +28,18 @@ SMALL_POLICY = [
 ]
 
 
+# The files that take minutes.
+LONGEST_FILES = ("test_readme.py", "test_lerobot_train.py", "test_lerobot_eval.py")
+
+
 def pytest_collection_modifyitems(config, items):
-    """Where tests run in parallel, the longest file starts first: last, it would run alone."""
+    """Where tests run in parallel, the longest files start first: the last to start would run alone."""
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: item.path.name != "test_readme.py")
+        items.sort(key=lambda item: _rank(item.path.name))
+
+
+def _rank(file: str) -> int:
+    return LONGEST_FILES.index(file) if file in LONGEST_FILES else len(LONGEST_FILES)
 
 
 def episode_length(episode: int) -> int:
