@@ -54,27 +54,27 @@ def main() -> None:
     torch.set_num_threads(1)
     given = {field.name: getattr(arguments, field.name) for field in fields(Settings)}
     given = {name: value for name, value in given.items() if value is not None}
-    settings = {name: replace(SETTINGS[name], **given) for name in arguments.sets}
+    settings = {data_set: replace(SETTINGS[data_set], **given) for data_set in arguments.sets}
+    used = {data_set: asdict(of_set) for data_set, of_set in settings.items()}
     names = [f"{task}-{data_set}" for task in arguments.tasks for data_set in arguments.sets]
     # All cells of one seed before the next, and a report after each: it can be stopped at any time.
     for seed in range(arguments.seeds):
         for name in names:
-            run_cell(arguments, settings[name.rsplit("-", 1)[1]], name, seed)
+            run_cell(arguments, settings, name, seed)
             results = read_results(arguments, names)
-            used = {data_set: asdict(of_set) for data_set, of_set in settings.items()}
             report = {"settings": used, "results": summarize(results)}
             (arguments.output_dir / "report.json").write_text(json.dumps(report, indent=2))
             print(format_table(report["results"]), flush=True)
 
 
-def run_cell(arguments: argparse.Namespace, settings: Settings, name: str, seed: int) -> None:
+def run_cell(arguments: argparse.Namespace, settings: dict[str, Settings], name: str, seed: int) -> None:
     """Do what is not there of one seed on one data set."""
     task, data_set = name.rsplit("-", 1)
     data = make_dataset(arguments.output_dir / "data" / name, task, data_set, seed=0)
     inputs = read_inputs(data)
     directory = arguments.output_dir / name / f"seed_{seed}"
     directory.mkdir(parents=True, exist_ok=True)
-    train_all(data, directory, seed, settings, tuple(arguments.policies))
+    train_all(data, directory, seed, settings[data_set], tuple(arguments.policies))
     for variant in wanted_variants(arguments):
         path = directory / result_file(variant, arguments.episodes)
         if not path.is_file():
@@ -87,7 +87,7 @@ def run_cell(arguments: argparse.Namespace, settings: Settings, name: str, seed:
             directory / ADVANTAGES,
             read_episodes(data),
             task,
-            settings.n_steps,
+            settings[data_set].n_steps,
             np.random.default_rng(seed),
             arguments.samples,
         )

@@ -7,11 +7,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
-from lerobot.configs import PreTrainedConfig
-from lerobot.policies.factory import get_policy_class, make_pre_post_processors
-
 from .methods import Variant
 from .simulation import EVALUATION_STARTS, MAX_STEPS, Episode, make_task, observe
+from .training import load
 
 # Progress of an expert's step counts as 1; a segment is good if it is worth more than half as many steps as
 # it took.
@@ -27,14 +25,9 @@ def evaluate(
     Returns:
         For each episode, whether it succeeded and how many steps it took.
     """
-    path = directory / variant.policy
-    config = PreTrainedConfig.from_pretrained(path)
-    for name, value in variant.options.items():
-        setattr(config, name, value)
-    policy = get_policy_class(config.type).from_pretrained(path, config=config)
+    policy, preprocessor, postprocessor = load(directory / variant.policy, **variant.options)
     if variant.without_token:
         policy.model.extra_tokens = None
-    preprocessor, postprocessor = make_pre_post_processors(config, pretrained_path=str(path))
     task = make_task(task_name)
     steps, success = [], []
     for episode in range(n_episodes):
@@ -45,7 +38,7 @@ def evaluate(
             observed = {name: torch.from_numpy(observed[name][kept]) for name, kept in inputs.items()}
             batch = preprocessor(observed)
             # What `select_action` would hand out one by one.
-            chunk = postprocessor(policy.predict_action_chunk(batch)[:, : config.n_action_steps])
+            chunk = postprocessor(policy.predict_action_chunk(batch)[:, : policy.config.n_action_steps])
             for action in chunk[0].numpy()[: MAX_STEPS - n_steps]:
                 observation, is_success = task.step(action)
                 n_steps += 1

@@ -14,11 +14,19 @@ import torch
 from torch import Tensor
 
 from lerobot.advantages import load_advantages
+from lerobot.configs.policies import PreTrainedConfig
 from lerobot.configs.reward_labels import RewardLabelsConfig
 from lerobot.configs.types import FeatureType, PolicyFeature
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.datasets.reward_labels.build import build_reward_labels
-from lerobot.policies.factory import make_policy, make_policy_config, make_pre_post_processors
+from lerobot.policies.factory import (
+    get_policy_class,
+    make_policy,
+    make_policy_config,
+    make_pre_post_processors,
+)
+from lerobot.policies.pretrained import PreTrainedPolicy
+from lerobot.processor import PolicyProcessorPipeline
 from lerobot.utils.constants import OBS_ENV_STATE
 
 GRADIENT_CLIP_NORM = 10.0
@@ -150,3 +158,19 @@ def train(
     preprocessor.save_pretrained(output)
     postprocessor.save_pretrained(output)
     policy.save_pretrained(output)  # last: it marks the checkpoint as complete
+
+
+def load(
+    checkpoint: Path, **options: object
+) -> tuple[PreTrainedPolicy, PolicyProcessorPipeline, PolicyProcessorPipeline]:
+    """A trained policy with its pre- and postprocessor.
+
+    Args:
+        checkpoint: Folder that `train` has written.
+        options: Options of the policy that are to be others than in training.
+    """
+    config = PreTrainedConfig.from_pretrained(checkpoint)
+    for name, value in options.items():
+        setattr(config, name, value)
+    policy = get_policy_class(config.type).from_pretrained(checkpoint, config=config)
+    return policy, *make_pre_post_processors(config, pretrained_path=str(checkpoint))

@@ -13,11 +13,9 @@ from lerobot.advantages.compute import AdvantageOptions, estimate_advantages, ga
 from lerobot.advantages.file import write_advantage_file
 from lerobot.advantages.folds import assign_folds
 from lerobot.advantages.labels import label_advantages
-from lerobot.advantages.plots import plot_episode, plot_histogram
-from lerobot.configs.policies import PreTrainedConfig
-from lerobot.policies.factory import get_policy_class, make_pre_post_processors
+from lerobot.advantages.plots import plot_advantages
 
-from .training import LABELS, Frames, train
+from .training import LABELS, Frames, load, train
 
 BATCH_SIZE = 1024
 N_PLOTS = 6
@@ -46,30 +44,25 @@ def compute_advantages(
     rows = np.arange(len(frames.table.episodes))
     evidence = gather_evidence(frames.meta, LABELS, rows, use_recorded_returns=False)
     folds = assign_folds(evidence, rows, n_folds)
-    fold_of_frame = np.repeat(folds, frames.table.lengths)
     values = np.full(len(frames), np.nan, dtype=np.float32)
     for fold in range(n_folds):
         checkpoint = directory / f"fold_{fold}"
         others = frames.table.episodes[folds != fold].tolist()
         train(frames, checkpoint, "rewact", policy_options, episodes=others, **training)
-        mine = np.flatnonzero(fold_of_frame == fold)
+        mine = frames.table.frames(rows[folds == fold])
         values[mine] = predict_values(frames, checkpoint, torch.from_numpy(mine))
     values, advantages = estimate_advantages(evidence, rows, values, "progress", options)
     provenance = {"value_type": "progress", "folds": n_folds}
     result, summaries = label_advantages(frames.meta, evidence, rows, values, advantages, options, provenance)
     write_advantage_file(output, result)
-    plots = output.parent / "plots"
-    plot_histogram(plots / "histogram.png", evidence, result, summaries)
-    for episode in frames.table.episodes[:N_PLOTS].tolist():
-        plot_episode(plots / f"episode_{episode:06d}.png", evidence, result, episode, summaries[0].threshold)
+    first = frames.table.episodes[:N_PLOTS].tolist()
+    plot_advantages(output.parent / "plots", evidence, result, summaries, first)
 
 
 @torch.inference_mode()
 def predict_values(frames: Frames, checkpoint: Path, indices: torch.Tensor) -> np.ndarray:
     """(n,) float32 values of the frames at (n,) absolute indices."""
-    config = PreTrainedConfig.from_pretrained(checkpoint)
-    policy = get_policy_class(config.type).from_pretrained(checkpoint, config=config)
-    preprocessor, _ = make_pre_post_processors(config, pretrained_path=str(checkpoint))
+    policy, preprocessor, _ = load(checkpoint)
     parts = [
         policy.predict_reward(preprocessor(frames.observation(part))).float()
         for part in indices.split(BATCH_SIZE)

@@ -18,6 +18,37 @@ POSITIVE_COLOR = "#2a9d58"
 OUTCOME_NAMES = {code: name for name, code in OUTCOMES.items()}
 
 
+def plot_advantages(
+    directory: Path,
+    evidence: Evidence,
+    result: AdvantageTable,
+    summaries: list[TaskSummary],
+    episodes: list[int] | None = None,
+) -> list[Path]:
+    """Draw the histogram, and each of some episodes with the threshold of its task.
+
+    Args:
+        directory: Where the PNGs go.
+        evidence: What is known of the dataset.
+        result: Its advantages.
+        summaries: One for each task of the result, in the order of the tasks.
+        episodes: Episodes of the result to draw; all by default.
+
+    Returns:
+        The pictures of the episodes.
+    """
+    table = evidence.table
+    rows = [table.row(episode) for episode in np.unique(result.columns["episode_index"]).tolist()]
+    thresholds = dict(zip(np.unique(table.tasks[rows]).tolist(), summaries, strict=True))
+    plot_histogram(directory / "histogram.png", evidence, result, summaries)
+    paths = []
+    for episode in table.episodes[rows].tolist() if episodes is None else episodes:
+        threshold = thresholds[int(table.tasks[table.row(episode)])].threshold
+        paths.append(directory / f"episode_{episode:06d}.png")
+        plot_episode(paths[-1], evidence, result, episode, threshold)
+    return paths
+
+
 def plot_episode(
     path: Path, evidence: Evidence, result: AdvantageTable, episode: int, threshold: float | None
 ) -> None:

@@ -39,10 +39,10 @@ from lerobot.advantages.compute import (
     gather_evidence,
 )
 from lerobot.advantages.estimate import VALUE_TYPES
-from lerobot.advantages.file import ADVANTAGES_FILE, AdvantageTable, dataset_fingerprint, write_advantage_file
+from lerobot.advantages.file import ADVANTAGES_FILE, dataset_fingerprint, write_advantage_file
 from lerobot.advantages.folds import assign_folds, fold_checkpoint, train_fold
 from lerobot.advantages.labels import TaskSummary, label_advantages
-from lerobot.advantages.plots import plot_episode, plot_histogram
+from lerobot.advantages.plots import plot_advantages
 from lerobot.advantages.value_pass import (
     ValueStore,
     checkpoint_digest,
@@ -200,7 +200,8 @@ def compute_advantages(cfg: ComputeAdvantagesConfig) -> None:
         write_advantage_file(output_path, result)
         _report(summaries, output_path)
         if cfg.plots_dir is not None:
-            _plot(cfg, evidence, result, summaries)
+            drawn = plot_advantages(cfg.plots_dir, evidence, result, summaries, cfg.plot_episodes)
+            logging.info(f"Drew {len(drawn)} episodes and the histogram in {cfg.plots_dir}")
         if store is not None:
             store.remove()
     accelerator.end_training()
@@ -310,20 +311,6 @@ def _report(summaries: list[TaskSummary], output_path: Path) -> None:
             *("-" if np.isnan(share) else f"{share:.1%}" for share in shares),
         )
     Console().print(table)
-
-
-def _plot(
-    cfg: ComputeAdvantagesConfig, evidence: Evidence, result: AdvantageTable, summaries: list[TaskSummary]
-) -> None:
-    table = evidence.table
-    rows = [table.row(episode) for episode in np.unique(result.columns["episode_index"]).tolist()]
-    thresholds = dict(zip(np.unique(table.tasks[rows]).tolist(), summaries, strict=True))
-    wanted = table.episodes[rows].tolist() if cfg.plot_episodes is None else cfg.plot_episodes
-    plot_histogram(cfg.plots_dir / "histogram.png", evidence, result, summaries)
-    for episode in wanted:
-        threshold = thresholds[int(table.tasks[table.row(episode)])].threshold
-        plot_episode(cfg.plots_dir / f"episode_{episode:06d}.png", evidence, result, episode, threshold)
-    logging.info(f"Drew {len(wanted)} episodes and the histogram in {cfg.plots_dir}")
 
 
 def main() -> None:
