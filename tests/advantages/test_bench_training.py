@@ -2,6 +2,7 @@
 """The benchmark's training in memory: the same samples as LeRobot's dataset's, checkpoints that load."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -12,6 +13,7 @@ from lerobot.advantages.compute import AdvantageOptions
 from lerobot.configs.policies import PreTrainedConfig
 from lerobot.datasets.reward_labels import LeRobotDatasetWithReward
 from lerobot.policies.factory import get_policy_class
+from verify.bench.settings import SETTINGS, require_same_settings
 from verify.bench.training import LABELS, Frames, train
 from verify.bench.values import compute_advantages, predict_values
 
@@ -109,3 +111,13 @@ def test_an_episode_is_judged_by_a_value_function_that_has_not_seen_it(frames, t
         expected = predict_values(frames, blind, indices)
         np.testing.assert_array_equal(table["value"].to_numpy()[indices], expected)
     assert len(list((tmp_path / "plots").iterdir())) == 5
+
+
+def test_results_of_other_settings_are_not_mixed(tmp_path):
+    settings = SETTINGS["a"]
+    require_same_settings(tmp_path, settings)
+    require_same_settings(tmp_path, settings)
+    message = f"{tmp_path} was made with steps={settings.steps}, not 7: choose another --output-dir"
+    with pytest.raises(SystemExit, match=message):
+        require_same_settings(tmp_path, replace(settings, steps=7))
+    require_same_settings(tmp_path, settings)

@@ -19,10 +19,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from lerobot.datasets.reward_labels.files import write_atomically
+
 from .data import make_dataset, read_episodes, read_inputs
 from .evaluation import advantage_accuracy, evaluate
-from .methods import ADVANTAGES, POLICIES, SETTINGS, VARIANTS, Settings, Variant, train_all
+from .methods import ADVANTAGES, POLICIES, VARIANTS, Variant, train_all
 from .report import format_table, summarize
+from .settings import SETTINGS, Settings, require_same_settings
 from .simulation import PLANS, TASKS
 
 
@@ -63,7 +66,7 @@ def main() -> None:
             run_cell(arguments, settings, name, seed)
             results = read_results(arguments, names)
             report = {"settings": used, "results": summarize(results)}
-            (arguments.output_dir / "report.json").write_text(json.dumps(report, indent=2))
+            write_result(arguments.output_dir / "report.json", report)
             print(format_table(report["results"]), flush=True)
 
 
@@ -74,11 +77,12 @@ def run_cell(arguments: argparse.Namespace, settings: dict[str, Settings], name:
     inputs = read_inputs(data)
     directory = arguments.output_dir / name / f"seed_{seed}"
     directory.mkdir(parents=True, exist_ok=True)
+    require_same_settings(directory, settings[data_set])
     train_all(data, directory, seed, settings[data_set], tuple(arguments.policies))
     for variant in wanted_variants(arguments):
         path = directory / result_file(variant, arguments.episodes)
         if not path.is_file():
-            path.write_text(json.dumps(evaluate(directory, variant, task, inputs, arguments.episodes)))
+            write_result(path, evaluate(directory, variant, task, inputs, arguments.episodes))
         rate = np.mean(json.loads(path.read_text())["success"])
         print(f"{name}, seed {seed}, {variant.name}: {rate:.2f}", flush=True)
     path = directory / f"accuracy_{arguments.samples}.json"
@@ -91,7 +95,11 @@ def run_cell(arguments: argparse.Namespace, settings: dict[str, Settings], name:
             np.random.default_rng(seed),
             arguments.samples,
         )
-        path.write_text(json.dumps(accuracy))
+        write_result(path, accuracy)
+
+
+def write_result(path: Path, result: dict[str, object]) -> None:
+    write_atomically(path, lambda temporary: temporary.write_text(json.dumps(result, indent=2)))
 
 
 def wanted_variants(arguments: argparse.Namespace) -> list[Variant]:

@@ -13,6 +13,7 @@ import torch
 from lerobot.advantages.compute import AdvantageOptions
 from lerobot.rewards.sarm.rabc import RABCWeights
 
+from .settings import Settings
 from .training import WEIGHTS_FILE, Frames, train
 from .values import compute_advantages
 
@@ -30,31 +31,7 @@ SIZE = {
     "optimizer_lr": 1e-3,
     "device": "cpu",
 }
-VALUE = {**SIZE, "dropout": 0.1, "num_value_bins": 51}
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What all methods share, and after it what concerns the value functions and the advantages."""
-
-    steps: int = 1200
-    batch_size: int = 64
-    value_steps: int = 800
-    value_inputs: str = "observation.state,observation.environment_state"
-    reward_loss_weight: float = 1.0
-    folds: int = 3
-    n_steps: int = 10
-    smoothing_window: int = 11
-    # Only the best: in set (a) a tenth of the frames are clean, in set (b) the values are uncertain.
-    positive_fraction: float = 0.12
-
-
-# In set (b), with so few successes, a value function that sees where object and goal are in the room learns
-# the outcome of each episode by heart.
-SETTINGS = {
-    "a": Settings(),
-    "b": Settings(value_steps=1000, value_inputs="observation.environment_state", reward_loss_weight=10.0),
-}
+VALUE = {**SIZE, "dropout": 0.1, "num_value_bins": 51, "reward_loss_weight": 1.0}
 
 
 @dataclass(frozen=True)
@@ -105,7 +82,7 @@ def train_all(data: Path, directory: Path, seed: int, settings: Settings, polici
         training = {**common, "steps": settings.value_steps}
         value = {
             **VALUE,
-            "reward_loss_weight": settings.reward_loss_weight,
+            "n_encoder_layers": settings.value_encoder_layers,
             "input_features": frames.input_features(settings.value_inputs.split(",")),
         }
         compute_advantages(
