@@ -25,4 +25,20 @@ def test_seeds_are_pooled():
     assert row["per_1000_steps"] == 6.0
     assert summary["push-a"]["advantages"]["balanced_accuracy"] == pytest.approx(0.7)
     table = format_table(summary)
-    assert "| ACT | 0.75 (0.30 to 0.95) | 6.0 | 0.50, 1.00 |" in table and "balanced accuracy 0.70" in table
+    assert table.splitlines()[0].endswith("| push |")
+    assert "| ACT | 0.75 (0.30 to 0.95), 6.0 |" in table and "balanced accuracy 0.70" in table
+
+
+def test_a_table_for_each_kind_of_data_set_with_the_tasks_beside_each_other():
+    result = [{"success": [True], "steps": [100]}]
+    names = ("push-a", "drawer-open-a", "push-b")
+    table = format_table(summarize({name: {"ACT": result} for name in names}))
+    first, second = table.split("\n\n")
+    cell = "1.00 (0.21 to 1.00), 10.0"
+    assert first.splitlines()[1:] == ["|---|---|---|", f"| ACT | {cell} | {cell} |"]
+    assert first.splitlines()[0].endswith("| push | drawer-open |") and "(b)" in second
+
+    unfinished = format_table(
+        summarize({"push-a": {"ACT": result, "other": result}, "drawer-open-a": {"ACT": result}})
+    )
+    assert unfinished.splitlines()[-1] == f"| other | {cell} |  |"

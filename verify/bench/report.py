@@ -55,25 +55,29 @@ def summarize(results: dict[str, dict[str, list[dict[str, Any]]]]) -> dict[str, 
 
 
 def format_table(summary: dict[str, dict[str, Any]]) -> str:
-    """The summary as Markdown."""
-    lines = []
-    for name, methods in summary.items():
-        lines += [
-            "",
-            f"**{name}**",
-            "",
-            "| method | success (95 %) | per 1000 steps | per seed |",
-            "|---|---|---|---|",
+    """The summary as Markdown: a table for each kind of data set, with a column for each task."""
+    tasks = {name: name.rpartition("-")[::2] for name in summary}
+    tables = []
+    for data_set in sorted({data_set for _, data_set in tasks.values()}):
+        columns = {task: summary[name] for name, (task, of) in tasks.items() if of == data_set}
+        lines = [
+            f"| ({data_set}): success (95 %), successes per 1000 steps | {' | '.join(columns)} |",
+            "|---" * (1 + len(columns)) + "|",
         ]
-        for method, row in methods.items():
+        for method in dict.fromkeys(method for rows in columns.values() for method in rows):
             if method == "advantages":
                 continue
-            interval = f"{row['success']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
-            seeds = ", ".join(f"{rate:.2f}" for rate in row["per_seed"])
-            lines.append(f"| {method} | {interval} | {row['per_1000_steps']:.1f} | {seeds} |")
-        if "advantages" in methods:
-            facts = ", ".join(
-                f"{key.replace('_', ' ')} {value:.2f}" for key, value in methods["advantages"].items()
+            cells = (format_cell(rows[method]) if method in rows else "" for rows in columns.values())
+            lines.append(f"| {method} | {' | '.join(cells)} |")
+        for task, rows in columns.items():
+            facts = (
+                f"{key.replace('_', ' ')} {value:.2f}" for key, value in rows.get("advantages", {}).items()
             )
-            lines += ["", f"Advantages against the simulator: {facts}."]
-    return "\n".join(lines)
+            if line := ", ".join(facts):
+                lines += ["", f"Advantages of {task} ({data_set}) against the simulator: {line}."]
+        tables.append("\n".join(lines))
+    return "\n\n".join(tables)
+
+
+def format_cell(row: dict[str, Any]) -> str:
+    return f"{row['success']:.2f} ({row['low']:.2f} to {row['high']:.2f}), {row['per_1000_steps']:.1f}"
