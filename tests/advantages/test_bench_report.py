@@ -3,6 +3,7 @@
 
 import pytest
 
+from verify.bench.plots import draw_report
 from verify.bench.report import format_table, summarize, wilson_interval
 
 
@@ -42,3 +43,20 @@ def test_a_table_for_each_kind_of_data_set_with_the_tasks_beside_each_other():
         summarize({"push-a": {"ACT": result, "other": result}, "drawer-open-a": {"ACT": result}})
     )
     assert unfinished.splitlines()[-1] == f"| other | {cell} |  |"
+
+
+def test_the_picture_shows_every_method_of_every_data_set():
+    methods = ("ACT on everything", "ACTvantage, cfg_beta 1", "ACTvantage, negative, cfg_beta 1")
+    results = {
+        name: {
+            method: [{"success": [True] * good + [False], "steps": [50] * (good + 1)}] for method in methods
+        }
+        for name, good in (("push-a", 1), ("push-b", 3))
+    }
+    figure = draw_report(summarize(results))
+    assert [axis.get_title() for axis in figure.axes] == ["push-a", "push-b"]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == list(methods)
+    for axis, rate, per_1000_steps in zip(figure.axes, (0.5, 0.75), ("10.0", "15.0"), strict=True):
+        assert [bar.get_width() for bar in axis.patches] == [rate] * 3
+        assert [text.get_text() for text in axis.texts] == [per_1000_steps] * 3
+        assert len({bar.get_facecolor() for bar in axis.patches}) == 3

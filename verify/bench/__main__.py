@@ -7,8 +7,8 @@ read the models of later releases):
     python -m verify.bench --output-dir outputs/bench
     python -m verify.bench --output-dir outputs/pilot --tasks push --sets a --seeds 1 --episodes 30
 
-What is there already is not done again; `report.json` and a table are brought up to date after each seed on
-each data set.
+What is there already is not done again; `report.json`, `report.png` and a table are brought up to date after
+each seed on each data set.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from lerobot.datasets.reward_labels.files import write_atomically
 from .data import make_dataset, read_episodes, read_inputs
 from .evaluation import advantage_accuracy, evaluate
 from .methods import ADVANTAGES, POLICIES, VARIANTS, Variant, train_all
+from .plots import plot_report
 from .report import format_table, summarize
 from .settings import SETTINGS, Settings, require_same_settings
 from .simulation import PLANS, TASKS
@@ -67,6 +68,7 @@ def main() -> None:
             results = read_results(arguments, names)
             report = {"settings": used, "results": summarize(results)}
             write_result(arguments.output_dir / "report.json", report)
+            plot_report(arguments.output_dir / "report.png", report["results"])
             print(format_table(report["results"]), flush=True)
 
 

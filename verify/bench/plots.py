@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: MIT
+"""The benchmark's table as a picture."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from lerobot.datasets.reward_labels.files import write_atomically
+
+ACT_COLOR, POSITIVE_COLOR, OTHER_COLOR = "#8d99ae", "#2a9d58", "#d1495b"
+
+
+def plot_report(path: Path, summary: dict[str, dict[str, Any]]) -> None:
+    """Write the picture of what `summarize` gives as a PNG."""
+    figure = draw_report(summary)
+    write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=120))
+
+
+def draw_report(summary: dict[str, dict[str, Any]]) -> Figure:
+    """Draw success and its interval of every method on every data set, and the successes per 1000 steps."""
+    figure = Figure(figsize=(1.5 + 3.2 * len(summary), 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, len(summary), sharex=True, squeeze=False)[0]
+    for axis, (name, methods) in zip(axes, summary.items(), strict=True):
+        rows = {method: row for method, row in methods.items() if method != "advantages"}
+        success, low, high = (
+            np.array([row[key] for row in rows.values()]) for key in ("success", "low", "high")
+        )
+        # An interval of rounded figures may miss its own centre by a hair.
+        errors = np.maximum([success - low, high - success], 0)
+        axis.barh(range(len(rows)), success, xerr=errors, color=[_color(method) for method in rows])
+        for position, row in enumerate(rows.values()):
+            axis.text(0.02, position, f"{row['per_1000_steps']:.1f}", va="center", fontsize=8, color="white")
+        axis.set_yticks(range(len(rows)), list(rows) if axis is axes[0] else [""] * len(rows), fontsize=8)
+        axis.invert_yaxis()
+        axis.set_xlim(0, 1)
+        axis.set_title(name)
+        axis.set_xlabel("success; in white: successes per 1000 steps", fontsize=8)
+    return figure
+
+
+def _color(method: str) -> str:
+    if method.startswith("ACT "):
+        return ACT_COLOR
+    return POSITIVE_COLOR if method.startswith("ACTvantage, cfg_beta") else OTHER_COLOR
