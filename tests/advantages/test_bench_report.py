@@ -26,7 +26,7 @@ def test_seeds_are_pooled():
     assert row["per_1000_steps"] == 6.0
     assert summary["push-a"]["advantages"]["balanced_accuracy"] == pytest.approx(0.7)
     table = format_table(summary)
-    assert table.splitlines()[0].endswith("| push |")
+    assert table.splitlines()[0].endswith("| push, 4 episodes |")
     assert "| ACT | 0.75 (0.30 to 0.95), 6.0 |" in table and "balanced accuracy 0.70" in table
 
 
@@ -37,12 +37,17 @@ def test_a_table_for_each_kind_of_data_set_with_the_tasks_beside_each_other():
     first, second = table.split("\n\n")
     cell = "1.00 (0.21 to 1.00), 10.0"
     assert first.splitlines()[1:] == ["|---|---|---|", f"| ACT | {cell} | {cell} |"]
-    assert first.splitlines()[0].endswith("| push | drawer-open |") and "(b)" in second
+    assert (
+        first.splitlines()[0].endswith("| push, 1 episodes | drawer-open, 1 episodes |") and "(b)" in second
+    )
 
     unfinished = format_table(
         summarize({"push-a": {"ACT": result, "other": result}, "drawer-open-a": {"ACT": result}})
     )
     assert unfinished.splitlines()[-1] == f"| other | {cell} |  |"
+
+    second_seed = summarize({"push-a": {"ACT": result * 2, "other": result}})
+    assert "| push, 1 to 2 episodes |" in format_table(second_seed)
 
 
 def test_the_picture_shows_every_method_of_every_data_set():

@@ -60,8 +60,9 @@ def format_table(summary: dict[str, dict[str, Any]]) -> str:
     tables = []
     for data_set in sorted({data_set for _, data_set in tasks.values()}):
         columns = {task: summary[name] for name, (task, of) in tasks.items() if of == data_set}
+        heads = (f"{task}, {count_episodes(rows)} episodes" for task, rows in columns.items())
         lines = [
-            f"| ({data_set}): success (95 %), successes per 1000 steps | {' | '.join(columns)} |",
+            f"| ({data_set}): success (95 %), successes per 1000 steps | {' | '.join(heads)} |",
             "|---" * (1 + len(columns)) + "|",
         ]
         for method in dict.fromkeys(method for rows in columns.values() for method in rows):
@@ -77,6 +78,12 @@ def format_table(summary: dict[str, dict[str, Any]]) -> str:
                 lines += ["", f"Advantages of {task} ({data_set}) against the simulator: {line}."]
         tables.append("\n".join(lines))
     return "\n\n".join(tables)
+
+
+def count_episodes(rows: dict[str, dict[str, Any]]) -> str:
+    """How many episodes the rates are of, as a range while a seed is under way."""
+    counts = {row["episodes"] for method, row in rows.items() if method != "advantages"}
+    return " to ".join(map(str, sorted({min(counts), max(counts)})))
 
 
 def format_cell(row: dict[str, Any]) -> str:
