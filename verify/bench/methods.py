@@ -102,7 +102,8 @@ def train_all(data: Path, directory: Path, seed: int, settings: Settings, polici
             weighter = RABCWeights(progress, SIZE["chunk_size"], device=torch.device("cpu"))
             train(frames, directory / name, "act", plain, **common, weighter=weighter)
         else:
-            train(frames, directory / name, "actvantage", SIZE, **common, advantages=advantages)
+            conditioned = {**SIZE, "advantage_dropout": settings.advantage_dropout}
+            train(frames, directory / name, "actvantage", conditioned, **common, advantages=advantages)
 
 
 def write_progress(advantages: Path, path: Path) -> None:
