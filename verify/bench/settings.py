@@ -29,7 +29,7 @@ class Settings:
 # A value function learns the outcomes of set (b), with so few successes, by heart if it sees where object and
 # goal are in the room, and it tells good from bad on episodes it has not seen the better the shallower it is
 # and the fewer successes a fold holds out. Fewer frames are known to be good than are, so more of the steps
-# that see them go into the condition.
+# that see them go into the condition. Values that change as little as these need more smoothing.
 SETTINGS = {
     "a": Settings(),
     "b": Settings(
@@ -37,6 +37,7 @@ SETTINGS = {
         value_inputs="observation.environment_state",
         value_encoder_layers=0,
         folds=8,
+        smoothing_window=21,
         positive_fraction=0.3,
         advantage_dropout=0.1,
     ),
