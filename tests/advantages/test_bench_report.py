@@ -65,3 +65,12 @@ def test_the_picture_shows_every_method_of_every_data_set():
         assert [bar.get_width() for bar in axis.patches] == [rate] * 3
         assert [text.get_text() for text in axis.texts] == [per_1000_steps] * 3
         assert len({bar.get_facecolor() for bar in axis.patches}) == 3
+
+
+def test_in_the_picture_methods_keep_their_places_while_others_are_missing():
+    result = [{"success": [True], "steps": [100]}]
+    figure = draw_report(
+        summarize({"push-a": {"first": result, "second": result}, "push-b": {"second": result}})
+    )
+    bars = [[round(bar.get_y() + bar.get_height() / 2) for bar in axis.patches] for axis in figure.axes]
+    assert bars == [[0, 1], [1]]

@@ -4,11 +4,12 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lerobot.datasets.reward_labels.files import write_atomically
+
+from .report import list_methods
 
 ACT_COLOR, POSITIVE_COLOR, OTHER_COLOR = "#8d99ae", "#2a9d58", "#d1495b"
 
@@ -23,22 +24,24 @@ def draw_report(summary: dict[str, dict[str, Any]]) -> Figure:
     """Draw success and its interval of every method on every data set, and the successes per 1000 steps."""
     figure = Figure(figsize=(1.5 + 3.2 * len(summary), 4.2), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(1, len(summary), sharex=True, squeeze=False)[0]
-    for axis, (name, methods) in zip(axes, summary.items(), strict=True):
-        rows = {method: row for method, row in methods.items() if method != "advantages"}
-        success, low, high = (
-            np.array([row[key] for row in rows.values()]) for key in ("success", "low", "high")
-        )
-        # An interval of rounded figures may miss its own centre by a hair.
-        errors = np.maximum([success - low, high - success], 0)
-        axis.barh(range(len(rows)), success, xerr=errors, color=[_color(method) for method in rows])
-        for position, row in enumerate(rows.values()):
+    methods = list_methods(summary)
+    axes = figure.subplots(1, len(summary), sharex=True, sharey=True, squeeze=False)[0]
+    for axis, (name, rows) in zip(axes, summary.items(), strict=True):
+        # While a seed is under way, methods are missing; those that are there keep their places.
+        for position, method in enumerate(methods):
+            if method not in rows:
+                continue
+            row = rows[method]
+            success = row["success"]
+            # An interval of rounded figures may miss its own centre by a hair.
+            error = [[max(success - row["low"], 0)], [max(row["high"] - success, 0)]]
+            axis.barh([position], [success], xerr=error, color=_color(method))
             axis.text(0.02, position, f"{row['per_1000_steps']:.1f}", va="center", fontsize=8, color="white")
-        axis.set_yticks(range(len(rows)), list(rows) if axis is axes[0] else [""] * len(rows), fontsize=8)
-        axis.invert_yaxis()
-        axis.set_xlim(0, 1)
         axis.set_title(name)
         axis.set_xlabel("success; in white: successes per 1000 steps", fontsize=8)
+    axes[0].set_xlim(0, 1)
+    axes[0].set_ylim(len(methods) - 0.5, -0.5)
+    axes[0].set_yticks(range(len(methods)), methods, fontsize=8)
     return figure
 
 

@@ -65,9 +65,7 @@ def format_table(summary: dict[str, dict[str, Any]]) -> str:
             f"| ({data_set}): success (95 %), successes per 1000 steps | {' | '.join(heads)} |",
             "|---" * (1 + len(columns)) + "|",
         ]
-        for method in dict.fromkeys(method for rows in columns.values() for method in rows):
-            if method == "advantages":
-                continue
+        for method in list_methods(columns):
             cells = (format_cell(rows[method]) if method in rows else "" for rows in columns.values())
             lines.append(f"| {method} | {' | '.join(cells)} |")
         for task, rows in columns.items():
@@ -80,9 +78,16 @@ def format_table(summary: dict[str, dict[str, Any]]) -> str:
     return "\n\n".join(tables)
 
 
+def list_methods(summary: dict[str, dict[str, Any]]) -> list[str]:
+    """The methods that have a result on any of the data sets, in their order."""
+    return list(
+        dict.fromkeys(method for rows in summary.values() for method in rows if method != "advantages")
+    )
+
+
 def count_episodes(rows: dict[str, dict[str, Any]]) -> str:
     """How many episodes the rates are of, as a range while a seed is under way."""
-    counts = {row["episodes"] for method, row in rows.items() if method != "advantages"}
+    counts = {rows[method]["episodes"] for method in list_methods({"": rows})}
     return " to ".join(map(str, sorted({min(counts), max(counts)})))
 
 
