@@ -40,8 +40,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
     parser.add_argument("--sets", nargs="+", choices=sorted(PLANS), default=sorted(PLANS), help="data sets")
     parser.add_argument("--policies", nargs="+", choices=POLICIES, default=POLICIES)
-    parser.add_argument("--seeds", type=int, default=3, help="number of training seeds")
-    parser.add_argument("--episodes", type=int, default=100, help="evaluation episodes, the same for all")
+    parser.add_argument("--seeds", type=int, default=3, help="how often, each time on data of its own")
+    parser.add_argument("--episodes", type=int, default=100, help="evaluation episodes of each seed")
     parser.add_argument(
         "--samples", type=int, default=200, help="frames whose advantage is checked by simulation"
     )
@@ -75,16 +75,16 @@ def main() -> None:
 def run_cell(arguments: argparse.Namespace, settings: dict[str, Settings], name: str, seed: int) -> None:
     """Do what is not there of one seed on one data set."""
     task, data_set = name.rsplit("-", 1)
-    data = make_dataset(arguments.output_dir / "data" / name, task, data_set, seed=0)
-    inputs = read_inputs(data)
     directory = arguments.output_dir / name / f"seed_{seed}"
     directory.mkdir(parents=True, exist_ok=True)
     require_same_settings(directory, settings[data_set])
+    data = make_dataset(directory / "data", task, data_set, seed)
+    inputs = read_inputs(data)
     train_all(data, directory, seed, settings[data_set], tuple(arguments.policies))
     for variant in wanted_variants(arguments):
         path = directory / result_file(variant, arguments.episodes)
         if not path.is_file():
-            write_result(path, evaluate(directory, variant, task, inputs, arguments.episodes))
+            write_result(path, evaluate(directory, variant, task, inputs, seed, arguments.episodes))
         rate = np.mean(json.loads(path.read_text())["success"])
         print(f"{name}, seed {seed}, {variant.name}: {rate:.2f}", flush=True)
     path = directory / f"accuracy_{arguments.samples}.json"

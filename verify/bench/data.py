@@ -3,6 +3,7 @@
 
 import json
 import pickle
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ def make_dataset(root: Path, task_name: str, data_set: str, seed: int) -> Path:
     """Generate a data set, unless it is there. Returns its folder."""
     if (root / STATES_FILE).is_file():
         return root
+    shutil.rmtree(root, ignore_errors=True)  # what an interrupted run left
     episodes = list(generate(make_task(task_name), data_set, seed))
     # Values that never change cannot be normalized.
     inputs = {

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import torch
 
 from .methods import Variant
-from .simulation import EVALUATION_STARTS, MAX_STEPS, Episode, make_task, observe
+from .simulation import EVALUATION_STARTS, MAX_STEPS, STARTS_PER_SEED, Episode, make_task, observe
 from .training import load
 
 # Progress of an expert's step counts as 1; a segment is good if it is worth more than half as many steps as
@@ -18,9 +18,14 @@ GOOD_PACE = 0.5
 
 @torch.inference_mode()
 def evaluate(
-    directory: Path, variant: Variant, task_name: str, inputs: dict[str, list[int]], n_episodes: int
+    directory: Path,
+    variant: Variant,
+    task_name: str,
+    inputs: dict[str, list[int]],
+    seed: int,
+    n_episodes: int,
 ) -> dict[str, list]:
-    """Run a policy from the same numbered starts as all others.
+    """Run a policy from the same numbered starts as all others of this seed.
 
     Returns:
         For each episode, whether it succeeded and how many steps it took.
@@ -29,9 +34,10 @@ def evaluate(
     if variant.without_token:
         policy.model.extra_tokens = None
     task = make_task(task_name)
+    first_start = EVALUATION_STARTS + seed * STARTS_PER_SEED
     steps, success = [], []
     for episode in range(n_episodes):
-        observation, is_success = task.reset(EVALUATION_STARTS + episode), False
+        observation, is_success = task.reset(first_start + episode), False
         n_steps = 0
         while n_steps < MAX_STEPS and not is_success:
             observed = observe(observation)
