@@ -144,7 +144,7 @@ def test_training_without_labels_says_what_to_enable(policy_type):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"reward": torch.rand(3)}, r"predicts 6 step\(s\).*\(3,\)"),
+        ({"reward": torch.rand(3, 1)}, r"predicts 6 step\(s\).*\(3, 1\)"),
         ({"reward": torch.rand(3, 4)}, r"\(3, 4\)"),
         ({"reward_is_pad": None}, "without 'reward_is_pad'"),
         ({"reward": torch.full((3, CHUNK_SIZE), 1.5)}, "1.5"),
@@ -157,6 +157,25 @@ def test_wrong_labels_are_errors(change, message):
     batch = {key: value for key, value in {**make_batch(policy), **change}.items() if value is not None}
     with pytest.raises(ValueError, match=message):
         policy.forward(batch)
+
+
+@TYPES
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_labels_of_the_current_step_alone_train_no_forecast(policy_type, reduction):
+    policy = make_policy(policy_type, dropout=0.0)
+    policy.train()
+    batch = make_batch(policy)
+    torch.manual_seed(5)
+    of_chunk = policy.forward(batch)[1]
+    current = {**batch, "reward": batch["reward"][:, 0]}
+    del current["reward_is_pad"]
+    torch.manual_seed(5)
+    loss, of_current = policy.forward(current, reduction=reduction)
+    assert of_current["reward_mae"] == pytest.approx(of_chunk["reward_mae"])
+    assert of_current["reward_loss"] < of_chunk["reward_loss"]
+    loss.sum().backward()
+    forecast = policy.model.reward_head.forecast.weight.grad
+    assert forecast is None or not forecast.any()
 
 
 @TYPES

@@ -28,10 +28,10 @@ def compute_act_loss(
 
     Args:
         policy: An `ACTPolicy`.
-        batch: A training batch. "reward" is a (B,) or (B, T) float tensor; "reward_is_pad" a (B, T) bool
-            tensor of steps past the end of the episode; "action_mask" an optional (B,) or (B, chunk_size)
-            bool tensor, false where the action is not to be imitated. Such frames still count in the reward
-            loss.
+        batch: A training batch. "reward" is a (B, T) float tensor and "reward_is_pad" a (B, T) bool tensor of
+            steps past the end of the episode; or "reward" is (B,), and a forecast is not trained.
+            "action_mask" is an optional (B,) or (B, chunk_size) bool tensor, false where the action is not to
+            be imitated. Such frames still count in the reward loss.
         reduction: "mean" gives a 0-d loss, "none" one of shape (B,).
 
     Returns:
@@ -97,6 +97,8 @@ def _reward_loss(
     head, logits: Tensor, batch: dict[str, Tensor], per_sample: bool
 ) -> tuple[Tensor, dict[str, float]]:
     """Loss of the current step plus, with the forecast, the mean loss of later steps inside the episode."""
+    if batch[REWARD_LABEL].ndim == 1:  # says nothing of later steps
+        logits = logits[:, :1]
     target = _reward_target(head, batch, n_steps=logits.shape[1])
     loss = head.loss(logits, target)  # (B, T)
     always = torch.ones_like(target[:, :1], dtype=torch.bool)
