@@ -6,7 +6,7 @@ Kept apart from `lerobot.policies` so that the configuration layer can use it wi
 
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,8 @@ class RewardHeadConfig:
 
     Args:
         use_reward_head: Whether the policy has a reward head. With it, `select_action` returns
-            `(action, reward)` and training needs a `reward` in each batch. Checkpoints written before the
-            option existed load with `False`.
+            `(action, reward)` and training needs a `reward` in each batch. Checkpoints without the option
+            load with `False`.
         reward_head_type: "sigmoid" regresses one value in (0, 1) with a squared error; "distributional"
             predicts a categorical distribution over `num_value_bins` values with a cross-entropy.
         reward_loss_weight: Weight of the reward loss in the total loss. `None` takes the default of the head
@@ -67,6 +67,15 @@ class RewardHeadConfig:
             raise ValueError(problem)
         if self.reward_loss_weight is None:
             self.reward_loss_weight = DEFAULT_REWARD_LOSS_WEIGHT[self.reward_head_type]
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        """Write `config.json`. Without a head it is that of plain ACT, which LeRobot itself can load."""
+        super()._save_pretrained(save_directory)  # type: ignore[misc]
+        if self.type == "act" and not self.use_reward_head:  # type: ignore[attr-defined]
+            path = Path(save_directory) / CONFIG_NAME
+            options = {field.name for field in fields(RewardHeadConfig)}
+            saved = json.loads(path.read_text())
+            path.write_text(json.dumps({k: v for k, v in saved.items() if k not in options}, indent=4))
 
     def _find_problem(self) -> str | None:
         if self.reward_head_type not in REWARD_HEAD_TYPES:
@@ -115,7 +124,7 @@ class RewardHeadConfig:
 
 
 def restore_reward_head_flag(saved_config: dict[str, Any]) -> dict[str, Any]:
-    """Say in a saved `act` configuration that it has no reward head, if it predates the option.
+    """Say in a saved `act` configuration that it has no reward head, if it does not mention the option.
 
     Args:
         saved_config: Content of a checkpoint's `config.json`, including its "type". Not modified.
