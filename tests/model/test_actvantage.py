@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lerobot.configs.policies import PreTrainedConfig
+from lerobot.policies.act.modeling_act import ACTTemporalEnsembler
 from lerobot.policies.actvantage import (
     ACTvantageConfig,
     ACTvantagePolicy,
@@ -185,6 +186,14 @@ def test_the_condition_does_not_tell_the_reward_head_how_the_episode_ended():
         assert torch.equal(logits[0], logits[1]) and torch.equal(logits[0], logits[2])
 
 
+@pytest.mark.parametrize("advantage", ["positive", 1.0, torch.ones(1), torch.ones(3)])
+def test_the_reward_is_read_whatever_form_the_condition_has(advantage):
+    policy = make_policy(use_reward_head=True)
+    observation = make_observation(policy)
+    reward = policy.predict_reward({**observation, "advantage": advantage})
+    assert torch.equal(reward, policy.predict_reward(observation))
+
+
 # --- Inference
 
 
@@ -271,6 +280,7 @@ def test_the_queue_keeps_its_actions_when_the_condition_changes():
 def test_select_action(cfg_beta, batch_size, use_reward_head, ensemble):
     options = {"temporal_ensemble_coeff": 0.01, "n_action_steps": 1} if ensemble else {"n_action_steps": 2}
     policy = make_policy(cfg_beta=cfg_beta, use_reward_head=use_reward_head, **options)
+    expected = ACTTemporalEnsembler(0.01, policy.config.chunk_size)
     for step in range(4):
         observation = make_observation(policy, batch_size)
         output = policy.select_action(observation)
@@ -279,9 +289,11 @@ def test_select_action(cfg_beta, batch_size, use_reward_head, ensemble):
             assert reward.shape == (batch_size,)
             assert torch.equal(policy.last_predicted_reward, reward)
         assert output.shape == (batch_size, ACTION_DIM)
-        if step == 0:
-            chunk = policy.predict_action_chunk(observation)
-            torch.testing.assert_close(output, chunk[:, 0])
+        if ensemble:
+            # Guided at every step, also those that are averaged with earlier chunks.
+            torch.testing.assert_close(output, expected.update(policy.predict_action_chunk(observation)))
+        elif step == 0:
+            torch.testing.assert_close(output, policy.predict_action_chunk(observation)[:, 0])
     policy.reset()
     assert policy.last_predicted_reward is None
 
@@ -342,6 +354,13 @@ def test_defaults():
 def test_bad_options(options, message):
     with pytest.raises(ValueError, match=message):
         make_policy(**options)
+
+
+def test_a_bad_option_is_named_on_the_command_line_too(caplog):
+    """There draccus replaces the error by one that says which class could not be made."""
+    with pytest.raises(ValueError):
+        make_policy(cfg_beta=-1.0)
+    assert "`cfg_beta` must be a finite number of at least 0. Got -1.0." in caplog.messages
 
 
 @pytest.mark.parametrize("use_reward_head", [False, True])

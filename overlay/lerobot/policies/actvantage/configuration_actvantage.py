@@ -42,17 +42,17 @@ class ACTvantageConfig(ACTConfig):
     inference_advantage: str = "positive"
     train_without_advantage: bool = False
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def _find_problem(self) -> str | None:
         if not 0.0 <= self.advantage_dropout <= 1.0:
-            raise ValueError(f"`advantage_dropout` must be in [0, 1]. Got {self.advantage_dropout}.")
+            return f"`advantage_dropout` must be in [0, 1]. Got {self.advantage_dropout}."
         if not 0.0 <= self.cfg_beta < math.inf:
-            raise ValueError(f"`cfg_beta` must be a finite number of at least 0. Got {self.cfg_beta}.")
+            return f"`cfg_beta` must be a finite number of at least 0. Got {self.cfg_beta}."
         if self.inference_advantage not in ADVANTAGE_CONDITIONS:
-            raise ValueError(
+            return (
                 f"`inference_advantage` must be one of {ADVANTAGE_CONDITIONS}. Got "
                 f"{self.inference_advantage!r}."
             )
+        return super()._find_problem()
 
     @property
     def advantage_labels(self) -> str:

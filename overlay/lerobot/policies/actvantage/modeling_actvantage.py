@@ -79,6 +79,10 @@ class ACTvantagePolicy(ACTPolicy):
         actions, logits = self._guided_forward(self._conditioned(batch, None))
         return actions, self.model.reward_head.mean(logits)
 
+    def _reward_logits(self, batch: dict[str, Tensor]) -> Tensor:
+        # The reward does not depend on the condition, whatever form it has.
+        return super()._reward_logits({key: value for key, value in batch.items() if key != ADVANTAGE})
+
     def _conditioned(self, batch: dict[str, Tensor], advantage: Advantage | None) -> dict[str, Tensor]:
         """The policy's inputs out of the batch, and the (B,) condition."""
         inputs = {key: batch[key] for key in self.config.input_features if key in batch}
