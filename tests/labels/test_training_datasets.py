@@ -21,6 +21,7 @@ from lerobot.datasets.reward_labels import (
 )
 from lerobot.datasets.streaming_dataset import StreamingLeRobotDataset
 from lerobot.policies.act.configuration_act import ACTConfig
+from lerobot.policies.diffusion.configuration_diffusion import DiffusionConfig
 from tests.versions import HELD_OUT, make_train_eval_datasets
 
 LENGTHS = (7, 1, 12, 20, 5, 9)
@@ -82,6 +83,14 @@ def test_masks_alone_are_reason_enough(root):
     cfg = pipeline(root, use_reward_head=False, reward=RewardLabelsConfig(mask_actions_for_eval_data=True))
     train, _ = wrap_train_eval_datasets(cfg, *make_train_eval_datasets(cfg))
     assert "action_mask" in train[0]
+
+
+def test_masks_of_a_policy_that_would_imitate_all_the_same(root):
+    cfg = pipeline(root, reward=RewardLabelsConfig(mask_actions_for_fail_data=True))
+    datasets = make_train_eval_datasets(cfg)
+    cfg.policy = DiffusionConfig(device="cpu", push_to_hub=False)
+    with pytest.raises(ValueError, match="mask_actions.*'diffusion' imitates all actions"):
+        wrap_train_eval_datasets(cfg, *datasets)
 
 
 def test_a_broken_label_file_stops_training(root):

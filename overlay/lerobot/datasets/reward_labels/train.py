@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.data import IterableDataset
 
+from lerobot.configs.reward_head import RewardHeadConfig
 from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
 
 from .build import build_reward_labels
@@ -79,9 +80,15 @@ def wrap_train_eval_datasets(
         The two datasets, wrapped; they share one set of labels.
 
     Raises:
-        ValueError: if the labels cannot be built, see :class:`LeRobotDatasetWithReward`.
+        ValueError: if the labels cannot be built, see :class:`LeRobotDatasetWithReward`; or if actions are to
+            be masked for a policy that knows no masks.
     """
     config = cfg.dataset.reward
+    if config.masks_actions and cfg.policy is not None and not isinstance(cfg.policy, RewardHeadConfig):
+        raise ValueError(
+            f"--dataset.reward.mask_actions_*: the policy {cfg.policy.type!r} imitates all actions, masked "
+            "or not; leave the masks out, or train act, rewact or actvantage"
+        )
     advantages = _load_advantages(cfg, [train] if eval is None else [train, eval])
     if not _wants_labels(cfg) and advantages is None:
         return train, eval
