@@ -36,9 +36,11 @@ def commands(monkeypatch):
             (output / "eval_info.json").write_text(
                 json.dumps({"overall": {"pc_success": success, "videos": []}})
             )
-        elif "resume" not in flags:
+        else:
+            if "resume" in flags:
+                output = Path(flags["config_path"]).parents[3]
             checkpoint = output / "checkpoints" / "last" / "pretrained_model"
-            checkpoint.mkdir(parents=True)
+            checkpoint.mkdir(parents=True, exist_ok=True)
             (checkpoint / "train_config.json").write_text("{}")
         return type("Result", (), {"returncode": 0})
 
@@ -95,18 +97,87 @@ def test_a_stopped_loop_continues(commands, tmp_path, fail_at):
     assert (tmp_path / "run" / "comparison.json").is_file()
 
 
-def test_training_resumes_from_its_checkpoint(commands, tmp_path):
-    checkpoint = tmp_path / "run/value/checkpoints/last/pretrained_model"
-    checkpoint.mkdir(parents=True)
-    (checkpoint / "train_config.json").write_text("{}")
+def stop_at_the_first(commands, tmp_path):
+    commands.fail_at = 1
+    with pytest.raises(RuntimeError):
+        run_loop(loop(tmp_path, "--stages=value"))
+
+
+@pytest.mark.parametrize("name", ["last", "000040"])
+def test_training_resumes_from_its_checkpoint(commands, tmp_path, name):
+    """Also if it was stopped while `last` was being renewed."""
+    stop_at_the_first(commands, tmp_path)
+    for step in ("000020", name):
+        checkpoint = tmp_path / f"run/value/checkpoints/{step}/pretrained_model"
+        checkpoint.mkdir(parents=True)
+        (checkpoint / "train_config.json").write_text("{}")
     run_loop(loop(tmp_path, "--stages=value"))
-    assert commands == [(TRAIN, {"config_path": str(checkpoint / "train_config.json"), "resume": "true"})]
+    resumed = {"config_path": str(checkpoint / "train_config.json"), "resume": "true"}
+    assert commands[1:] == [(TRAIN, resumed)]
 
 
 def test_a_folder_without_a_checkpoint_is_started_anew(commands, tmp_path):
+    stop_at_the_first(commands, tmp_path)
     (tmp_path / "run" / "value").mkdir(parents=True)
     run_loop(loop(tmp_path, "--stages=value"))
-    assert len(commands) == 1 and "resume" not in commands[0][1]
+    assert len(commands) == 2 and "resume" not in commands[1][1]
+
+
+@pytest.mark.parametrize("stage", ["value", "advantages", "policy", "eval"])
+def test_a_folder_of_somebody_else_stays(commands, tmp_path, stage):
+    theirs = tmp_path / "run" / stage / "checkpoints" / "last" / "pretrained_model" / "train_config.json"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("theirs")
+    with pytest.raises(ValueError, match=f"run/{stage} is there already, and this command has not made it"):
+        run_loop(loop(tmp_path))
+    assert theirs.read_text() == "theirs"
+    assert not any(str(tmp_path / "run" / stage) in str(flags.get("output_dir")) for _, flags in commands)
+
+
+def test_a_stage_whose_result_is_gone_runs_again(commands, tmp_path):
+    run_loop(loop(tmp_path))
+    (tmp_path / "run" / "eval" / "negative" / "eval_info.json").unlink()
+    (tmp_path / "run" / "eval" / "negative").rmdir()
+    (tmp_path / "run" / "comparison.json").unlink()
+    run_loop(loop(tmp_path))
+    assert [flags["policy.inference_advantage"] for _, flags in commands[6:]] == ["negative"]
+    assert (tmp_path / "run" / "comparison.json").is_file()
+
+
+def test_an_evaluation_can_be_added_later(commands, tmp_path):
+    run_loop(Loop.parse([f"--output_dir={tmp_path / 'run'}", *(flag for flag in BASE if "env" not in flag)]))
+    assert len(commands) == 3
+    run_loop(loop(tmp_path))
+    assert [module for module, _ in commands[3:]] == [EVAL] * 3
+    assert json.loads((tmp_path / "run" / "comparison.json").read_text())["negative"] == {"pc_success": 10.0}
+
+
+def test_the_same_folder_written_otherwise_is_the_same_run(commands, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_loop(Loop.parse(["--output_dir=run", *BASE]))
+    run_loop(loop(tmp_path))
+    assert len(commands) == 6
+
+
+def test_stages_run_in_their_order(commands, tmp_path):
+    run_loop(loop(tmp_path, "--stages=policy,value,advantages"))
+    assert [module for module, _ in commands] == [TRAIN, COMPUTE, TRAIN]
+
+
+def test_labels_of_the_value_function_can_be_chosen(commands, tmp_path):
+    run_loop(loop(tmp_path, '--dataset.reward.sources=["linear"]', "--stages=value"))
+    assert commands[0][1]["dataset.reward.sources"] == '["linear"]'
+
+
+def test_the_advantages_look_as_far_as_the_policy_acts(commands, tmp_path):
+    run_loop(loop(tmp_path, "--policy.policy.n_action_steps=5"))
+    assert commands[1][1]["n_steps"] == "5"
+
+
+def test_a_value_function_of_ones_own(commands, tmp_path):
+    run_loop(loop(tmp_path, "--advantages.policy.path=mine"))
+    assert [module for module, _ in commands] == [COMPUTE, TRAIN, EVAL, EVAL, EVAL]
+    assert commands[0][1]["policy.path"] == "mine"
 
 
 @pytest.mark.parametrize(
@@ -118,6 +189,8 @@ def test_a_folder_without_a_checkpoint_is_started_anew(commands, tmp_path):
         ("eval", "--policy.policy.advantage_dropout=0.1"),
         ("policy", "--dataset.root=elsewhere"),
         ("compare", "--value.dataset.reward.c_fail=3"),
+        ("compare", "--env.type=aloha"),
+        ("compare", "--eval.eval.n_episodes=3"),
     ],
 )
 def test_results_of_another_run_are_refused(commands, tmp_path, stages, changed):
@@ -140,6 +213,8 @@ def test_without_a_value_function(commands, tmp_path):
     run_loop(loop(tmp_path, "--advantages.from_returns=true"))
     assert [module for module, _ in commands] == [COMPUTE, TRAIN, EVAL, EVAL, EVAL]
     assert "policy.path" not in commands[0][1] and "policy.device" not in commands[0][1]
+    run_loop(Loop.parse([f"--output_dir={tmp_path / 'not'}", *BASE, "--advantages.from_returns=false"]))
+    assert [module for module, _ in commands[5:7]] == [TRAIN, COMPUTE] and "policy.path" in commands[6][1]
 
 
 def test_without_an_environment(commands, tmp_path):
@@ -156,6 +231,12 @@ def test_without_an_environment(commands, tmp_path):
         (["--output_dir=x", "--dataset.repo_id=a/b", "--steps=3"], "--<stage>.steps"),
         (["--output_dir=x", "--dataset.repo_id=a/b", "--verbose"], "--name=value"),
         (["--output_dir", "x"], "--name=value"),
+        (
+            ["--output_dir=x", "--dataset.repo_id=a/b", "--eval.n_episodes=3"],
+            "is --eval.eval.n_episodes",
+        ),
+        (["--output_dir=x", "--dataset.repo_id=a/b", "--policy.chunk_size=3"], "--policy.policy.chunk_size"),
+        (["--output_dir=x", "--dataset.repo_id=a/b", "--value.step=3"], "has no option --step"),
     ],
 )
 def test_bad_command_lines(flags, message):

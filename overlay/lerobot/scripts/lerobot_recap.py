@@ -7,13 +7,15 @@ lerobot-recap \
     --dataset.repo_id=user/dataset \
     --env.type=pusht \
     --value.steps=20000 \
-    --policy.steps=50000 --policy.policy.chunk_size=50
+    --policy.steps=50000 --policy.policy.chunk_size=50 --policy.policy.n_action_steps=50
 ```
 
 The stages are LeRobot's own commands, in this order:
 
-- `value`: `lerobot-train --policy.type=rewact` on labels of source `returns`;
-- `advantages`: `lerobot-compute-advantages` with it, written under the output folder;
+- `value`: `lerobot-train --policy.type=rewact` on labels of source `returns`, or of
+  --dataset.reward.sources; left out with --advantages.from_returns=true or --advantages.policy.path=...;
+- `advantages`: `lerobot-compute-advantages` with it, written under the output folder; N is
+  --policy.policy.n_action_steps, if that is given;
 - `policy`: `lerobot-train --policy.type=actvantage`;
 - `eval`: `lerobot-eval` of the policy, conditioned on positive, on negative and on nothing (needs
   --env.type);
@@ -33,11 +35,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from lerobot.configs.eval import EvalPipelineConfig
+from lerobot.configs.train import TrainPipelineConfig
 from lerobot.datasets.reward_labels.files import read_json, write_json
+from lerobot.scripts.lerobot_compute_advantages import ComputeAdvantagesConfig
 from lerobot.utils.utils import init_logging
 
 STAGES = ("value", "advantages", "policy", "eval", "compare")
@@ -49,6 +54,14 @@ HARMLESS = {
     "policy": ("num_workers", "log_freq", "save_freq", "wandb."),
     "eval": (),
     "compare": (),
+}
+
+# What the options of each stage belong to.
+CONFIGS = {
+    "value": TrainPipelineConfig,
+    "advantages": ComputeAdvantagesConfig,
+    "policy": TrainPipelineConfig,
+    "eval": EvalPipelineConfig,
 }
 
 TRAIN = "lerobot.scripts.lerobot_train"
@@ -87,12 +100,13 @@ class Loop:
             flags[name[2:]] = value
         if "output_dir" not in flags or "dataset.repo_id" not in flags:
             raise ValueError("--output_dir and --dataset.repo_id are needed")
-        loop = cls(Path(flags.pop("output_dir")))
+        # The same folder is the same run, however it is written.
+        loop = cls(Path(flags.pop("output_dir")).expanduser().resolve())
         if "stages" in flags:
-            loop.stages = tuple(flags.pop("stages").split(","))
-        unknown = [stage for stage in loop.stages if stage not in STAGES]
-        if unknown:
-            raise ValueError(f"there is no stage {unknown[0]!r}; the stages are {', '.join(STAGES)}")
+            chosen = flags.pop("stages").split(",")
+            if unknown := [stage for stage in chosen if stage not in STAGES]:
+                raise ValueError(f"there is no stage {unknown[0]!r}; the stages are {', '.join(STAGES)}")
+            loop.stages = tuple(stage for stage in STAGES if stage in chosen)
         for name, value in flags.items():
             stage, _, option = name.partition(".")
             if stage in STAGES and option:
@@ -104,7 +118,24 @@ class Loop:
                     f"--{name} is not understood: give options of a stage as --<stage>.{name}, with one of "
                     f"{', '.join(STAGES)}"
                 )
+        loop.check_options()
         return loop
+
+    def check_options(self) -> None:
+        """Find a wrong option before the first stage has run for hours.
+
+        Raises:
+            ValueError: If a stage's command has no such option.
+        """
+        for stage, flags in self.own.items():
+            config = CONFIGS.get(stage)
+            known = {field.name for field in fields(config)} | {"config_path"} if config else set()
+            for option in flags:
+                if option.split(".")[0] not in known:
+                    hint = f"; is --{stage}.{stage}.{option} meant?" if stage in known else ""
+                    raise ValueError(
+                        f"--{stage}.{option}: the stage {stage!r} has no option --{option}{hint}"
+                    )
 
     def directory(self, stage: str) -> Path:
         return self.output_dir / stage
@@ -112,10 +143,23 @@ class Loop:
     def checkpoint(self, stage: str) -> Path:
         return self.directory(stage) / "checkpoints" / "last" / "pretrained_model"
 
+    @property
+    def from_returns(self) -> bool:
+        return self.own["advantages"].get("from_returns", "false").lower() == "true"
+
     def before(self, stage: str) -> list[str]:
         """Stages whose results a stage builds on, directly or not."""
-        needless = ("eval", "value") if "from_returns" in self.own["advantages"] else ("eval",)
-        return [name for name in STAGES[: STAGES.index(stage)] if name not in needless]
+        has_values = self.from_returns or "policy.path" in self.own["advantages"]
+        earlier = STAGES[: STAGES.index(stage)]
+        return [name for name in earlier if not (has_values and name == "value")]
+
+    def results(self, stage: str) -> list[Path]:
+        """Files that a stage leaves when it is done."""
+        return {
+            "advantages": [self.advantages_path],
+            "eval": [self.directory("eval") / condition / "eval_info.json" for condition in CONDITIONS],
+            "compare": [self.output_dir / "comparison.json"],
+        }.get(stage, [self.checkpoint(stage) / "train_config.json"])
 
     @property
     def advantages_path(self) -> Path:
@@ -128,24 +172,26 @@ class Loop:
         general = {"seed": self.shared["seed"]} if "seed" in self.shared else {}
         device = {"policy.device": self.shared["device"]} if "device" in self.shared else {}
         training = {**dataset, **general, **device, "policy.push_to_hub": "false"}
+        executed = self.own["policy"].get("policy.n_action_steps")
         flags = {
-            "value": {**training, "policy.type": "rewact", "dataset.reward.sources": '["returns"]'},
+            "value": {"dataset.reward.sources": '["returns"]', **training, "policy.type": "rewact"},
             "advantages": {
                 **dataset,
+                **({"n_steps": executed} if executed and not self.from_returns else {}),
                 **device,
                 "policy.path": str(self.checkpoint("value")),
                 "output_path": str(self.advantages_path),
                 "plots_dir": str(self.directory("advantages") / "plots"),
             },
             "policy": {
+                "dataset.reward.advantages_path": str(self.advantages_path),
                 **training,
                 "policy.type": "actvantage",
-                "dataset.reward.advantages_path": str(self.advantages_path),
             },
             "eval": {**environment, **general, **device, "policy.path": str(self.checkpoint("policy"))},
             "compare": {},
         }[stage]
-        if "from_returns" in self.own[stage]:
+        if stage == "advantages" and self.from_returns:
             flags.pop("policy.path")
             flags.pop("policy.device", None)
         return {**flags, **self.own[stage]}
@@ -178,34 +224,42 @@ def run_loop(loop: Loop) -> None:
                 )
     for stage in loop.stages:
         if stage == "value" and "value" not in loop.before("policy"):
-            logging.info("No value function: the advantages are computed from returns")
-        elif stage == "eval" and "env.type" not in loop.flags("eval"):
-            logging.info("No evaluation: there is no --env.type")
+            logging.info("No value function to train")
+        elif stage in ("eval", "compare") and "env.type" not in loop.flags("eval"):
+            logging.info(f"The stage {stage!r} is left out: there is no --env.type")
         elif _is_done(loop, stage):
             logging.info(f"The stage {stage!r} is done already")
         else:
             logging.info(f"Stage {stage!r}")
+            if loop.directory(stage).exists() and not _note_path(loop, stage).is_file():
+                raise ValueError(
+                    f"{loop.directory(stage)} is there already, and this command has not made it; name "
+                    "another --output_dir"
+                )
             _note(loop, stage, is_done=False)
             RUNNERS[stage](loop, stage)
             _note(loop, stage, is_done=True)
 
 
+def _note_path(loop: Loop, stage: str) -> Path:
+    return loop.output_dir / f"{stage}.json"
+
+
 def _note(loop: Loop, stage: str, is_done: bool) -> None:
-    write_json(loop.output_dir / f"{stage}.json", {"identity": loop.identity(stage), "is_done": is_done})
+    write_json(_note_path(loop, stage), {"identity": loop.identity(stage), "is_done": is_done})
 
 
 def _is_done(loop: Loop, stage: str) -> bool:
-    path = loop.output_dir / f"{stage}.json"
+    path = _note_path(loop, stage)
     if not path.is_file():
         return False
     note = read_json(path)
     if note["identity"] != loop.identity(stage):
         raise ValueError(
-            f"{path} is of a run with other options for this stage or one before it; repeat these, or "
-            "name another "
-            "--output_dir"
+            f"{path} is of a run with other options for this stage or one before it; repeat these, or name "
+            "another --output_dir"
         )
-    return note["is_done"]
+    return note["is_done"] and all(result.is_file() for result in loop.results(stage))
 
 
 def _run(module: str, flags: dict[str, str]) -> None:
@@ -216,11 +270,13 @@ def _run(module: str, flags: dict[str, str]) -> None:
 
 
 def _train(loop: Loop, stage: str) -> None:
-    config = loop.checkpoint(stage) / "train_config.json"
-    if config.is_file():
-        _run(TRAIN, {"config_path": str(config), "resume": "true"})
-        return
     directory = loop.directory(stage)
+    # `last` is missing if training was stopped while it was being renewed.
+    saved = [loop.checkpoint(stage), *sorted(directory.glob("checkpoints/[0-9]*/pretrained_model"))[::-1]]
+    for config in (checkpoint / "train_config.json" for checkpoint in saved):
+        if config.is_file():
+            _run(TRAIN, {"config_path": str(config), "resume": "true"})
+            return
     # Left by a run that was stopped before its first checkpoint; the training script wants a new folder.
     shutil.rmtree(directory, ignore_errors=True)
     _run(TRAIN, {**loop.flags(stage), "output_dir": str(directory)})
@@ -245,17 +301,12 @@ def _compare(loop: Loop, stage: str) -> None:
     from rich.table import Table
 
     comparison: dict[str, Any] = {}
-    for condition in CONDITIONS:
-        path = loop.directory("eval") / condition / "eval_info.json"
-        if path.is_file():
-            overall = json.loads(path.read_text())["overall"]
-            comparison[condition] = {
-                key: value for key, value in overall.items() if isinstance(value, (int, float))
-            }
-    if not comparison:
-        logging.info("Nothing to compare: there was no evaluation")
-        return
-    write_json(loop.output_dir / "comparison.json", comparison)
+    for condition, path in zip(CONDITIONS, loop.results("eval"), strict=True):
+        overall = json.loads(path.read_text())["overall"]
+        comparison[condition] = {
+            key: value for key, value in overall.items() if isinstance(value, (int, float))
+        }
+    write_json(loop.results(stage)[0], comparison)
     table = Table(title="The policy, asked for actions of each kind", title_justify="left")
     columns = [key for key in next(iter(comparison.values())) if key not in ("eval_s", "eval_ep_s")]
     for heading in ("advantage", *columns):
