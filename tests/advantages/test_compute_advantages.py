@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: MIT
 """lerobot-compute-advantages from end to end, on datasets of a few frames."""
 
+import json
 import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 
-from lerobot.advantages import ADVANTAGES_FILE, load_advantages, read_advantage_file
+from lerobot.advantages import ADVANTAGES_FILE, load_advantages, read_advantage_file, value_pass
 from lerobot.advantages import labels as advantage_labels
 from lerobot.advantages.compute import AdvantageOptions, gather_evidence
 from lerobot.advantages.estimate import compute_returns
@@ -102,6 +104,41 @@ def test_what_the_values_are(run, root, tmp_path, labels, options, expected):
     assert read(root).provenance["value_type"] == expected
     run(f"--policy.path={checkpoint}", "--value_type=progress")
     assert read(root).provenance["value_type"] == "progress"
+
+
+def test_a_value_function_on_the_hub_says_what_it_was_trained_on(tmp_path, monkeypatch):
+    config = tmp_path / "train_config.json"
+    config.write_text(json.dumps(RETURNS))
+    asked = []
+    monkeypatch.setattr(value_pass, "hf_hub_download", lambda *args: asked.append(args) or str(config))
+    assert value_pass.read_train_config("user/value") == RETURNS
+    assert asked == [("user/value", "train_config.json")]
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (EntryNotFoundError("404"), None),
+        (LocalEntryNotFoundError("no network"), "user/value: its train_config"),
+    ],
+)
+def test_what_the_hub_does_not_say(monkeypatch, error, expected):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(value_pass, "hf_hub_download", fail)
+    if expected is None:
+        assert value_pass.read_train_config("user/value") is None
+    else:
+        with pytest.raises(OSError, match=expected):
+            value_pass.read_train_config("user/value")
+
+
+def test_label_files_of_the_hub_are_fetched(run, root, checkpoint, monkeypatch):
+    fetched = []
+    monkeypatch.setattr(tool, "pull_label_files", lambda meta: fetched.append(meta.repo_id))
+    assert run(f"--policy.path={checkpoint}") is None
+    assert fetched == ["local/tiny"]
 
 
 @pytest.mark.parametrize(("given", "expected"), [(None, 7.0), (2.0, 2.0)])
@@ -265,6 +302,23 @@ def test_recorded_returns_with_a_value_function_of_their_range(run, tmp_path):
     np.testing.assert_allclose(columns["advantage"][6], -1 / 20 - values[6], atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("sources", "options", "offset"),
+    [
+        (["returns"], {}, 1.0),
+        (["returns"], {"value_min": -1.0}, 1.0),
+        (["column"], {"value_min": -1.0, "value_max": 0.0}, 0.0),
+    ],
+)
+def test_values_of_returns_with_and_without_what_labels_add(run, root, tmp_path, sources, options, offset):
+    train_config = {"dataset": {"reward": {"sources": sources}}}
+    checkpoint = create_checkpoint(tmp_path / "checkpoint", root, train_config=train_config, **options)
+    assert run(f"--policy.path={checkpoint}") is None
+    columns = read(root).columns
+    # The last frame of episode 0, a success: its return is 0.
+    np.testing.assert_allclose(columns["advantage"][7], offset - columns["value"][7], atol=1e-6)
+
+
 def test_recorded_returns_out_of_range(run, tmp_path):
     recorded = np.full(N, -0.5, dtype=np.float32)
     recorded[10] = -30
@@ -282,7 +336,41 @@ def test_success_and_terminal_columns(tmp_path):
     meta = load_dataset(root).meta
     evidence = gather_evidence(meta, RewardLabelsConfig(), np.arange(4), False)
     assert evidence.outcomes.tolist() == [1, 0, 1, 0]
-    assert evidence.returns.is_terminal.tolist() == [True, True, False, False]
+    # Success is the end, wherever recording stopped.
+    assert evidence.returns.is_terminal.tolist() == [True, True, True, False]
+
+
+def test_a_failure_that_somebody_has_judged_is_one_though_it_was_cut_off(run, tmp_path):
+    """A recording that ran into its time limit."""
+    terminal = np.zeros(N, bool)
+    terminal[np.cumsum(LENGTHS)[[0, 3]] - 1] = True
+    root = create_dataset(tmp_path / "recap", columns={"is_terminal": terminal})
+    evidence = gather_evidence(load_dataset(root).meta, RewardLabelsConfig(), np.arange(4), False)
+    assert evidence.outcomes.tolist() == [1, 0, 0, 1] and evidence.returns.is_terminal.all()
+    assert run("--from_returns=true", dataset_root=root) is None
+    write_outcomes(root, ("success", "failure", "unknown", "success"))
+    assert "outcome of 1 of 4 episodes (2) is not known" in run("--from_returns=true", dataset_root=root)
+
+
+def test_recorded_returns_say_how_episodes_ended(run, tmp_path):
+    """Also for values in [0, 1], whose returns are in other units than the recorded ones."""
+    at_end = np.repeat([-1e-7, -0.5, 0.0, -0.25], LENGTHS)
+    steps_left = np.concatenate([np.arange(n)[::-1] for n in LENGTHS])
+    root = recap_root(tmp_path, mc_return=(at_end - steps_left / 40).astype(np.float32))
+    evidence = gather_evidence(load_dataset(root).meta, RewardLabelsConfig(), np.arange(4), False)
+    assert evidence.outcomes.tolist() == [1, 0, 1, 0]
+    assert not evidence.is_recorded and evidence.returns.is_terminal.all()
+    # Nothing is known of an episode that was cut off, but what was recorded of it.
+    terminal = np.zeros(N, bool)
+    terminal[np.cumsum(LENGTHS)[:3] - 1] = True
+    root = create_dataset(
+        tmp_path / "cut",
+        outcomes=None,
+        columns={"mc_return": (at_end - steps_left / 40).astype(np.float32), "is_terminal": terminal},
+    )
+    evidence = gather_evidence(load_dataset(root).meta, RewardLabelsConfig(), np.arange(4), True)
+    assert evidence.outcomes.tolist() == [1, 0, 1, -1]
+    assert evidence.returns.is_terminal.tolist() == [True, True, True, False]
 
 
 def test_interventions_are_positive_and_have_values(run, tmp_path):
@@ -325,7 +413,7 @@ def test_folds_hold_their_share_of_each_task_and_outcome():
 def test_each_episode_is_judged_by_a_model_that_has_not_seen_it(run, root, checkpoint, monkeypatch, tmp_path):
     trained = {}
 
-    def train(checkpoint, directory, fold, episodes):
+    def train(checkpoint, directory, fold, meta, episodes):
         trained[fold] = episodes
         target = directory / f"fold_{fold}" / "checkpoints" / "last" / "pretrained_model"
         torch.manual_seed(fold)
@@ -396,12 +484,41 @@ def test_a_checkpoint_without_a_head(run, root, tmp_path):
     assert not (root / ADVANTAGES_FILE).exists()
 
 
+def test_a_checkpoint_that_reads_what_the_dataset_lacks(run, root, tmp_path):
+    other = create_dataset(tmp_path / "cameras", camera="image")
+    checkpoint = create_checkpoint(tmp_path / "checkpoint", other, train_config=RETURNS)
+    before = sorted(root.rglob("*"))
+    message = run(f"--policy.path={checkpoint}")
+    assert "reads 'observation.images.top', which local/tiny does not have" in message
+    assert sorted(root.rglob("*")) == before
+
+
+def test_no_episodes(run, root):
+    before = sorted(root.rglob("*"))
+    for chosen, message in (("[]", "names no episode"), ("[9]", "has no episode 9")):
+        assert message in run("--from_returns=true", f"--dataset.episodes={chosen}")
+    assert sorted(root.rglob("*")) == before
+
+
 def test_a_value_function_that_has_diverged(run, root, checkpoint):
     weights = load_file(checkpoint / "model.safetensors")
     weights["model.reward_head.readout.bias"][:] = torch.nan
     save_file(weights, checkpoint / "model.safetensors")
+    before = sorted(root.rglob("*"))
     assert "the value of episode 0, frame 0, is nan" in run(f"--policy.path={checkpoint}")
-    assert not (root / ADVANTAGES_FILE).exists()
+    assert sorted(root.rglob("*")) == before
+
+
+def test_a_value_function_that_diverges_in_a_later_episode(run, root, checkpoint, monkeypatch):
+    original, before = RewACTPolicy.predict_reward, sorted(root.rglob("*"))
+
+    def diverge(self, batch):
+        values = original(self, batch)
+        return values if len(values) == LENGTHS[0] else values * torch.nan
+
+    monkeypatch.setattr(RewACTPolicy, "predict_reward", diverge)
+    assert "the value of episode 1, frame 0, is nan" in run(f"--policy.path={checkpoint}")
+    assert sorted(root.rglob("*")) == before
 
 
 def test_no_positive_frames_give_a_warning_with_numbers(run, tmp_path, monkeypatch):

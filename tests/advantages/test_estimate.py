@@ -132,6 +132,11 @@ def test_n_longer_than_the_episode_compares_with_the_true_return(n_steps):
     np.testing.assert_allclose(advantages_of_returns(values - 0.9, failure, n_steps, True), [-0.4] * 4)
 
 
+def test_a_recorded_success_may_end_a_little_below_0():
+    returns, values = np.array([-0.2, -0.1, -1e-7]), np.array([-0.5, -0.5, -0.5])
+    np.testing.assert_allclose(advantages_of_returns(values, returns, 1, True), [-0.1, -0.1, 0.5], atol=1e-6)
+
+
 def test_an_episode_that_was_cut_off_ends_in_its_last_value():
     returns = np.array([-0.2, -0.1, 0.0])
     values = np.array([-0.5, -0.45, -0.3])
@@ -159,8 +164,13 @@ def test_progress():
     np.testing.assert_allclose(unknown, [0.5, 0.4, 0.4, 0.4, 0.4])
 
 
-def test_progress_of_an_episode_shorter_than_n():
-    np.testing.assert_allclose(advantages_of_progress(np.array([0.2, 0.5, 0.6]), 4, SUCCESS), [1.6] * 3)
+@pytest.mark.parametrize("n_steps", [3, 4, 1000])
+def test_progress_of_an_episode_without_n_steps(n_steps):
+    # No more than there is to gain, however large N is: longer episodes of the task share the threshold.
+    advantages = advantages_of_progress(np.array([0.2, 0.5, 0.6]), n_steps, SUCCESS)
+    np.testing.assert_allclose(advantages, [0.8, 0.5, 0.4])
+    unknown = advantages_of_progress(np.array([0.2, 0.5, 0.6]), n_steps, UNKNOWN)
+    np.testing.assert_allclose(unknown, [0.4, 0.1, 0.0], atol=1e-12)
     np.testing.assert_allclose(
         advantages_of_progress(np.array([0.2, 0.5, 0.6]), 4, FAILURE), [-0.2, -0.5, -0.6]
     )

@@ -3,6 +3,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -24,22 +25,29 @@ def start(*command):
     return result
 
 
+def launch_two():
+    # Without --multi_gpu accelerate starts one process on a machine that has no GPU.
+    return [
+        "accelerate.commands.launch",
+        "--multi_gpu",
+        "--num_processes=2",
+        "--num_machines=1",
+        "--mixed_precision=no",
+        "--dynamo_backend=no",
+        f"--main_process_port={free_port()}",
+        "-m",
+    ]
+
+
 @pytest.mark.slow
 def test_two_processes_make_the_same_file(run, root, tmp_path):
     checkpoint = create_checkpoint(tmp_path / "checkpoint", root)
     assert run(f"--policy.path={checkpoint}") is None
     alone = read_advantage_file(root / ADVANTAGES_FILE)
     (root / ADVANTAGES_FILE).unlink()
-    launch = [
-        "accelerate.commands.launch",
-        "--cpu",
-        "--num_processes=2",
-        "--num_machines=1",
-        "--mixed_precision=no",
-        f"--main_process_port={free_port()}",
-    ]
     flags = ["--dataset.repo_id=local/tiny", f"--dataset.root={root}", f"--policy.path={checkpoint}"]
-    start(*launch, "-m", COMPUTE, *flags)
+    result = start(*launch_two(), COMPUTE, *flags)
+    assert "4 episodes are shared by 2 processes" in result.stderr
     shared = read_advantage_file(root / ADVANTAGES_FILE)
     assert shared.provenance == alone.provenance
     for name, column in alone.columns.items():
@@ -72,13 +80,27 @@ def test_value_models_of_folds_and_the_policy_trained_on_them(root, tmp_path):
         f"--policy.path={checkpoint}",
         "--folds=2",
     ]
-    start(COMPUTE, *flags)
+    # Two processes, but each model is trained by one.
+    start(*launch_two(), COMPUTE, *flags)
+    shared = read_advantage_file(root / ADVANTAGES_FILE)
     folds = checkpoint.parent / "folds"
     blind = [json.loads((folds / f"fold_{i}.json").read_text())["dataset"]["episodes"] for i in (0, 1)]
     assert sorted(blind[0] + blind[1]) == [0, 1, 2, 3]
     assert load_dataset(root).meta.total_episodes == 4
     # A second run finds the models trained.
     assert "is trained already" in start(COMPUTE, *flags).stderr
+    alone = read_advantage_file(root / ADVANTAGES_FILE)
+    np.testing.assert_array_equal(shared.columns["value"], alone.columns["value"])
+    # They would be trained on episodes of the value function's own dataset.
+    other = shutil.copytree(root, tmp_path / "other")
+    (other / ADVANTAGES_FILE).unlink()
+    stats = json.loads((other / "meta" / "stats.json").read_text())
+    stats["action"]["mean"] = [0.5, 0.5]
+    (other / "meta" / "stats.json").write_text(json.dumps(stats))
+    refused = [COMPUTE, "--dataset.repo_id=local/tiny", f"--dataset.root={other}", *flags[2:]]
+    result = subprocess.run([sys.executable, "-m", *refused], env=ENVIRONMENT, capture_output=True, text=True)
+    assert result.returncode == 1 and "train a value model on this dataset" in result.stderr
+    assert not (other / ADVANTAGES_FILE).exists()
     start(*train, "--policy.type=actvantage", f"--output_dir={tmp_path / 'policy'}")
     saved = tmp_path / "policy" / "checkpoints" / "last" / "pretrained_model" / "config.json"
     assert json.loads(saved.read_text())["type"] == "actvantage"

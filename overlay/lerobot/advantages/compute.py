@@ -2,7 +2,7 @@
 """Advantages out of values and of what is known of a dataset: outcomes, interventions and RECAP columns."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,9 +11,10 @@ from lerobot.configs.reward_labels import RewardLabelsConfig
 from lerobot.datasets.reward_labels.columns import read_frame_column
 from lerobot.datasets.reward_labels.control_modes import read_interventions
 from lerobot.datasets.reward_labels.episodes import EpisodeTable
-from lerobot.datasets.reward_labels.outcomes import UNKNOWN, read_outcomes
+from lerobot.datasets.reward_labels.outcomes import FAILURE, SUCCESS, UNKNOWN, read_outcomes
 
 from .estimate import (
+    RETURN_TOLERANCE,
     VALUE_TYPES,
     Returns,
     advantages_of_progress,
@@ -91,33 +92,49 @@ def gather_evidence(
     """
     table = EpisodeTable.from_metadata(meta)
     outcomes = read_outcomes(table, labels)
-    returns = compute_returns(table, outcomes, labels.c_fail, labels.failure_return)
-    is_terminal, values, rewards_to_go = returns.is_terminal, returns.values, returns.rewards_to_go
-    is_recorded = use_recorded_returns and RETURN_COLUMN in table.columns
-    if is_recorded:
-        values = rewards_to_go = _column(table, RETURN_COLUMN).astype(np.float64)
-        is_terminal = np.ones(len(table.episodes), dtype=bool)
-        for row in rows:
-            episode = values[table.starts[row] : table.ends[row]]
-            broken = np.flatnonzero(~((episode >= -1 - 1e-6) & (episode <= 1e-6)))
-            if len(broken):
-                raise ValueError(
-                    f"{table.repo_id}, episode {table.episodes[row]}: {RETURN_COLUMN} must be in [-1, "
-                    "0], got "
-                    f"{episode[broken[0]]:g} at frame {broken[0]}"
-                )
+    is_cut_off = np.zeros(len(table.episodes), dtype=bool)
     if TERMINAL_COLUMN in table.columns:
         recorded = _column(table, TERMINAL_COLUMN)[table.ends - 1] > 0
         if recorded[rows].any():
-            is_terminal = is_terminal & recorded
+            # Where recording stopped before the end nothing was achieved yet, but it is no failure, unless
+            # somebody has judged it to be one.
+            judged = read_outcomes(table, labels, from_columns=False) != UNKNOWN
+            is_cut_off = ~recorded & ~judged & (outcomes != SUCCESS)
         else:  # as in recordings that carry the column without ever setting it
             logging.info(f"{TERMINAL_COLUMN} is false in all of {table.repo_id} and says nothing")
-    returns = Returns(values, rewards_to_go, is_terminal, returns.norm, returns.c_fail)
+    values = _column(table, RETURN_COLUMN).astype(np.float64) if RETURN_COLUMN in table.columns else None
+    if values is not None:
+        final = values[table.ends - 1]
+        unknown = (outcomes == UNKNOWN) & ~is_cut_off & np.isfinite(final)
+        outcomes[unknown] = np.where(final[unknown] < -RETURN_TOLERANCE, FAILURE, SUCCESS)
+    returns = compute_returns(table, outcomes, labels.c_fail, labels.failure_return)
+    is_recorded = use_recorded_returns and values is not None
+    if is_recorded:
+        _check_range(table, values, rows)
+        is_terminal = np.ones(len(table.episodes), dtype=bool)
+        returns = replace(returns, values=values, rewards_to_go=values, is_terminal=is_terminal)
+    returns = replace(returns, is_terminal=returns.is_terminal & ~is_cut_off)
     return Evidence(table, outcomes, read_interventions(table, labels), returns, is_recorded)
 
 
+def _check_range(table: EpisodeTable, returns: np.ndarray, rows: np.ndarray) -> None:
+    for row in rows:
+        episode = returns[table.starts[row] : table.ends[row]]
+        broken = np.flatnonzero(~((episode >= -1 - RETURN_TOLERANCE) & (episode <= RETURN_TOLERANCE)))
+        if len(broken):
+            raise ValueError(
+                f"{table.repo_id}, episode {table.episodes[row]}: {RETURN_COLUMN} must be in [-1, 0], got "
+                f"{episode[broken[0]]:g} at frame {broken[0]}"
+            )
+
+
 def estimate_advantages(
-    evidence: Evidence, rows: np.ndarray, values: np.ndarray, value_type: str, options: AdvantageOptions
+    evidence: Evidence,
+    rows: np.ndarray,
+    values: np.ndarray,
+    value_type: str,
+    options: AdvantageOptions,
+    value_offset: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """N-step advantages of the given rows.
 
@@ -125,9 +142,10 @@ def estimate_advantages(
         evidence: What is known of the dataset.
         rows: Rows of the episode table.
         values: float ``(N,)`` V by absolute frame index.
-        value_type: "progress" in [0, 1]; or "returns", in [-1, 0] or that plus 1, as the reward labels of
-            source `returns` are.
+        value_type: "progress" in [0, 1]; or "returns" in [-1, 0].
         options: How.
+        value_offset: What values of type "returns" have on top: the reward labels of source `returns`, and
+            so the values that predict them, are 1 plus the return.
 
     Returns:
         float32 ``(N,)`` values after smoothing, and advantages. NaN outside the rows.
@@ -137,15 +155,13 @@ def estimate_advantages(
     table, returns = evidence.table, evidence.returns
     smoothed = np.full(table.n_frames, np.nan, dtype=np.float32)
     advantages = smoothed.copy()
-    # Labels of source `returns` are 1 plus the return, and the values predict labels.
-    offset = 1.0 if value_type == "returns" and not evidence.is_recorded else 0.0
     for row in rows:
         episode = slice(int(table.starts[row]), int(table.ends[row]))
         smoothed[episode] = smooth(values[episode], options.smoothing_window)
         current = smoothed[episode].astype(np.float64)
         if value_type == "returns":
             advantages[episode] = advantages_of_returns(
-                current - offset,
+                current - value_offset,
                 returns.rewards_to_go[episode],
                 options.n_steps,
                 bool(returns.is_terminal[row]),

@@ -14,6 +14,8 @@ from lerobot.datasets.reward_labels.episodes import EpisodeTable
 from lerobot.datasets.reward_labels.outcomes import FAILURE, SUCCESS, UNKNOWN
 
 VALUE_TYPES = ("progress", "returns")
+# Recorded returns are float32: a success may end a little below 0.
+RETURN_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def advantages_of_returns(
     n_full = max(length - n_steps, 0)
     future[:n_full] = bootstrap[n_steps:]
     advantages = future - bootstrap
-    if is_terminal and returns[-1] < 0:  # a failure
+    if is_terminal and returns[-1] < -RETURN_TOLERANCE:  # a failure
         step_cost = returns[1] - returns[0] if length > 1 else 0.0
         advantages[n_full:] = np.minimum(advantages[n_full:], -min(n_steps, length) * step_cost)
     return advantages
@@ -111,8 +113,9 @@ def advantages_of_progress(values: np.ndarray, n_steps: int, outcome: int) -> np
 
     ``A_t = V_{t+N} - V_t``. In the last N frames of a success, the progress from N frames before the end to
     the end, which is at 1: fewer steps are left there, and so less progress, though the actions are as good.
-    In those of a failure, ``-V_t``: what had been reached is lost. If the outcome is unknown, the last value
-    stands for the end.
+    An episode that has no N steps is judged by what was left to do, ``1 - V_t``. In the last frames of a
+    failure, ``-V_t``: what had been reached is lost. If the outcome is unknown, the last value stands for the
+    end.
 
     Args:
         values: ``(L,)`` V.
@@ -129,10 +132,8 @@ def advantages_of_progress(values: np.ndarray, n_steps: int, outcome: int) -> np
     if outcome == FAILURE:
         advantages[n_full:] = -values[n_full:]
     else:
-        start = max(length - 1 - n_steps, 0)
         final = 1.0 if outcome == SUCCESS else values[-1]
-        # An episode shorter than N steps is judged by its pace.
-        advantages[n_full:] = (final - values[start]) * n_steps / max(length - 1 - start, 1)
+        advantages[n_full:] = final - (values[n_full - 1] if n_full else values)
     return advantages
 
 

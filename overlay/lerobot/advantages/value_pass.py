@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -38,14 +40,13 @@ class ValueStore:
 
     def __init__(self, directory: Path, source: dict[str, Any], is_main_process: bool = True):
         self.directory = directory
+        self._manifest = directory / "source.json"
+        self._source = source
         if not is_main_process:
             return
-        manifest = directory / "source.json"
-        if directory.exists() and not (manifest.is_file() and read_json(manifest) == source):
+        if directory.exists() and not (self._manifest.is_file() and read_json(self._manifest) == source):
             logging.info(f"{directory} holds values from something else, and is started anew")
             shutil.rmtree(directory)
-        if not manifest.is_file():
-            write_json(manifest, source)
 
     def path(self, episode: int) -> Path:
         return self.directory / f"episode_{episode:06d}.npy"
@@ -58,6 +59,8 @@ class ValueStore:
             with temporary.open("wb") as file:
                 np.save(file, values, allow_pickle=False)
 
+        if not self._manifest.is_file():
+            write_json(self._manifest, self._source)
         write_atomically(self.path(episode), write)
 
     def load(self, episode: int) -> np.ndarray:
@@ -78,13 +81,19 @@ def load_value_policy(
         rename_map: Names of the policy's inputs for those keys of the dataset that are called otherwise.
 
     Raises:
-        ValueError: If the policy has no reward head.
+        ValueError: If the policy has no reward head, or the dataset lacks one of its inputs.
     """
     if not getattr(config, "use_reward_head", False):
         raise ValueError(
             f"{config.pretrained_path} ({config.type}) has no reward head to read values from: train "
             "one with "
             "--policy.type=rewact, or do without by --from_returns=true"
+        )
+    there = {rename_map.get(key, key) for key in dataset.meta.features}
+    if missing := [key for key in config.input_features or {} if key not in there]:
+        raise ValueError(
+            f"{config.pretrained_path} reads {missing[0]!r}, which {dataset.repo_id} does not have; if it is "
+            "called otherwise there, say so with --rename_map"
         )
     policy = make_policy(cfg=config, ds_meta=dataset.meta, rename_map=rename_map)
     policy.eval()
@@ -133,6 +142,7 @@ def predict_values(
             values = policy.predict_reward(preprocessor(batch)).float().cpu().numpy()
             broken = np.flatnonzero(~np.isfinite(values))
             if len(broken):
+                store.remove()  # what it says of other frames is worth as little
                 raise ValueError(
                     f"the value of episode {episode}, frame {first + broken[0]}, is "
                     f"{values[broken[0]]}: the training "
@@ -151,16 +161,45 @@ def checkpoint_digest(path: Path) -> str | None:
     return hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else None
 
 
-def read_train_config(path: Path) -> dict[str, Any] | None:
-    """How a local checkpoint was trained, None if it does not say."""
-    config = Path(path) / TRAIN_CONFIG
-    return json.loads(config.read_text()) if config.is_file() else None
+def read_train_config(path: str | Path) -> dict[str, Any] | None:
+    """How a checkpoint was trained, None if it does not say.
+
+    Args:
+        path: Folder of a checkpoint, or its name on the Hub.
+
+    Raises:
+        OSError: If the checkpoint is on the Hub, which cannot be reached.
+    """
+    file = Path(path) / TRAIN_CONFIG
+    if not Path(path).is_dir():
+        try:
+            file = Path(hf_hub_download(str(path), TRAIN_CONFIG))
+        except LocalEntryNotFoundError as error:  # not known to be absent
+            raise OSError(f"{path}: its {TRAIN_CONFIG} cannot be read: {error}") from error
+        except EntryNotFoundError:
+            return None
+    return json.loads(file.read_text()) if file.is_file() else None
 
 
-def guess_value_type(config: PreTrainedConfig) -> str:
+def trained_labels(train_config: dict[str, Any] | None) -> dict[str, Any]:
+    """Which reward labels a checkpoint was trained on, as far as `read_train_config` says."""
+    return ((train_config or {}).get("dataset") or {}).get("reward") or {}
+
+
+def guess_value_type(config: PreTrainedConfig, train_config: dict[str, Any] | None) -> str:
     """Whether a checkpoint's values are "returns" or "progress", by the labels it was trained on."""
     if config.value_min < 0:
         return "returns"
-    train_config = read_train_config(Path(config.pretrained_path)) or {}
-    labels = (train_config.get("dataset") or {}).get("reward") or {}
-    return "returns" if labels.get("sources", [None])[0] == "returns" else "progress"
+    if train_config is None:
+        logging.warning(
+            f"{config.pretrained_path} does not say what it was trained on: its values are taken as "
+            "progress. If they are returns, say so with --value_type=returns."
+        )
+    return "returns" if trained_labels(train_config).get("sources", [None])[0] == "returns" else "progress"
+
+
+def guess_value_offset(config: PreTrainedConfig, train_config: dict[str, Any] | None) -> float:
+    """What values of type "returns" have on top of the return: 1 if they are like the labels of source
+    `returns`, in [0, 1]; 0 if they are in [-1, 0]."""
+    is_trained_on_labels = trained_labels(train_config).get("sources", [None])[0] == "returns"
+    return 1.0 if is_trained_on_labels or config.value_min >= 0 else 0.0

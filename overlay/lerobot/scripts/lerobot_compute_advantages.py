@@ -46,10 +46,12 @@ from lerobot.advantages.plots import plot_advantages
 from lerobot.advantages.value_pass import (
     ValueStore,
     checkpoint_digest,
+    guess_value_offset,
     guess_value_type,
     load_value_policy,
     predict_values,
     read_train_config,
+    trained_labels,
 )
 from lerobot.configs import parser
 from lerobot.configs.default import DatasetConfig
@@ -57,6 +59,8 @@ from lerobot.configs.policies import PreTrainedConfig
 from lerobot.configs.reward_labels import FAILURE_RETURNS
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.datasets.reward_labels.episodes import EpisodeTable
+from lerobot.datasets.reward_labels.hub import pull_label_files
+from lerobot.datasets.reward_labels.train import require_episodes
 from lerobot.utils.import_utils import register_third_party_plugins
 from lerobot.utils.utils import init_logging
 
@@ -98,6 +102,8 @@ class ComputeAdvantagesConfig:
     batch_size: int = 64
     # Processes that read data, per process that computes values. 0: the same one.
     num_workers: int = 0
+    # Largest distance in seconds between a frame's time and its image in the video, as in training.
+    tolerance_s: float = 1e-4
     # Names that the policy has for keys of the dataset, where they differ.
     rename_map: dict[str, str] = field(default_factory=dict)
 
@@ -126,6 +132,8 @@ class ComputeAdvantagesConfig:
             raise ValueError(f"folds must be 0 or at least 2, got {self.folds}")
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+        if self.dataset.episodes is not None and not self.dataset.episodes:
+            raise ValueError("--dataset.episodes names no episode; leave it out to take all")
         if self.dataset.streaming:
             raise ValueError("the dataset is read in order here: leave out --dataset.streaming")
         self.options(fps=1)
@@ -153,21 +161,28 @@ def compute_advantages(cfg: ComputeAdvantagesConfig) -> None:
     accelerator = Accelerator(cpu=on_cpu, kwargs_handlers=[patience])
     init_logging(accelerator=accelerator)
     if cfg.policy is not None and accelerator.num_processes > 1:
-        cfg.policy.device = str(accelerator.device)
+        # Of a CPU the index says nothing, and weights cannot be loaded to "cpu:0".
+        cfg.policy.device = "cpu" if accelerator.device.type == "cpu" else str(accelerator.device)
 
+    require_episodes(cfg.dataset)
     dataset = LeRobotDataset(
         cfg.dataset.repo_id,
         root=cfg.dataset.root,
         episodes=cfg.dataset.episodes,
         revision=cfg.dataset.revision,
         video_backend=cfg.dataset.video_backend,
+        tolerance_s=cfg.tolerance_s,
     )
-    _adopt_penalty(cfg)
+    if accelerator.is_main_process:
+        pull_label_files(dataset.meta)  # LeRobot leaves them out where it loads some of the episodes
+    accelerator.wait_for_everyone()
+    train_config = None if cfg.policy is None else read_train_config(cfg.policy.pretrained_path)
+    _adopt_penalty(cfg, train_config)
     rows = _rows(dataset)
     _check_plots(cfg, dataset, rows)
-    value_type = _value_type(cfg)
-    use_recorded = value_type is None or cfg.policy.value_min < 0
-    evidence = gather_evidence(dataset.meta, cfg.dataset.reward, rows, use_recorded)
+    value_type = _value_type(cfg, train_config)
+    value_offset = 0.0 if value_type is None else guess_value_offset(cfg.policy, train_config)
+    evidence = gather_evidence(dataset.meta, cfg.dataset.reward, rows, use_recorded_returns=value_offset == 0)
     options = cfg.options(dataset.meta.fps)
     output_path = cfg.output_path or Path(dataset.meta.root) / ADVANTAGES_FILE
     provenance: dict[str, Any] = {
@@ -184,15 +199,19 @@ def compute_advantages(cfg: ComputeAdvantagesConfig) -> None:
             "checkpoint": str(cfg.policy.pretrained_path),
             "checkpoint_sha256": checkpoint_digest(cfg.policy.pretrained_path),
             "folds": cfg.folds,
+            "folds_dir": str(_folds_dir(cfg)) if cfg.folds else None,
+            "rename_map": cfg.rename_map,
         }
         store = ValueStore(output_path.with_suffix(".values"), source, accelerator.is_main_process)
         accelerator.wait_for_everyone()
         _compute_values(cfg, dataset, evidence, rows, store, accelerator)
         accelerator.wait_for_everyone()
-        provenance |= {key: source[key] for key in ("checkpoint", "checkpoint_sha256")}
+        provenance |= {key: source[key] for key in ("checkpoint", "checkpoint_sha256", "folds_dir")}
         if accelerator.is_main_process:
             values = _collect_values(evidence.table, rows, store)
-            values, advantages = estimate_advantages(evidence, rows, values, value_type, options)
+            values, advantages = estimate_advantages(
+                evidence, rows, values, value_type, options, value_offset
+            )
     if accelerator.is_main_process:
         result, summaries = label_advantages(
             dataset.meta, evidence, rows, values, advantages, options, provenance
@@ -225,18 +244,15 @@ def _check_plots(cfg: ComputeAdvantagesConfig, dataset: LeRobotDataset, rows: np
         raise ValueError("plot_episodes says which episodes to draw: say where with --plots_dir")
 
 
-def _adopt_penalty(cfg: ComputeAdvantagesConfig) -> None:
+def _adopt_penalty(cfg: ComputeAdvantagesConfig, train_config: dict[str, Any] | None) -> None:
     """Penalise failures as the labels of the value function did, unless told otherwise."""
-    if cfg.policy is None:
-        return
-    train_config = read_train_config(Path(cfg.policy.pretrained_path)) or {}
-    labels = (train_config.get("dataset") or {}).get("reward") or {}
+    labels = trained_labels(train_config)
     for name in ("c_fail", "failure_return"):
         if getattr(cfg.dataset.reward, name) is None:
             setattr(cfg.dataset.reward, name, labels.get(name))
 
 
-def _value_type(cfg: ComputeAdvantagesConfig) -> str | None:
+def _value_type(cfg: ComputeAdvantagesConfig, train_config: dict[str, Any] | None) -> str | None:
     if cfg.policy is None:
         return None
     if not getattr(cfg.policy, "use_reward_head", False):
@@ -245,7 +261,11 @@ def _value_type(cfg: ComputeAdvantagesConfig) -> str | None:
             "from: train one with "
             "--policy.type=rewact, or do without by --from_returns=true"
         )
-    return guess_value_type(cfg.policy) if cfg.value_type == "auto" else cfg.value_type
+    return guess_value_type(cfg.policy, train_config) if cfg.value_type == "auto" else cfg.value_type
+
+
+def _folds_dir(cfg: ComputeAdvantagesConfig) -> Path:
+    return cfg.folds_dir or Path(cfg.policy.pretrained_path).parent / "folds"
 
 
 def _compute_values(
@@ -259,8 +279,7 @@ def _compute_values(
     """Store the values of all episodes, this process taking its share of those that are missing."""
     folds = assign_folds(evidence, rows, cfg.folds) if cfg.folds else np.zeros(len(rows), dtype=np.int64)
     episodes = evidence.table.episodes[rows]
-    checkpoint = Path(cfg.policy.pretrained_path)
-    folds_dir = cfg.folds_dir or checkpoint.parent / "folds"
+    checkpoint, folds_dir = Path(cfg.policy.pretrained_path), _folds_dir(cfg)
     for fold in np.unique(folds).tolist():
         missing = store.missing(episodes[folds == fold].tolist())
         accelerator.wait_for_everyone()
@@ -268,10 +287,12 @@ def _compute_values(
             continue
         if cfg.folds:
             if accelerator.is_main_process:
-                train_fold(checkpoint, folds_dir, fold, episodes[folds != fold].tolist())
+                train_fold(checkpoint, folds_dir, fold, dataset.meta, episodes[folds != fold].tolist())
             accelerator.wait_for_everyone()
             cfg.policy.pretrained_path = fold_checkpoint(folds_dir, fold)
         mine = missing[accelerator.process_index :: accelerator.num_processes]
+        if accelerator.num_processes > 1:
+            logging.info(f"{len(missing)} episodes are shared by {accelerator.num_processes} processes")
         if mine:
             policy, preprocessor = load_value_policy(cfg.policy, dataset, cfg.rename_map)
             predict_values(

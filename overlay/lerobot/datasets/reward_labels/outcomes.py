@@ -22,8 +22,13 @@ FOREIGN_OUTCOMES_FILE = "candywrapper_plugins/episode_outcome/outcomes.json"
 SUCCESS_COLUMN = "next.success"
 
 
-def read_outcomes(table: EpisodeTable, config: RewardLabelsConfig) -> np.ndarray:
+def read_outcomes(table: EpisodeTable, config: RewardLabelsConfig, from_columns: bool = True) -> np.ndarray:
     """Outcome of each episode, in the way that ``config.outcomes`` asks for.
+
+    Args:
+        table: The dataset's episodes.
+        config: Where outcomes come from.
+        from_columns: Whether the column ``next.success`` may say what no file says.
 
     Returns:
         int8 ``(E,)``: 1 success, 0 failure, -1 unknown.
@@ -35,7 +40,7 @@ def read_outcomes(table: EpisodeTable, config: RewardLabelsConfig) -> np.ndarray
     outcomes = np.full(len(table.episodes), UNKNOWN, dtype=np.int8)
     if config.outcomes in ("success", "failure"):
         outcomes[:] = OUTCOMES[config.outcomes]
-    elif config.outcomes == "next.success":
+    elif config.outcomes == "next.success" and from_columns:
         outcomes[:] = _success_column(table)
     elif config.outcomes in ("auto", "file"):
         paths = outcome_paths(config, table.root)
@@ -43,11 +48,14 @@ def read_outcomes(table: EpisodeTable, config: RewardLabelsConfig) -> np.ndarray
             raise ValueError(f"reward.outcomes=file: there is no {table.root / OUTCOMES_FILE}")
         outcomes[:] = _from_files(table, paths)
         if config.outcomes == "auto":
-            _fill_in(outcomes, table, config)
+            if from_columns:
+                _fill_in(outcomes, table)
+            if config.mask_actions_for_fail_data and table.name.startswith("fail_"):
+                outcomes[outcomes == UNKNOWN] = FAILURE
     return outcomes
 
 
-def _fill_in(outcomes: np.ndarray, table: EpisodeTable, config: RewardLabelsConfig) -> None:
+def _fill_in(outcomes: np.ndarray, table: EpisodeTable) -> None:
     """Outcomes that no file names, from the dataset itself."""
     if SUCCESS_COLUMN in table.columns:
         recorded = _success_column(table)
@@ -61,8 +69,6 @@ def _fill_in(outcomes: np.ndarray, table: EpisodeTable, config: RewardLabelsConf
                 SUCCESS_COLUMN,
                 table.repo_id,
             )
-    if config.mask_actions_for_fail_data and table.name.startswith("fail_"):
-        outcomes[outcomes == UNKNOWN] = FAILURE
 
 
 def outcome_paths(config: RewardLabelsConfig, root: Path) -> list[Path]:

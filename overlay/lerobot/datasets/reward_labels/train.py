@@ -17,6 +17,7 @@ from .dataset import LeRobotDatasetWithReward, StreamingLeRobotDatasetWithReward
 from .hub import pull_label_files
 
 if TYPE_CHECKING:
+    from lerobot.configs.default import DatasetConfig
     from lerobot.configs.train import TrainPipelineConfig
 
 
@@ -36,8 +37,8 @@ def make_datasets_with_reward(
         ValueError: naming the episode, if ``--dataset.episodes`` asks for one that the dataset lacks; or if
             the labels cannot be built, see :class:`LeRobotDatasetWithReward`.
     """
-    if _wants_labels(cfg):
-        _require_episodes(cfg)
+    if _wants_labels(cfg) or getattr(cfg.policy, "advantage_labels", None) is not None:
+        require_episodes(cfg.dataset)
     made = make(cfg)
     return wrap_train_eval_datasets(cfg, *(made if isinstance(made, tuple) else (made, None)))
 
@@ -48,16 +49,20 @@ def _wants_labels(cfg: "TrainPipelineConfig") -> bool:
     )
 
 
-def _require_episodes(cfg: "TrainPipelineConfig") -> None:
-    # LeRobot itself goes on with a warning, to fail later for a reason that does not name the episode.
-    if not cfg.dataset.episodes or cfg.dataset.streaming:
+def require_episodes(config: "DatasetConfig") -> None:
+    """Check that a dataset has the episodes that are asked for.
+
+    LeRobot itself goes on with a warning, to fail later for a reason that does not name the episode.
+
+    Raises:
+        ValueError: naming the first episode that the dataset lacks.
+    """
+    if not config.episodes or config.streaming:
         return
-    total = LeRobotDatasetMetadata(
-        cfg.dataset.repo_id, root=cfg.dataset.root, revision=cfg.dataset.revision
-    ).total_episodes
-    if missing := [episode for episode in cfg.dataset.episodes if episode >= total]:
+    total = LeRobotDatasetMetadata(config.repo_id, root=config.root, revision=config.revision).total_episodes
+    if missing := [episode for episode in config.episodes if episode >= total]:
         raise ValueError(
-            f"{cfg.dataset.repo_id} has no episode {missing[0]}: its episodes are 0 to {total - 1}; choose "
+            f"{config.repo_id} has no episode {missing[0]}: its episodes are 0 to {total - 1}; choose "
             "among these with --dataset.episodes."
         )
 
