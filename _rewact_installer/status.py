@@ -8,7 +8,8 @@ from _rewact_installer import console, environment, transaction
 from verify.checkout import Checkout, State
 from verify.errors import RewactError
 from verify.patchset import fingerprint, load_overlay, load_patch_sets
-from verify.plan import file_states, pristine_states, recognise
+from verify.plan import recognise
+from verify.standing import file_states, pristine_states
 
 
 def collect(project: Path, checkout: Checkout) -> dict:

@@ -313,7 +313,7 @@ def _put_back(
         if _blob(found) != old.blob or found.mode != old.mode:
             target.parent.mkdir(parents=True, exist_ok=True)
             staged = _staged(target, transaction)
-            write_new(staged, checkout.recorded_blob(old.blob), old.mode)
+            write_new(staged, checkout.recorded_blob(old.blob, path), old.mode)
             _keep_owner(target, staged)
             os.replace(staged, target)
             sync_directory(target.parent)

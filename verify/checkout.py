@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import shlex
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -210,8 +211,15 @@ class Checkout:
         """Blob ids of all files below a directory in HEAD."""
         return self._tree("-r", "-z", "--full-tree", "HEAD", "--", directory)
 
+    def commit(self) -> str | None:
+        """The id of HEAD's commit, or None in a repository without any."""
+        result = run_git(["rev-parse", "--verify", "--quiet", "HEAD^{commit}"], cwd=self.root)
+        return result.stdout.decode().strip() if result.returncode == 0 else None
+
     def _tree(self, *arguments: str) -> dict[str, str]:
         result = run_git(["ls-tree", *arguments], cwd=self.root)
+        if result.returncode and self.commit() is not None:
+            raise self._refusal(self.root, result.stderr.decode(errors="replace").strip())
         found = {}
         for line in result.stdout.split(b"\0"):
             if line:
@@ -256,21 +264,25 @@ class Checkout:
                 "`install.py dev` again; what is already applied is recognised by content.",
             ) from None
 
-    def recorded_blob(self, identifier: str) -> bytes:
-        """Bytes the installer kept for uninstall.
+    def kept_blob(self, identifier: str) -> bytes | None:
+        """Bytes the installer kept for uninstall, or None where they are missing or changed."""
+        try:
+            data = (self.state_dir / "blobs" / identifier).read_bytes()
+        except FileNotFoundError:
+            return None
+        return data if blob_id(data) == identifier else None
+
+    def recorded_blob(self, identifier: str, path: str) -> bytes:
+        """Bytes the installer kept for uninstall, of the file at `path`.
 
         Raises:
             RewactError: DAMAGED_STATE, when they are missing or changed.
         """
-        path = self.state_dir / "blobs" / identifier
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError:
-            data = b""
-        if blob_id(data) != identifier:
+        data = self.kept_blob(identifier)
+        if data is None:
             raise RewactError(
                 ExitCode.DAMAGED_STATE,
-                f"{path}, a kept original, is missing or changed: restore the file it belongs to with "
-                "`git checkout -- <file>`.",
+                f"{self.state_dir / 'blobs' / identifier}, the kept original of {path}, is missing or "
+                f"changed: restore that file with `git checkout -- {shlex.quote(path)}` and run again.",
             )
         return data

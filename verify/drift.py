@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from verify.checkout import Checkout, OnDisk, State
+from verify.checkout import Checkout, FileRecord, OnDisk, State
 from verify.errors import ExitCode, RewactError
 from verify.gitcmd import blob_id
 from verify.patch import ABSENT, FileDiff, Patch
 from verify.patchset import OverlayFile, PatchSet
 from verify.placement import Fit, HunkFate, apply_exactly, fit, merge
-from verify.plan import file_states
+from verify.standing import is_applied, stands
 
 STATUSES = ("clean", "moved", "merged", "gone", "conflict")
 Read = Callable[[str], bytes | None]
@@ -113,14 +113,14 @@ def pre_image(patches: Path, identifier: str) -> bytes:
 
 def pristine_reader(checkout: Checkout, state: State | None) -> Read:
     """Reads the files of a checkout as they were before anything of ours was installed, with LF line ends."""
-    records = state.files if state and not _is_stale(checkout, state) else {}
+    records = _records(checkout, state) if state else {}
 
     def read(path: str) -> bytes | None:
         if path in records:
             pristine = records[path].pristine
             if pristine is None:
                 return None
-            found = OnDisk(checkout.recorded_blob(pristine.blob), pristine.mode)
+            found = OnDisk(checkout.recorded_blob(pristine.blob, path), pristine.mode)
         else:
             found = checkout.read(path)
         if found is None or not found.regular:
@@ -130,10 +130,16 @@ def pristine_reader(checkout: Checkout, state: State | None) -> Read:
     return read
 
 
-def _is_stale(checkout: Checkout, state: State) -> bool:
-    """Whether another commit was checked out over what we wrote, so that the record tells of other files."""
-    names = file_states(checkout, replace(state, files=state.patched_files))
-    return bool(names) and not {"applied", "pristine"}.intersection(names.values())
+def _records(checkout: Checkout, state: State) -> dict[str, FileRecord]:
+    """What of the record is of use: where another commit was checked out it tells of other files."""
+    if is_applied(checkout, state):
+        return state.files
+    # Modules of ours that git does not know still lie there, and are not upstream's.
+    return {
+        path: record
+        for path, record in state.files.items()
+        if record.pristine is None and stands(checkout.read(path), record) == "applied"
+    }
 
 
 def directory_reader(root: Path) -> Read:

@@ -9,6 +9,7 @@ from verify.drift import Drift, nearest, pristine_reader
 from verify.errors import ExitCode, RewactError
 from verify.patchset import OverlayFile, PatchSet
 from verify.plan import Content, Plan, Result, compare, make_plan
+from verify.standing import is_recorded_version
 
 
 def plan_checkout(
@@ -27,7 +28,8 @@ def plan_checkout(
         RewactError: UNSUPPORTED_VERSION, EDITED or BAD_PATCH_SET; CONFLICT when the nearest does not fit.
     """
     state = checkout.state()
-    if state is None or not state.nearest:
+    # Once chosen the nearest series stays chosen, as long as it is this tree that it was fitted to.
+    if state is None or not state.nearest or not is_recorded_version(checkout, state):
         try:
             return make_plan(checkout, patch_sets, overlay), None
         except RewactError as error:

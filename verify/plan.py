@@ -19,6 +19,7 @@ from verify.gitcmd import Scratch, blob_id
 from verify.patch import ABSENT, ALLOWED_MODES, Patch
 from verify.patchset import OverlayFile, PatchSet, fingerprint
 from verify.paths import check_name, check_on_disk
+from verify.standing import is_exactly, is_pristine, is_recorded_version, of_another_version, stands
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,8 @@ class _Pristine:
 
     def is_of_this_copy(self, path: str, identifier: str) -> bool:
         """Whether this copy of the release, not just its history, has a file with this id."""
-        for data in (self._on_disk(path), self._kept(path)):
+        for read in (self._on_disk, self._kept):
+            data = read(path)
             if data is not None and identifier in (blob_id(data), blob_id(data.replace(b"\r\n", b"\n"))):
                 return True
         return self._checkout.head_blobs([path]).get(path) == identifier
@@ -167,13 +169,7 @@ class _Pristine:
 
     def _kept(self, path: str) -> bytes | None:
         record = self._state.files.get(path) if self._state else None
-        return self._checkout.recorded_blob(record.pristine.blob) if record and record.pristine else None
-
-
-def _is_pristine(found: OnDisk | None, identifier: str) -> bool:
-    return found is not None and (
-        found.blob == identifier or (found.crlf and blob_id(found.normalised) == identifier)
-    )
+        return self._checkout.kept_blob(record.pristine.blob) if record and record.pristine else None
 
 
 def recognise(checkout: Checkout, patch_sets: Mapping[str, PatchSet], state: State | None) -> PatchSet:
@@ -187,11 +183,11 @@ def recognise(checkout: Checkout, patch_sets: Mapping[str, PatchSet], state: Sta
         wrong[tag] = [
             path
             for path, identifier in patch_set.pre_images.items()
-            if not _is_pristine(checkout.read(path), identifier)
+            if not is_pristine(checkout.read(path), identifier)
         ]
         if not wrong[tag]:
             return patch_set
-    if state is not None and state.tag in patch_sets:
+    if state is not None and state.tag in patch_sets and is_recorded_version(checkout, state):
         return patch_sets[state.tag]  # applied, edited or half restored: file by file in `make_plan`
     for tag, patch_set in patch_sets.items():
         wanted = patch_set.pre_images
@@ -241,6 +237,7 @@ class _Comparison:
     records: dict[str, FileRecord]
     pristine: dict[str, bytes]
     edited: list[str]
+    unknown: list[str]  # written by us once, and neither that nor what it was before
 
     def add(self, path: str, kind: str, pristine: Content | None, target: Content | None) -> None:
         check_on_disk(self.checkout.root, path)
@@ -278,9 +275,14 @@ class _Comparison:
         """Whether the checkout's copy of a file was written with CRLF where git stores LF."""
         if pristine is None or b"\r\n" in pristine.data:
             return False
-        if before is not None and before.pristine is not None:
-            return before.pristine.blob == blob_id(to_crlf(pristine.data)) != blob_id(pristine.data)
-        return found is not None and found.crlf
+        # The disk decides: core.autocrlf may have been changed since the file was recorded.
+        if found is not None and b"\n" in found.data:
+            return found.crlf
+        return (
+            before is not None
+            and before.pristine is not None
+            and before.pristine.blob == blob_id(to_crlf(pristine.data)) != blob_id(pristine.data)
+        )
 
     @staticmethod
     def _raw(content: Content | None, found: OnDisk | None, crlf: bool) -> OnDisk | None:
@@ -292,9 +294,7 @@ class _Comparison:
     def _was_ours(self, found: OnDisk | None, before: FileRecord | None, kind: str) -> bool:
         if before is None or not (self.same_release or kind == "overlay"):
             return False
-        if found is None or before.target is None:
-            return found is None and before.target is None
-        return found.blob == before.target.blob
+        return stands(found, before) == "applied"
 
 
 def _same(found: OnDisk | None, wanted: OnDisk | None, mode_matters: bool) -> bool:
@@ -375,7 +375,7 @@ def compare(
     """
     overlay = patch_set.place(overlay)
     same_release = state is not None and state.tag == patch_set.tag
-    comparison = _Comparison(checkout, state, same_release, [], {}, {}, [])
+    comparison = _Comparison(checkout, state, same_release, [], {}, {}, [], [])
     for path, result in results.items():
         if path in overlay:
             raise RewactError(ExitCode.BAD_PATCH_SET, f"{path} is both patched and in the overlay.")
@@ -385,8 +385,7 @@ def compare(
     for path, record in (state.files if state else {}).items():
         if path not in results and path not in overlay:
             _drop(comparison, path, record)
-    if comparison.edited:
-        raise _edited(checkout, comparison.edited)
+    _refuse_edits(checkout, state, comparison.edited, comparison.unknown)
     return Plan(
         patch_set,
         fingerprint(patch_set, overlay),
@@ -396,75 +395,56 @@ def compare(
     )
 
 
+def _refuse_edits(checkout: Checkout, state: State | None, edited: list[str], unknown: list[str]) -> None:
+    """Raises EDITED for edited files, and for unknown ones that no other version accounts for."""
+    if state is not None and unknown:
+        edited = [*edited, *set(unknown).difference(of_another_version(checkout, state))]
+    if edited:
+        raise _edited(checkout, edited)
+
+
 def _drop(comparison: _Comparison, path: str, record: FileRecord) -> None:
     """A file the installed patch set wrote and the new one does not: it goes back to what it was."""
     check_on_disk(comparison.checkout.root, path)
     found = comparison.checkout.read(path)
-    if _matches(found, record.pristine):
-        return
-    if not _matches(found, record.target):
-        comparison.edited.append(path)
-        return
-    comparison.changes.append(Change(path, found, _restored(comparison.checkout, record)))
+    standing = stands(found, record)
+    if standing == "applied":
+        comparison.changes.append(Change(path, found, _restored(comparison.checkout, path, record, found)))
+    elif standing is None:
+        comparison.unknown.append(path)
 
 
-def _matches(found: OnDisk | None, recorded: Recorded | None) -> bool:
-    if found is None or recorded is None:
-        return found is recorded
-    return found.regular and found.blob == recorded.blob
-
-
-def _restored(checkout: Checkout, record: FileRecord) -> OnDisk | None:
+def _restored(checkout: Checkout, path: str, record: FileRecord, found: OnDisk | None) -> OnDisk | None:
+    """The file of before, with the line ends that git has given it since."""
     if record.pristine is None:
         return None
-    return OnDisk(checkout.recorded_blob(record.pristine.blob), record.pristine.mode)
+    data = checkout.recorded_blob(record.pristine.blob, path)
+    if found is not None and not is_exactly(found, record.target):
+        data = to_crlf(data) if found.crlf else data.replace(b"\r\n", b"\n")
+    return OnDisk(data, record.pristine.mode)
 
 
 def plan_removal(checkout: Checkout, state: State) -> tuple[Change, ...]:
     """The changes that put every recorded file back as it was.
 
     Raises:
-        RewactError: EDITED, naming every file that is neither as written nor as it was.
+        RewactError: EDITED, naming every file that is neither as written nor as it was, nor of another
+            version that was checked out since.
     """
-    changes, edited = [], []
+    changes, unknown = [], []
     for path, record in state.files.items():
         check_name(path)
         check_on_disk(checkout.root, path)
         found = checkout.read(path)
-        if _matches(found, record.target):
-            pristine = _restored(checkout, record)
+        standing = stands(found, record)
+        if standing == "applied":
+            pristine = _restored(checkout, path, record, found)
             if found is not None and pristine is not None and record.target is not None:
                 same_bit = record.target.mode & stat.S_IXUSR == record.pristine.mode & stat.S_IXUSR
                 pristine = OnDisk(pristine.data, found.mode if same_bit else pristine.mode)
             if found != pristine:
                 changes.append(Change(path, found, pristine))
-        elif not _matches(found, record.pristine):
-            edited.append(path)
-    if edited:
-        raise _edited(checkout, edited)
+        elif standing is None:
+            unknown.append(path)
+    _refuse_edits(checkout, state, [], unknown)
     return tuple(changes)
-
-
-def pristine_states(checkout: Checkout, patch_set: PatchSet) -> dict[str, str]:
-    """What every file a patch set touches is now, where nothing is recorded: pristine, edited or missing."""
-    result = {}
-    for path, identifier in patch_set.pre_images.items():
-        found = checkout.read(path)
-        result[path] = (
-            "missing" if found is None else "pristine" if _is_pristine(found, identifier) else "edited"
-        )
-    return result
-
-
-def file_states(checkout: Checkout, state: State) -> dict[str, str]:
-    """What every recorded file is now: pristine, applied, edited or missing."""
-    result = {}
-    for path, record in state.files.items():
-        found = checkout.read(path)
-        if _matches(found, record.target):
-            result[path] = "applied"
-        elif _matches(found, record.pristine):
-            result[path] = "pristine" if record.pristine else "missing"
-        else:
-            result[path] = "edited" if found else "missing"
-    return result

@@ -10,7 +10,7 @@ from verify.gitcmd import blob_id, require_git
 from verify.lint import lint_patch_set
 from verify.nearest import plan_checkout
 from verify.patchset import load_overlay, load_patch_sets
-from verify.plan import file_states, pristine_states
+from verify.standing import file_states, pristine_states
 
 PROJECT = Path(__file__).resolve().parent.parent
 

@@ -24,7 +24,7 @@ from tests.install.upstreams import (
 )
 from verify.checkout import Checkout, to_crlf
 from verify.errors import ExitCode, RewactError
-from verify.plan import file_states
+from verify.standing import file_states
 
 
 def test_install_writes_patched_files_and_overlay(project: Project, checkout: Checkout) -> None:

@@ -102,6 +102,15 @@ CLAIMS = {
     "the report runs upstream's tests before and after and writes nothing into the checkout":
         ["test_every_test_is_compared", "test_adapted_test_is_listed_and_runs_as_released_before",
          "test_report_has_all_proofs_and_one_verdict", "test_verify_reports_on_the_real_release"],
+    "another version checked out since is left alone, fitted or refused like any other":
+        ["test_uninstall_after_another_version_was_checked_out",
+         "test_another_supported_version_is_patched_in_its_turn",
+         "test_unsupported_version_checked_out_later_is_refused_or_fitted",
+         "test_uncommitted_edit_is_never_taken_for_another_version",
+         "test_committed_edit_of_a_patched_tree_is_no_other_version"],
+    "line ends that git converted are no edits; those of a file to remove are":
+        ["test_line_ends_converted_after_the_installation",
+         "test_file_of_ours_with_other_line_ends_is_not_removed"],
     "the matrix tests every release in a place of its own":
         ["test_matrix_tests_every_release_in_its_own_place_and_passes_the_failure_on",
          "test_matrix_goes_on_where_a_release_cannot_be_set_up"],

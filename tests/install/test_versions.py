@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: MIT
+"""Another commit checked out after the installation: what the record then tells, and what it does not."""
+
+import pytest
+
+from _rewact_installer import patching, status
+from tests.install.upstreams import (
+    ACT,
+    ACT_PATCHED_TWICE,
+    PYPROJECT,
+    TRAIN_PATCHED,
+    UPSTREAM,
+    Project,
+    git,
+    refused,
+    snapshot,
+    write,
+)
+from verify.checkout import Checkout, to_crlf
+from verify.errors import ExitCode
+from verify.gitcmd import blob_id
+
+ACT_PATH, TRAIN_PATH, HEAD_PATH = "src/lerobot/act.py", "src/lerobot/train.py", "src/lerobot/head.py"
+SECOND = ACT.replace(b"line 1\n", b"first line\n")
+
+
+@pytest.fixture(autouse=True)
+def shipped_pre_images(project: Project) -> None:
+    """For the nearest series."""
+    files = {blob_id(data): data for data in (ACT, UPSTREAM[TRAIN_PATH])}
+    write(project.root / "patches" / "pre-images", files)
+
+
+def commit_version(checkout: Checkout, name: str, act: bytes) -> None:
+    """A branch with another ACT and without train.py; main stays checked out."""
+    git(checkout.root, "checkout", "--quiet", "-b", name)
+    write(checkout.root, {ACT_PATH: act, "pyproject.toml": PYPROJECT.replace(b"9.9.1", name[1:].encode())})
+    git(checkout.root, "rm", "--quiet", TRAIN_PATH)
+    git(checkout.root, "commit", "--quiet", "--all", "--message", name)
+    git(checkout.root, "checkout", "--quiet", "main")
+
+
+def check_out(checkout: Checkout, name: str, *options: str) -> None:
+    git(checkout.root, "stash", *options)
+    git(checkout.root, "checkout", "--quiet", name)
+
+
+@pytest.fixture
+def second(project: Project, checkout: Checkout) -> dict:
+    """The checkout is patched, then the other version, a supported one too, is checked out."""
+    project.add_patch("0001-z.patch", {ACT_PATH: SECOND}, {ACT_PATH: SECOND + b"z\n"}, tag="v9.9.2")
+    commit_version(checkout, "v9.9.2", SECOND)
+    git(checkout.root, "checkout", "--quiet", "v9.9.2")
+    pristine = snapshot(checkout.root)
+    git(checkout.root, "checkout", "--quiet", "main")
+    patching.install(project.root, checkout)
+    return pristine
+
+
+@pytest.mark.parametrize("options", [(), ("--include-untracked",)], ids=["tracked", "all"])
+def test_uninstall_after_another_version_was_checked_out(
+    project: Project, checkout: Checkout, second: dict, options: tuple[str, ...]
+) -> None:
+    check_out(checkout, "v9.9.2", *options)
+    assert status.collect(project.root, checkout)["files"][TRAIN_PATH] in ("other", "pristine")
+    patching.uninstall(project.root, checkout)
+    assert snapshot(checkout.root) == second and checkout.state() is None
+
+
+@pytest.mark.parametrize("options", [(), ("--include-untracked",)], ids=["tracked", "all"])
+def test_another_supported_version_is_patched_in_its_turn(
+    project: Project, checkout: Checkout, second: dict, options: tuple[str, ...]
+) -> None:
+    check_out(checkout, "v9.9.2", *options)
+    assert patching.install(project.root, checkout).patch_set.tag == "v9.9.2"
+    assert (checkout.root / ACT_PATH).read_bytes() == SECOND + b"z\n"
+    assert set(checkout.state().files) == {ACT_PATH, HEAD_PATH, "src/rewact/deep/__init__.py"}
+    patching.uninstall(project.root, checkout)
+    assert snapshot(checkout.root) == second
+
+
+def test_unsupported_version_checked_out_later_is_refused_or_fitted(
+    project: Project, checkout: Checkout
+) -> None:
+    patching.install(project.root, checkout)
+    git(checkout.root, "stash")
+    commit = git(checkout.root, "rev-parse", "main").decode().strip()
+    git(checkout.root, "checkout", "--quiet", "-b", "v9.9.7")
+    write(
+        checkout.root, {ACT_PATH: b"# new\n" + ACT, "pyproject.toml": PYPROJECT.replace(b"9.9.1", b"9.9.7")}
+    )
+    git(checkout.root, "commit", "--quiet", "--all", "--message", "moved")
+    refused(ExitCode.UNSUPPORTED_VERSION, patching.install, project.root, checkout)
+    assert patching.examine(project.root, checkout.root).fits
+    assert patching.install(project.root, checkout, nearest=True).nearest
+    assert (checkout.root / ACT_PATH).read_bytes() == b"# new\n" + ACT_PATCHED_TWICE
+    # And back again: the release needs no nearest series.
+    git(checkout.root, "stash")
+    git(checkout.root, "checkout", "--quiet", commit)
+    assert not patching.install(project.root, checkout).nearest
+    assert (checkout.root / TRAIN_PATH).read_bytes() == TRAIN_PATCHED
+
+
+def test_uncommitted_edit_is_never_taken_for_another_version(
+    project: Project, checkout: Checkout, second: dict
+) -> None:
+    check_out(checkout, "v9.9.2")
+    write(checkout.root, {ACT_PATH: SECOND + b"mine\n"})
+    assert ACT_PATH in refused(ExitCode.EDITED, patching.uninstall, project.root, checkout)
+    refused(ExitCode.EDITED, patching.install, project.root, checkout)
+    git(checkout.root, "checkout", "--", ACT_PATH)
+    write(checkout.root, {HEAD_PATH: b"mine\n"})
+    assert HEAD_PATH in refused(ExitCode.EDITED, patching.uninstall, project.root, checkout)
+    assert (checkout.root / HEAD_PATH).read_bytes() == b"mine\n"
+
+
+def test_committed_edit_of_a_patched_tree_is_no_other_version(project: Project, checkout: Checkout) -> None:
+    patching.install(project.root, checkout)
+    write(checkout.root, {ACT_PATH: ACT_PATCHED_TWICE + b"mine\n"})
+    git(checkout.root, "commit", "--quiet", "--message", "mine", ACT_PATH)
+    before = snapshot(checkout.root)
+    for call in (patching.install, patching.uninstall):
+        assert ACT_PATH in refused(ExitCode.EDITED, call, project.root, checkout)
+    assert snapshot(checkout.root) == before
+
+
+def test_file_removed_by_hand_is_no_other_version(project: Project, checkout: Checkout, second: dict) -> None:
+    check_out(checkout, "v9.9.2")
+    (checkout.root / ACT_PATH).unlink()
+    assert ACT_PATH in refused(ExitCode.EDITED, patching.uninstall, project.root, checkout)
+
+
+@pytest.mark.parametrize(("before", "after"), [(bytes, to_crlf), (to_crlf, bytes)], ids=["to crlf", "to lf"])
+@pytest.mark.parametrize("patched", [False, True])
+def test_line_ends_converted_after_the_installation(
+    project: Project, checkout: Checkout, before, after, patched: bool
+) -> None:
+    """`git config core.autocrlf` and a fresh checkout of everything, or a conversion of what is patched."""
+    released = {path: UPSTREAM[path] for path in (ACT_PATH, TRAIN_PATH)}
+    write(checkout.root, {path: before(data) for path, data in released.items()})
+    patching.install(project.root, checkout)
+    wanted = {ACT_PATH: ACT_PATCHED_TWICE, TRAIN_PATH: TRAIN_PATCHED}
+
+    def convert() -> None:
+        files = wanted if patched else released
+        write(checkout.root, {path: after(data) for path, data in files.items()})
+
+    def holds(files: dict[str, bytes]) -> bool:
+        return all((checkout.root / path).read_bytes() == after(data) for path, data in files.items())
+
+    convert()
+    patching.install(project.root, checkout)
+    assert holds(wanted)
+    convert()
+    patching.uninstall(project.root, checkout)
+    assert holds(released) and not (checkout.root / HEAD_PATH).exists()
+
+
+def test_file_of_ours_with_other_line_ends_is_not_removed(project: Project, checkout: Checkout) -> None:
+    patching.install(project.root, checkout)
+    write(checkout.root, {HEAD_PATH: b"ours = 1\r\n"})
+    assert HEAD_PATH in refused(ExitCode.EDITED, patching.uninstall, project.root, checkout)
+    assert (checkout.root / HEAD_PATH).read_bytes() == b"ours = 1\r\n"
