@@ -49,10 +49,14 @@ def recover(checkout: Checkout) -> None:
     """Repairs what an interrupted run left, if any; says so."""
     if transaction.needs_recovery(checkout):
         with _locked(checkout):
-            outcome = transaction.recover(checkout)
-        if outcome:
-            files = "the files of before are back" if outcome == "old" else "its changes were complete"
-            console.step(f"an earlier run was interrupted: {files}")
+            _recover(checkout)
+
+
+def _recover(checkout: Checkout) -> None:
+    outcome = transaction.recover(checkout)
+    if outcome:
+        files = "the files of before are back" if outcome == "old" else "its changes were complete"
+        console.step(f"an earlier run was interrupted: {files}")
 
 
 def show_drift(drift: Drift) -> None:
@@ -109,7 +113,9 @@ def install(
         console.step("patches and overlay are in place already: nothing changed")
         return plan
     with _locked(checkout):
-        plan, _ = read_plan(project, checkout, nearest=nearest)  # again, now that nobody else writes
+        # Both again, now that nobody else writes: another run may have been killed in between.
+        _recover(checkout)
+        plan, _ = read_plan(project, checkout, nearest=nearest)
         state = State("", plan.patch_set.tag, plan.fingerprint, plan.records, (), plan.nearest)
         upgraded = checkout.state() is not None
         transaction.run(checkout, plan.changes, state, plan.pristine, *([on_step] if on_step else []))
@@ -134,6 +140,7 @@ def uninstall(project: Path, checkout: Checkout, on_step: OnStep | None = None) 
         console.step(f"nothing is installed in {checkout.root}: nothing changed")
         return 0
     with _locked(checkout):
+        _recover(checkout)  # again, now that nobody else writes
         state = checkout.state() or state
         changes = plan_removal(checkout, state)
         transaction.run(checkout, changes, None, {}, *([on_step] if on_step else []))

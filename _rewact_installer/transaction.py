@@ -30,6 +30,7 @@ from verify.errors import ExitCode, RewactError
 from verify.gitcmd import blob_id
 from verify.paths import check_name, check_on_disk
 from verify.plan import Change
+from verify.standing import is_as_in_head, stands
 
 OnStep = Callable[[str], None]
 
@@ -266,9 +267,10 @@ def recover(checkout: Checkout) -> str | None:
             (entry["path"], Recorded.load(entry["old"]), Recorded.load(entry["new"]))
             for entry in journal["changes"]
         ]
-        for path, _, _ in changes:
+        directories = list(journal["directories"])
+        for path in (*(path for path, _, _ in changes), *directories):
             check_name(path)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RewactError(
             ExitCode.DAMAGED_STATE,
             f"{checkout.journal_path} is damaged ({error}): compare the checkout with `git status`, "
@@ -277,14 +279,15 @@ def recover(checkout: Checkout) -> str | None:
     state = checkout.state()
     committed = state is None if removes_state else state is not None and state.transaction == transaction
     if not committed:
-        _put_back(checkout, transaction, changes)
-        _remove_directories(checkout.root, journal["directories"])
+        _put_back(checkout, state, transaction, changes)
+        _remove_directories(checkout.root, directories)
     _clean_up(checkout)
     return "new" if committed else "old"
 
 
 def _put_back(
     checkout: Checkout,
+    state: State | None,
     transaction: str,
     changes: Sequence[tuple[str, Recorded | None, Recorded | None]],
 ) -> None:
@@ -292,18 +295,21 @@ def _put_back(
         check_on_disk(checkout.root, path)
         # First all staged files, so that a full disk has room again.
         _staged(checkout.root / path, transaction).unlink(missing_ok=True)
-    edited = []
+    unknown = []
     for path, old, new in changes:
         found = _blob(checkout.read(path))
         if found not in (old.blob if old else None, new.blob if new else None):
-            edited.append(path)
-    if edited:
+            unknown.append(path)
+    by_hand = _put_back_by_hand(checkout, state, unknown) if unknown else set()
+    if edited := [path for path in unknown if path not in by_hand]:
         raise RewactError(
             ExitCode.EDITED,
             f"A run was interrupted, and since then these files were edited: {', '.join(edited)}. "
             "Put them back (git checkout -- <file>, or delete those git does not know), then run again.",
         )
     for path, old, _ in changes:
+        if path in by_hand:
+            continue
         target = checkout.root / path
         if old is None:
             target.unlink(missing_ok=True)
@@ -317,6 +323,19 @@ def _put_back(
             _keep_owner(target, staged)
             os.replace(staged, target)
             sync_directory(target.parent)
+
+
+def _put_back_by_hand(checkout: Checkout, state: State | None, paths: Sequence[str]) -> set[str]:
+    """Those that hold nothing of ours any more: as before the first installation, or as git has them."""
+    records = state.files if state else {}
+    head = checkout.head_blobs(list(paths))
+    result = set()
+    for path in paths:
+        found, record = checkout.read(path), records.get(path)
+        restored = record is not None and stands(found, record) == "pristine"
+        if restored or (path in head and is_as_in_head(found, head[path])):
+            result.add(path)
+    return result
 
 
 def _clean_up(checkout: Checkout, on_step: OnStep = _ignore) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from _rewact_installer import files, lock, patching, transaction
-from tests.install.upstreams import PROJECT, TALLY, Project, refused, snapshot, write
+from tests.install.upstreams import PROJECT, TALLY, Project, git, refused, snapshot, write
 from verify.checkout import Checkout
 from verify.errors import ExitCode, RewactError
 
@@ -220,11 +220,71 @@ def test_edit_while_the_installer_runs_is_kept(project: Project, checkout: Check
     assert snapshot(checkout.root) == before
 
 
-def test_damaged_journal_is_diagnosed(project: Project, checkout: Checkout) -> None:
+@pytest.mark.parametrize("how", ["checkout", "stash"])
+@pytest.mark.parametrize("command", ["install", "uninstall"])
+def test_files_put_back_with_git_after_a_killed_upgrade(
+    project: Project, checkout: Checkout, how: str, command: str
+) -> None:
+    """The remedy that the message names: the files of the release are neither those before nor those after."""
+    before = snapshot(checkout.root)
+    patching.install(project.root, checkout)
+    series = project.series("v9.9.1")
+    series.write_text(series.read_text().replace("0003-c.patch\n", ""))
+    project.patch_path("0003-c.patch").unlink()
+    reference = Checkout(Path(shutil.copytree(checkout.root, checkout.root.with_name("reference"))))
+    steps = steps_of(lambda on_step: patching.install(project.root, reference, on_step))
+    killed_at(steps.index("verify"), "install", project, checkout)
+    with open(checkout.root / "src/lerobot/act.py", "ab") as file:
+        file.write(b"mine\n")
+    assert "git checkout" in refused(ExitCode.EDITED, patching.install, project.root, checkout)
+    git(checkout.root, *(["stash"] if how == "stash" else ["checkout", "--", "src/lerobot/act.py"]))
+    getattr(patching, command)(project.root, checkout)
+    assert snapshot(checkout.root) == (before if command == "uninstall" else snapshot(reference.root))
+
+
+def test_run_that_is_killed_while_another_waits_for_the_lock(
+    project: Project, checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other looked for a journal before there was one."""
+    before = snapshot(checkout.root)
+    steps = steps_of(lambda on_step: patching.install(project.root, checkout, on_step))
+    after = snapshot(checkout.root)
+    patching.uninstall(project.root, checkout)
+    killed_at(steps.index("replace src/lerobot/act.py"), "install", project, checkout)
+    monkeypatch.setattr(transaction, "needs_recovery", lambda _: False)
+    patching.install(project.root, checkout)
+    assert snapshot(checkout.root) == after
+    patching.uninstall(project.root, checkout)
+    assert snapshot(checkout.root) == before
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"transaction": "12',
+        b'{"transaction": "1", "removes_state": false, "changes": []}',
+        b"[]",
+        b'{"transaction": "1", "removes_state": false, "changes": [1], "directories": []}',
+        b'{"transaction": "1", "removes_state": false, "changes": [], "directories": [1]}',
+    ],
+)
+def test_damaged_journal_is_diagnosed(project: Project, checkout: Checkout, text: bytes) -> None:
     checkout.state_dir.mkdir()
-    checkout.journal_path.write_bytes(b'{"transaction": "12')
+    checkout.journal_path.write_bytes(text)
     message = refused(ExitCode.DAMAGED_STATE, patching.install, project.root, checkout)
     assert str(checkout.journal_path) in message
+
+
+def test_hostile_journal_removes_no_directory_outside(
+    project: Project, checkout: Checkout, tmp_path: Path
+) -> None:
+    checkout.state_dir.mkdir()
+    (tmp_path / "empty").mkdir()
+    checkout.journal_path.write_text(
+        '{"transaction": "1", "removes_state": false, "directories": ["../empty"], "changes": []}'
+    )
+    refused(ExitCode.BAD_PATCH_SET, patching.install, project.root, checkout)
+    assert (tmp_path / "empty").is_dir()
 
 
 def test_hostile_journal_writes_nothing_outside(project: Project, checkout: Checkout, tmp_path: Path) -> None:
