@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Writing files so that a crash leaves the old one or the new one."""
+"""Writing files so that a crash leaves the old one or the new one, and so that sudo leaves none of root's."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -16,13 +17,35 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
+def keep_owner(path: Path, model: Path) -> None:
+    """Gives what root has just made to the owner of `model`: run with sudo, what is the user's stays so."""
+    if os.name == "nt" or os.geteuid() != 0:
+        return
+    with contextlib.suppress(OSError):
+        owner = os.stat(model)
+        # Never through a link: the directory is the user's, who could have put one there.
+        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
+def make_directory(path: Path) -> None:
+    """Makes a directory that may be there already, for the owner of the one it is in."""
+    try:
+        path.mkdir()
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+    else:
+        keep_owner(path, path.parent)
+
+
 def write_new(path: Path, data: bytes, mode: int | None = None) -> None:
-    """Writes a file that nobody reads yet, down to the disk."""
+    """Writes a file that nobody reads yet, down to the disk, for the owner of its directory."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     with os.fdopen(os.open(path, flags, 0o666), "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+    keep_owner(path, path.parent)
     if mode is not None:
         os.chmod(path, mode)
 

@@ -2,6 +2,7 @@
 """One run at a time for each checkout."""
 
 import contextlib
+import errno
 import os
 import socket
 import sys
@@ -9,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from _rewact_installer.files import keep_owner, make_directory
 from verify.errors import ExitCode, RewactError
 
 try:
@@ -28,8 +30,10 @@ def _try_lock(descriptor: int) -> bool:
         else:
             os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-    except OSError:
-        return False
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK):
+            return False
+        raise  # no other run, but a file system without locks
     return True
 
 
@@ -44,12 +48,24 @@ def hold(directory: Path) -> Iterator[None]:
     """
     path = directory / "lock"
     while True:
-        directory.mkdir(exist_ok=True)
         try:
+            make_directory(directory)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            keep_owner(path, directory)
         except FileNotFoundError:
+            if not directory.parent.is_dir():
+                raise
             continue  # the last holder removed the directory in between
-        if not _try_lock(descriptor):
+        try:
+            locked = _try_lock(descriptor)
+        except OSError as error:
+            _release(path, descriptor)
+            raise RewactError(
+                ExitCode.DISK_FULL,
+                f"{path} cannot be locked ({error.strerror}), so that two runs could meet: move the checkout "
+                "to a file system with locks, for example a local disk.",
+            ) from None
+        if not locked:
             os.close(descriptor)
             holder = path.read_text(encoding="utf-8", errors="replace").strip() if path.exists() else ""
             raise RewactError(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from _rewact_installer import console, lock, transaction
+from _rewact_installer.faults import explain
 from _rewact_installer.transaction import OnStep
 from verify.checkout import Checkout, State, looks_like_lerobot
 from verify.drift import Drift, directory_reader, pristine_reader
@@ -42,7 +43,7 @@ def _locked(checkout: Checkout) -> Iterator[None]:
         with lock.hold(checkout.state_dir):
             yield
     except OSError as error:
-        raise transaction.explain(error, checkout) from error
+        raise explain(error, checkout.root) from error
 
 
 def recover(checkout: Checkout) -> None:

@@ -24,7 +24,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from _rewact_installer.files import sync_directory, write_atomically, write_new
+from _rewact_installer.faults import explain
+from _rewact_installer.files import keep_owner, make_directory, sync_directory, write_atomically, write_new
 from verify.checkout import Checkout, OnDisk, Recorded, State
 from verify.errors import ExitCode, RewactError
 from verify.gitcmd import blob_id
@@ -108,20 +109,24 @@ class _Run:
             self._commit()
         except OSError as error:
             self._undo()
-            raise explain(error, self.checkout) from error
+            raise explain(error, self.checkout.root, "The old files are back.") from error
         except BaseException:
             self._undo()
             raise
         _clean_up(self.checkout, self.on_step)
 
     def _undo(self) -> None:
-        if recover(self.checkout) is None:
-            _clean_up(self.checkout)
+        try:
+            if recover(self.checkout) is None:
+                _clean_up(self.checkout)
+        except OSError as error:
+            after = "Some files may be changed already: the next run puts them back."
+            raise explain(error, self.checkout.root, after) from error
 
     def _prepare(self) -> None:
         self.on_step("originals")
         blobs = self.checkout.state_dir / "blobs"
-        blobs.mkdir(exist_ok=True)
+        make_directory(blobs)
         originals = {change.old.blob: change.old.data for change in self.changes if change.old is not None}
         for identifier, data in {**originals, **self.pristine}.items():
             path = blobs / identifier
@@ -142,7 +147,7 @@ class _Run:
     def _stage(self) -> None:
         for directory in self.made:
             self.on_step(f"make directory {directory}")
-            (self.checkout.root / directory).mkdir(exist_ok=True)
+            make_directory(self.checkout.root / directory)
         for change in self.changes:
             if change.new is None:
                 continue
@@ -152,7 +157,8 @@ class _Run:
             check_on_disk(self.checkout.root, change.path)
             staged = _staged(target, self.transaction)
             write_new(staged, change.new.data, change.new.mode)
-            _keep_owner(target, staged)
+            if target.exists():
+                keep_owner(staged, target)
 
     def _replace(self) -> None:
         for change in self.changes:
@@ -197,15 +203,6 @@ def _dump(side: OnDisk | None) -> dict | None:
     return None if side is None else Recorded.dump(Recorded(side.blob, side.mode))
 
 
-def _keep_owner(target: Path, staged: Path) -> None:
-    """Run with sudo, a file of the user's stays the user's."""
-    if os.name == "nt":
-        return
-    model = os.stat(target if target.exists() else target.parent)
-    with contextlib.suppress(OSError):
-        os.chown(staged, model.st_uid, model.st_gid)
-
-
 def _remove_bytecode(module: Path) -> None:
     """Python's caches of a removed module of ours: left behind they would keep its directory alive."""
     cache = module.parent / "__pycache__"
@@ -221,25 +218,6 @@ def _remove_directories(root: Path, directories: Sequence[str]) -> None:
     for directory in sorted(directories, key=lambda path: -path.count("/")):
         with contextlib.suppress(OSError):
             (root / directory).rmdir()
-
-
-def explain(error: OSError, checkout: Checkout) -> RewactError:
-    """The sentence for a failed write, after which the old files are back."""
-    where = error.filename or checkout.root
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return RewactError(
-            ExitCode.DISK_FULL,
-            f"The disk is full ({where}): the old files are back, make room and run again.",
-        )
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return RewactError(
-            ExitCode.NO_PERMISSION,
-            f"{where} cannot be written ({error.strerror}): the checkout is as it was; "
-            "change its permissions or run as its owner.",
-        )
-    return RewactError(
-        ExitCode.DISK_FULL, f"Writing {where} failed ({error.strerror}): the old files are back; run again."
-    )
 
 
 def needs_recovery(checkout: Checkout) -> bool:
@@ -320,7 +298,8 @@ def _put_back(
             target.parent.mkdir(parents=True, exist_ok=True)
             staged = _staged(target, transaction)
             write_new(staged, checkout.recorded_blob(old.blob, path), old.mode)
-            _keep_owner(target, staged)
+            if target.exists():
+                keep_owner(staged, target)
             os.replace(staged, target)
             sync_directory(target.parent)
 

@@ -225,7 +225,7 @@ def test_edit_while_the_installer_runs_is_kept(project: Project, checkout: Check
 def test_files_put_back_with_git_after_a_killed_upgrade(
     project: Project, checkout: Checkout, how: str, command: str
 ) -> None:
-    """The remedy that the message names: the files of the release are neither those before nor those after."""
+    """The remedy that the message names: the release's files are neither those before nor those after."""
     before = snapshot(checkout.root)
     patching.install(project.root, checkout)
     series = project.series("v9.9.1")
@@ -343,3 +343,53 @@ def test_link_slipped_in_while_the_installer_runs(
 
     refused(ExitCode.EDITED, patching.install, project.root, checkout, on_step)
     assert snapshot(outside) == before
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root can give files away")
+def test_run_as_root_leaves_no_file_of_roots(
+    project: Project, upstream: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`sudo python install.py dev`: what is written in the user's checkout is the user's."""
+    subprocess.run(["chown", "-R", "65534:65534", str(upstream)], check=True)
+    monkeypatch.setenv("SUDO_UID", "65534")  # git trusts whom sudo was called by
+    checkout = Checkout(upstream)
+
+    def owners() -> dict[Path, int]:
+        return {path: path.lstat().st_uid for path in upstream.rglob("*") if path.lstat().st_uid != 65534}
+
+    assert patching.install(project.root, checkout).changes and owners() == {}
+    assert checkout.state_path.exists() and list(checkout.state_dir.glob("blobs/*"))
+    with lock.hold(checkout.state_dir):
+        assert owners() == {}
+    patching.uninstall(project.root, checkout)
+    assert owners() == {}
+
+
+def test_old_files_are_not_said_to_be_back_where_they_are_not(
+    project: Project, checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_writing(monkeypatch, errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def fail(found: Checkout) -> None:
+        if found.journal_path.exists():
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(transaction, "recover", fail)
+        message = refused(ExitCode.DISK_FULL, patching.install, project.root, checkout)
+    assert "are back" not in message and "next run" in message
+
+
+@pytest.mark.parametrize(("number", "busy"), [(errno.EWOULDBLOCK, True), (errno.ENOLCK, False)])
+def test_file_system_without_locks_is_not_another_run(
+    project: Project, checkout: Checkout, monkeypatch: pytest.MonkeyPatch, number: int, busy: bool
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lock.fcntl, "flock", fail)
+        code = ExitCode.BUSY if busy else ExitCode.DISK_FULL
+        message = refused(code, patching.install, project.root, checkout)
+    assert ("Another run" in message) == busy and ("cannot be locked" in message) != busy
+    assert busy or not checkout.state_dir.exists()
