@@ -95,8 +95,8 @@ def status(arguments: Namespace) -> int:
 
 
 def uninstall(arguments: Namespace) -> int:
-    patching.uninstall(PROJECT, _checkout(arguments.checkout))
-    console.done("The checkout is LeRobot's own again. An editable install of it goes on working.")
+    if patching.uninstall(PROJECT, _checkout(arguments.checkout)):
+        console.done("The checkout is LeRobot's own again. An editable install of it goes on working.")
     return ExitCode.OK
 
 

@@ -17,14 +17,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from _rewact_installer import sets
 from _rewact_installer.files import sync_directory, write_atomically, write_new
+from _rewact_installer.sets import finish_swap
 from verify.checkout import Checkout, State
 from verify.drift import Drift, Read, examine, pristine_reader
 from verify.errors import ExitCode, RewactError
 from verify.gitcmd import Scratch, blob_id
 from verify.nearest import describe_misfit
 from verify.patch import ABSENT
-from verify.patchset import OverlayFile, load_overlay, load_patch_set, load_patch_sets
+from verify.patchset import OverlayFile, load_patch_set
 from verify.paths import check_name
 
 Files = Mapping[str, bytes | None]
@@ -103,7 +105,7 @@ def export(project: Path, checkout: Checkout, *, name: str, description: str) ->
         RewactError: USAGE, EDITED, BAD_PATCH_SET, CONFLICT when the series does not fit. The old set stays.
     """
     patches = project / "patches"
-    patch_sets, overlay = load_patch_sets(patches), load_overlay(project / "overlay")
+    patch_sets, overlay = sets.load(project)
     state = checkout.state()
     if state is None:
         raise RewactError(
@@ -111,9 +113,15 @@ def export(project: Path, checkout: Checkout, *, name: str, description: str) ->
             f"Nothing is installed in {checkout.root}: run `install.py dev --no-install {checkout.root}`, "
             "edit, then export.",
         )
-    finish_swap(patches)
+    if state.tag not in patch_sets:
+        raise RewactError(
+            ExitCode.UNSUPPORTED_VERSION,
+            f"{checkout.root} has the patches for {state.tag}, but there is no {patches / state.tag} to make "
+            f"anew: run the install.py that installed them, or bring patches/{state.tag} here.",
+        )
+    patch_set = patch_sets[state.tag]
     read = pristine_reader(checkout, state)
-    drift = examine(patch_sets[state.tag], {}, read, str(checkout.root))
+    drift = examine(patch_set, {}, read, str(checkout.root))
     if not drift.fits:
         raise RewactError(ExitCode.CONFLICT, describe_misfit(drift))
     new_tag = f"v{checkout.declared_version}" if state.nearest else state.tag
@@ -129,7 +137,7 @@ def export(project: Path, checkout: Checkout, *, name: str, description: str) ->
         """Files that no patch touched so far are edited on disk; HEAD has them as released."""
         return before[path] if path in before and path not in drift.targets else read(path)
 
-    made = _Series(patch_sets[state.tag].directory, read_released, checkout)
+    made = _Series(patch_set.directory, read_released, checkout)
     for step in drift.steps:
         if step.left_out:
             made.keep(step.patch.name, step.patch.data)
@@ -292,13 +300,3 @@ class _Series:
         shutil.rmtree(old, ignore_errors=True)
         kept = len(self._files) - len(self._rewritten) - (added is not None)
         return Export(target, kept, tuple(self._rewritten), tuple(self._dropped), added)
-
-
-def finish_swap(patches: Path) -> None:
-    """Puts an old set back that an interrupted export had moved aside."""
-    for old in patches.glob(".v*.old"):
-        target = patches / old.name[1 : -len(".old")]
-        if target.exists():
-            shutil.rmtree(old)
-        else:
-            os.rename(old, target)

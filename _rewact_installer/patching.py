@@ -5,16 +5,17 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from _rewact_installer import console, lock, transaction
+from _rewact_installer import console, lock, sets, transaction
 from _rewact_installer.faults import explain
 from _rewact_installer.transaction import OnStep
 from verify.checkout import Checkout, State, looks_like_lerobot
 from verify.drift import Drift, directory_reader, pristine_reader
 from verify.drift import nearest as nearest_series
+from verify.errors import RewactError
 from verify.gitcmd import require_git
 from verify.nearest import plan_checkout
-from verify.patchset import load_overlay, load_patch_sets
 from verify.plan import Plan, plan_removal
+from verify.recognition import unrecorded_states
 
 
 def read_plan(project: Path, checkout: Checkout, *, nearest: bool = False) -> tuple[Plan, Drift | None]:
@@ -26,7 +27,7 @@ def read_plan(project: Path, checkout: Checkout, *, nearest: bool = False) -> tu
     Returns:
         The plan, and for the closest series how it fits.
     """
-    patch_sets, overlay = load_patch_sets(project / "patches"), load_overlay(project / "overlay")
+    patch_sets, overlay = sets.load(project)
     return plan_checkout(checkout, patch_sets, overlay, allow_nearest=nearest)
 
 
@@ -136,17 +137,58 @@ def uninstall(project: Path, checkout: Checkout, on_step: OnStep | None = None) 
         RewactError: with the checkout as it was; EDITED when a file was edited since it was written.
     """
     recover(checkout)
-    state = checkout.state()
-    if state is None:
+    if checkout.state() is None and not _is_there(project, checkout):
         console.step(f"nothing is installed in {checkout.root}: nothing changed")
         return 0
     with _locked(checkout):
         _recover(checkout)  # again, now that nobody else writes
-        state = checkout.state() or state
+        state = checkout.state() or _record_again(project, checkout)
         changes = plan_removal(checkout, state)
         transaction.run(checkout, changes, None, {}, *([on_step] if on_step else []))
     console.step(f"{console.plural(len(changes), 'file')} put back or removed in {checkout.root}")
     return len(changes)
+
+
+def _is_there(project: Path, checkout: Checkout) -> list[str]:
+    """The files that hold what is installed, where nothing is recorded."""
+    patch_sets, overlay = sets.load(project)
+    return sorted(
+        {
+            path
+            for patch_set in patch_sets.values()
+            for path, name in unrecorded_states(checkout, patch_set, overlay).items()
+            if name == "applied" and checkout.read(path) is not None
+        }
+    )
+
+
+def _record_again(project: Path, checkout: Checkout) -> State:
+    """Makes the record anew from what the files hold: it was lost, or a patched tree was committed.
+
+    Raises:
+        RewactError: where that cannot be told, naming the files.
+    """
+    try:
+        plan, _ = read_plan(project, checkout)
+    except RewactError as error:
+        raise RewactError(
+            error.code,
+            f"{checkout.root} holds what install.py writes ({', '.join(_is_there(project, checkout))}), but "
+            "no record of it, and none can be made: restore these files with git, or delete those it does "
+            f"not track. {error}",
+        ) from None
+    made = {
+        parent
+        for path, record in plan.records.items()
+        if record.pristine is None
+        for parent in Path(path).parents[:-1]
+    }
+    names = sorted(parent.as_posix() for parent in made)
+    tracked = checkout.head_blobs(names) if names else {}
+    directories = tuple(name for name in names if name not in tracked)
+    state = State("", plan.patch_set.tag, plan.fingerprint, plan.records, directories, plan.nearest)
+    transaction.run(checkout, (), state, plan.pristine)
+    return state
 
 
 def examine(project: Path, tree: Path) -> Drift:
@@ -156,7 +198,7 @@ def examine(project: Path, tree: Path) -> Drift:
         RewactError: NOT_LEROBOT, when it is no LeRobot.
     """
     require_git()
-    patch_sets, overlay = load_patch_sets(project / "patches"), load_overlay(project / "overlay")
+    patch_sets, overlay = sets.load(project)
     if looks_like_lerobot(tree) and not (tree / ".git").exists():
         return nearest_series(patch_sets, overlay, directory_reader(tree), str(tree))
     checkout = Checkout(tree)

@@ -4,12 +4,20 @@
 from collections import Counter
 from pathlib import Path
 
-from _rewact_installer import console, environment, transaction
+from _rewact_installer import console, environment, sets, transaction
 from verify.checkout import Checkout, State
 from verify.errors import RewactError
-from verify.patchset import fingerprint, load_overlay, load_patch_sets
-from verify.plan import recognise
-from verify.standing import file_states, pristine_states
+from verify.patchset import fingerprint
+from verify.recognition import recognise, unrecorded_states
+from verify.standing import file_states
+
+_NEXT = {
+    "outdated": "`install.py dev` brings it up to date, `install.py uninstall` takes it out.",
+    "mixed": "`install.py dev` completes it, `install.py uninstall` takes it out; `install.py export` keeps "
+    "what is edited.",
+    "unrecorded": "It is there without a record: `install.py dev` makes one, `install.py uninstall` takes "
+    "it out.",
+}
 
 
 def collect(project: Path, checkout: Checkout) -> dict:
@@ -17,10 +25,10 @@ def collect(project: Path, checkout: Checkout) -> dict:
 
     Returns:
         checkout; lerobot (tag or None); summary (one of: not installed, applied, outdated, mixed,
-        interrupted, unsupported); message (what to do about it, or None); files (path to pristine,
-        applied, edited or missing); environment.
+        unrecorded, interrupted, unsupported); message (what to do about it, or None); files (path to
+        pristine, applied, other, edited or missing); environment.
     """
-    patch_sets = load_patch_sets(project / "patches")
+    patch_sets, overlay = sets.load(project)
     state = checkout.state()
     message = tag = None
     try:
@@ -29,11 +37,13 @@ def collect(project: Path, checkout: Checkout) -> dict:
         message = str(error)
     if state is not None:
         files = file_states(checkout, state)
-        current = fingerprint(patch_sets[state.tag], load_overlay(project / "overlay")) if tag else None
+        current = fingerprint(patch_sets[state.tag], overlay) if state.tag in patch_sets else None
         summary = _summary(state, files, current)
     else:
-        files = pristine_states(checkout, patch_sets[tag]) if tag else {}
-        summary = "not installed" if tag else "unsupported"
+        files = unrecorded_states(checkout, patch_sets[tag], overlay) if tag else {}
+        there = "unrecorded" if "applied" in files.values() else "not installed"
+        summary = there if tag else "unsupported"
+    message = message or _NEXT.get(summary)
     if transaction.needs_recovery(checkout):
         summary, message = "interrupted", "run `install.py dev` or `install.py uninstall` to finish it"
     return {

@@ -65,7 +65,8 @@ def run(
     The caller holds the lock and has called `recover`.
 
     Args:
-        state: the record afterwards; None removes it. Its `transaction` and `directories` are filled in here.
+        state: the record afterwards; None removes it. Its `transaction` is filled in here, and its
+            `directories` with those that are made, or were before.
         pristine: bytes to keep for uninstall, by blob id.
         on_step: called before every step with its name; tests stop the process there.
 
@@ -88,8 +89,8 @@ class _Run:
         self.transaction = secrets.token_hex(8)
         before = checkout.state()
         self.made = _missing_directories(checkout.root, changes)
-        kept = list(before.directories) if before else []
-        directories = tuple(dict.fromkeys([*kept, *self.made]))
+        recorded = [*(before.directories if before else ()), *(state.directories if state else ())]
+        directories = tuple(dict.fromkeys([*recorded, *self.made]))
         self.state = state and replace(state, transaction=self.transaction, directories=directories)
         # Where nothing of ours will lie any more: an empty package would still be found by an import.
         written = self.state.files if self.state else {}

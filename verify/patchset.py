@@ -31,6 +31,16 @@ class PatchSet:
         """Blob ids of the pristine release, for every file the patches read, optional ones left out."""
         return _pre_images(patch for patch in self.patches if not patch.optional)
 
+    def made_of(self, path: str, identifier: str) -> set[str]:
+        """The blob ids that a file with this id goes through in the series; ABSENT where it is removed."""
+        made = [identifier]
+        for patch in self.patches:
+            for diff in patch.diffs:
+                old, new = diff.old_path or diff.new_path, diff.new_path or diff.old_path
+                if old == new == path and diff.new_id is not None and diff.old_id == made[-1]:
+                    made.append(diff.new_id)
+        return set(made[1:])
+
     def place(self, overlay: Mapping[str, "OverlayFile"]) -> dict[str, "OverlayFile"]:
         """The overlay files that this release has a place for."""
         return {

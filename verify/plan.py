@@ -10,7 +10,7 @@
 
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from verify.checkout import Checkout, FileRecord, OnDisk, Recorded, State, to_crlf
@@ -19,7 +19,8 @@ from verify.gitcmd import Scratch, blob_id
 from verify.patch import ABSENT, ALLOWED_MODES, Patch
 from verify.patchset import OverlayFile, PatchSet, fingerprint
 from verify.paths import check_name, check_on_disk
-from verify.standing import is_exactly, is_pristine, is_recorded_version, of_another_version, stands
+from verify.recognition import Pristine, recognise
+from verify.standing import is_exactly, of_another_version, stands
 
 
 @dataclass(frozen=True)
@@ -139,76 +140,6 @@ def _faults_of_result(
     return faults
 
 
-class _Pristine:
-    """Finds the pristine bytes of a file: on disk, among what was kept at install, or in the repository."""
-
-    def __init__(self, checkout: Checkout, state: State | None) -> None:
-        self._checkout, self._state = checkout, state
-
-    def find(self, path: str, identifier: str) -> bytes | None:
-        candidates: list[Callable[[], bytes | None]] = [lambda: self._on_disk(path), lambda: self._kept(path)]
-        for candidate in candidates:
-            data = candidate()
-            if data is not None:
-                for form in (data, data.replace(b"\r\n", b"\n")):
-                    if blob_id(form) == identifier:
-                        return form
-        return self._checkout.stored_blob(identifier)
-
-    def is_of_this_copy(self, path: str, identifier: str) -> bool:
-        """Whether this copy of the release, not just its history, has a file with this id."""
-        for read in (self._on_disk, self._kept):
-            data = read(path)
-            if data is not None and identifier in (blob_id(data), blob_id(data.replace(b"\r\n", b"\n"))):
-                return True
-        return self._checkout.head_blobs([path]).get(path) == identifier
-
-    def _on_disk(self, path: str) -> bytes | None:
-        found = self._checkout.read(path)
-        return found.data if found else None
-
-    def _kept(self, path: str) -> bytes | None:
-        record = self._state.files.get(path) if self._state else None
-        return self._checkout.kept_blob(record.pristine.blob) if record and record.pristine else None
-
-
-def recognise(checkout: Checkout, patch_sets: Mapping[str, PatchSet], state: State | None) -> PatchSet:
-    """The patch set made for this checkout, by content.
-
-    Raises:
-        RewactError: UNSUPPORTED_VERSION, or EDITED when it is a supported release with edited files.
-    """
-    wrong: dict[str, list[str]] = {}
-    for tag, patch_set in patch_sets.items():
-        wrong[tag] = [
-            path
-            for path, identifier in patch_set.pre_images.items()
-            if not is_pristine(checkout.read(path), identifier)
-        ]
-        if not wrong[tag]:
-            return patch_set
-    if state is not None and state.tag in patch_sets and is_recorded_version(checkout, state):
-        return patch_sets[state.tag]  # applied, edited or half restored: file by file in `make_plan`
-    for tag, patch_set in patch_sets.items():
-        wanted = patch_set.pre_images
-        head = checkout.head_blobs(sorted(wanted))
-        if all(head.get(path) == identifier for path, identifier in wanted.items()):
-            return patch_set
-        if tag == f"v{checkout.declared_version}" and len(wrong[tag]) < len(wanted):
-            names = ", ".join(wrong[tag])
-            raise RewactError(
-                ExitCode.EDITED,
-                f"{checkout.root} says it is LeRobot {checkout.declared_version}, but these files are not as "
-                f"released: {names}. Check out {tag} as it was released, or undo the edits.",
-            )
-    supported = ", ".join(sorted(patch_sets))
-    raise RewactError(
-        ExitCode.UNSUPPORTED_VERSION,
-        f"{checkout.root} (LeRobot {checkout.declared_version}) is none of the supported "
-        f"releases: {supported}. Check one of them out, for example `git checkout {sorted(patch_sets)[-1]}`.",
-    )
-
-
 def _default_mode(executable: bool) -> int:
     umask = os.umask(0)
     os.umask(umask)
@@ -320,7 +251,7 @@ def make_plan(
     state = checkout.state()
     patch_set = recognise(checkout, patch_sets, state)
     with Scratch() as scratch:
-        finder = _Pristine(checkout, state)
+        finder = Pristine(checkout, state, patch_set)
         patches = patch_set.choose(lambda path: checkout.read(path) is not None, finder.is_of_this_copy)
         wanted = {
             path: identifier

@@ -10,7 +10,8 @@ from verify.gitcmd import blob_id, require_git
 from verify.lint import lint_patch_set
 from verify.nearest import plan_checkout
 from verify.patchset import load_overlay, load_patch_sets
-from verify.standing import file_states, pristine_states
+from verify.recognition import unrecorded_states
+from verify.standing import file_states
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -60,9 +61,10 @@ def _checkout(project: Path, checkout: Checkout) -> dict:
     state = checkout.state()
     patch_sets = load_patch_sets(project / "patches")
     try:
-        plan, _ = plan_checkout(checkout, patch_sets, load_overlay(project / "overlay"))
+        overlay = load_overlay(project / "overlay")
+        plan, _ = plan_checkout(checkout, patch_sets, overlay)
         facts["tag"] = plan.patch_set.tag
-        facts["files"] = pristine_states(checkout, plan.patch_set)
+        facts["files"] = unrecorded_states(checkout, plan.patch_set, overlay)
         facts["outdated"] = state is not None and state.fingerprint != plan.fingerprint
     except RewactError as error:
         facts["faults"] = str(error).splitlines()

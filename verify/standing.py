@@ -10,7 +10,6 @@ missing   not there
 
 from verify.checkout import Checkout, FileRecord, OnDisk, Recorded, State, to_crlf
 from verify.gitcmd import blob_id
-from verify.patchset import PatchSet
 
 
 def is_exactly(found: OnDisk | None, recorded: Recorded | None) -> bool:
@@ -91,17 +90,6 @@ def of_another_version(checkout: Checkout, state: State) -> set[str]:
 def is_pristine(found: OnDisk | None, identifier: str) -> bool:
     """Whether a file is that of the release, line ends aside."""
     return found is not None and is_as_in_head(found, identifier)
-
-
-def pristine_states(checkout: Checkout, patch_set: PatchSet) -> dict[str, str]:
-    """What every file a patch set touches is now, where nothing is recorded: pristine, edited or missing."""
-    result = {}
-    for path, identifier in patch_set.pre_images.items():
-        found = checkout.read(path)
-        result[path] = (
-            "missing" if found is None else "pristine" if is_pristine(found, identifier) else "edited"
-        )
-    return result
 
 
 def file_states(checkout: Checkout, state: State) -> dict[str, str]:

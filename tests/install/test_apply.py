@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from _rewact_installer import patching
+from _rewact_installer import patching, status
 from tests.install.upstreams import (
     ACT,
     ACT_PATCHED_TWICE,
@@ -24,6 +24,7 @@ from tests.install.upstreams import (
 )
 from verify.checkout import Checkout, to_crlf
 from verify.errors import ExitCode, RewactError
+from verify.gitcmd import blob_id
 from verify.standing import file_states
 
 
@@ -217,6 +218,60 @@ def test_lost_record_is_rebuilt_from_content(project: Project, checkout: Checkou
     assert {path: value for path, value in left.items() if value[1]} == {
         path: value for path, value in before.items() if value[1]
     }
+
+
+@pytest.mark.parametrize("how", ["lost", "committed", "cloned", "partly restored"])
+def test_uninstall_and_status_without_a_record(
+    project: Project, checkout: Checkout, tmp_path: Path, how: str
+) -> None:
+    before = snapshot(checkout.root)
+    patching.install(project.root, checkout)
+    shutil.rmtree(checkout.state_dir)
+    if how == "partly restored":
+        git(checkout.root, "checkout", "--", "src/lerobot/act.py")
+    if how in ("committed", "cloned"):
+        git(checkout.root, "add", "--all")
+        git(checkout.root, "commit", "--quiet", "--message", "patched")
+    if how == "cloned":
+        git(tmp_path, "clone", "--quiet", str(checkout.root), "clone")
+        checkout = Checkout(tmp_path / "clone")
+    report = status.collect(project.root, checkout)
+    assert report["lerobot"] == "v9.9.1" and report["summary"] == "unrecorded" and "dev" in report["message"]
+    assert report["files"]["src/lerobot/train.py"] == report["files"]["src/lerobot/head.py"] == "applied"
+    assert patching.uninstall(project.root, checkout) > 0
+    left = snapshot(checkout.root)
+    if how in ("committed", "cloned"):  # the directory is in HEAD: not for us to remove
+        left = {path: value for path, value in left.items() if not path.startswith("src/rewact")}
+    assert left == before and checkout.state() is None
+
+
+def test_committed_patched_tree_without_history_is_recognised(
+    project: Project, checkout: Checkout, tmp_path: Path
+) -> None:
+    patching.install(project.root, checkout)
+    files = {path: data for path, (_, data) in snapshot(checkout.root).items() if data}
+    files["src/lerobot/__init__.py"] = b""
+    copy = Checkout(make_repository(tmp_path / "copy", files))
+    pristine = ("src/lerobot/act.py", "src/lerobot/train.py")
+    message = refused(ExitCode.EDITED, patching.uninstall, project.root, copy)
+    assert "no record" in message and all(path in message for path in pristine)
+    shipped = {blob_id(UPSTREAM[path]): UPSTREAM[path] for path in pristine}
+    write(project.root / "patches/pre-images", shipped)
+    assert patching.install(project.root, copy).changes == ()
+    patching.uninstall(project.root, copy)
+    assert all((copy.root / path).read_bytes() == UPSTREAM[path] for path in pristine)
+
+
+def test_edited_tree_without_a_record_is_refused_at_uninstall(
+    run_install, project: Project, checkout: Checkout
+) -> None:
+    patching.install(project.root, checkout)
+    shutil.rmtree(checkout.state_dir)
+    write(checkout.root, {"src/lerobot/act.py": ACT_PATCHED_TWICE + b"mine\n"})
+    before = snapshot(checkout.root)
+    result = run_install(project, "uninstall", str(checkout.root))
+    assert result.returncode == ExitCode.EDITED and "src/lerobot/head.py" in result.stderr
+    assert "own again" not in result.stdout and snapshot(checkout.root) == before
 
 
 @pytest.mark.parametrize(

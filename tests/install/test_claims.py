@@ -30,7 +30,8 @@ CLAIMS = {
         ["test_kill_at_every_step_then_old_or_new"],
     "the record is written atomically and last; a damaged one is diagnosed":
         ["test_kill_at_every_step_then_old_or_new", "test_damaged_state_is_diagnosed",
-         "test_damaged_journal_is_diagnosed"],
+         "test_damaged_journal_is_diagnosed", "test_files_put_back_with_git_after_a_killed_upgrade",
+         "test_run_that_is_killed_while_another_waits_for_the_lock"],
     "a second run changes nothing":
         ["test_second_install_changes_nothing"],
     "a newer patch set replaces an older one in place":
@@ -111,6 +112,11 @@ CLAIMS = {
     "line ends that git converted are no edits; those of a file to remove are":
         ["test_line_ends_converted_after_the_installation",
          "test_file_of_ours_with_other_line_ends_is_not_removed"],
+    "without a record nothing is called LeRobot's own that is not":
+        ["test_uninstall_and_status_without_a_record",
+         "test_committed_patched_tree_without_history_is_recognised",
+         "test_committed_patched_tree_tells_which_rival_it_was_made_of",
+         "test_edited_tree_without_a_record_is_refused_at_uninstall"],
     "the matrix tests every release in a place of its own":
         ["test_matrix_tests_every_release_in_its_own_place_and_passes_the_failure_on",
          "test_matrix_goes_on_where_a_release_cannot_be_set_up"],

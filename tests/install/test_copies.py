@@ -72,6 +72,15 @@ def test_rivals_are_told_apart_without_a_record(rivals: Project, tmp_path: Path)
     assert status.collect(rivals.root, checkout)["summary"] == "applied"
 
 
+def test_committed_patched_tree_tells_which_rival_it_was_made_of(rivals: Project, tmp_path: Path) -> None:
+    root = make_repository(tmp_path / "copy", {**UPSTREAM, "pyproject.toml": ARCHIVE})
+    patching.install(rivals.root, Checkout(root))
+    git(root, "add", "--all")
+    git(root, "commit", "--quiet", "--message", "patched")
+    git(tmp_path, "clone", "--quiet", str(root), "clone")
+    assert patching.install(rivals.root, Checkout(tmp_path / "clone")).changes == ()
+
+
 def test_history_does_not_decide_between_rivals(rivals: Project, tmp_path: Path) -> None:
     """The clone holds the other copy's bytes too, in an older commit."""
     root = make_repository(tmp_path / "copy", {**UPSTREAM, "pyproject.toml": PYPROJECT})

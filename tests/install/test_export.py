@@ -2,6 +2,7 @@
 """`export`: the series made again from a checkout, byte for byte, and the edits as one more patch."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -231,6 +232,36 @@ def test_export_killed_between_its_two_renames_is_repaired(project: Project, che
     (patches / "v9.9.1").rename(patches / ".v9.9.1.old")
     exporting.finish_swap(patches)
     assert snapshot(patches) == before
+
+
+@pytest.mark.parametrize("command", ["export", "status", "dev"])
+def test_killed_export_is_repaired_by_whatever_runs_next(
+    run_install, project: Project, upstream: Path, command: str
+) -> None:
+    options = ["--no-install"] if command == "dev" else []
+    run_install(project, "dev", "--no-install", str(upstream))
+    patches = project.root / "patches"
+    before = snapshot(patches)
+    (patches / "v9.9.1").rename(patches / ".v9.9.1.old")
+    result = run_install(project, command, *options, str(upstream))
+    assert result.returncode == 0, result.stderr
+    assert snapshot(patches) == before
+
+
+def test_record_of_a_release_that_has_no_patches_here(run_install, project: Project, upstream: Path) -> None:
+    """It was installed by another copy of this project."""
+    act = UPSTREAM[ACT_PATH] + b"more\n"
+    project.add_patch("0001-z.patch", {ACT_PATH: act}, {ACT_PATH: act + b"z\n"}, tag="v9.9.2")
+    run_install(project, "dev", "--no-install", str(upstream))
+    shutil.rmtree(project.root / "patches/v9.9.1")
+    result = run_install(project, "export", str(upstream))
+    assert result.returncode == ExitCode.UNSUPPORTED_VERSION and "v9.9.1" in result.stderr
+    assert "Traceback" not in result.stderr
+    result = run_install(project, "status", str(upstream))
+    assert result.returncode == 0 and "outdated" in result.stdout
+    write(upstream, {ACT_PATH: act})
+    result = run_install(project, "status", str(upstream))
+    assert result.returncode == 0 and "v9.9.2" in result.stdout
 
 
 def test_export_command(run_install, project: Project, upstream: Path) -> None:

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: MIT
+"""Which release a checkout is, by the content of its files, and where its pristine bytes are. Reads only."""
+
+from collections.abc import Callable, Mapping
+
+from verify.checkout import Checkout, OnDisk, State
+from verify.errors import ExitCode, RewactError
+from verify.gitcmd import blob_id
+from verify.patch import ABSENT
+from verify.patchset import OverlayFile, PatchSet
+from verify.standing import is_as_in_head, is_pristine, is_recorded_version
+
+
+class Pristine:
+    """Finds a file's pristine bytes: on disk, kept at install, in the repository, or beside the patches."""
+
+    def __init__(self, checkout: Checkout, state: State | None, patch_set: PatchSet) -> None:
+        self._checkout, self._state, self._patch_set = checkout, state, patch_set
+
+    def find(self, path: str, identifier: str) -> bytes | None:
+        candidates: list[Callable[[], bytes | None]] = [lambda: self._on_disk(path), lambda: self._kept(path)]
+        for candidate in candidates:
+            data = candidate()
+            if data is not None:
+                for form in (data, data.replace(b"\r\n", b"\n")):
+                    if blob_id(form) == identifier:
+                        return form
+        stored = self._checkout.stored_blob(identifier)
+        return self._shipped(identifier) if stored is None else stored
+
+    def is_of_this_copy(self, path: str, identifier: str) -> bool:
+        """Whether this copy of the release, not just its history, has a file with this id."""
+        for read in (self._on_disk, self._kept):
+            data = read(path)
+            if data is not None and identifier in (blob_id(data), blob_id(data.replace(b"\r\n", b"\n"))):
+                return True
+        if self._checkout.head_blobs([path]).get(path) == identifier:
+            return True
+        # A patched tree that was committed: what lies there tells what it was made of.
+        return _is_one_of(self._checkout.read(path), self._patch_set.made_of(path, identifier))
+
+    def _on_disk(self, path: str) -> bytes | None:
+        found = self._checkout.read(path)
+        return found.data if found else None
+
+    def _shipped(self, identifier: str) -> bytes | None:
+        path = self._patch_set.directory.parent / "pre-images" / identifier
+        data = path.read_bytes() if path.is_file() else None
+        return data if data is not None and blob_id(data) == identifier else None
+
+    def _kept(self, path: str) -> bytes | None:
+        record = self._state.files.get(path) if self._state else None
+        return self._checkout.kept_blob(record.pristine.blob) if record and record.pristine else None
+
+
+def _is_one_of(found: OnDisk | None, identifiers: set[str]) -> bool:
+    """Whether a file is one of these, line ends aside; ABSENT among them stands for no file."""
+    if found is None:
+        return ABSENT in identifiers
+    return any(is_as_in_head(found, identifier) for identifier in identifiers)
+
+
+def recognise(checkout: Checkout, patch_sets: Mapping[str, PatchSet], state: State | None) -> PatchSet:
+    """The patch set made for this checkout, by content.
+
+    Raises:
+        RewactError: UNSUPPORTED_VERSION, or EDITED when it is a supported release with edited files.
+    """
+    wrong: dict[str, list[str]] = {}
+    for tag, patch_set in patch_sets.items():
+        wrong[tag] = [
+            path
+            for path, identifier in patch_set.pre_images.items()
+            if not is_pristine(checkout.read(path), identifier)
+        ]
+        if not wrong[tag]:
+            return patch_set
+    if state is not None and state.tag in patch_sets and is_recorded_version(checkout, state):
+        return patch_sets[state.tag]  # applied, edited or half restored: file by file in `make_plan`
+    for tag, patch_set in patch_sets.items():
+        if all(
+            _is_one_of(checkout.read(path), patch_set.made_of(path, patch_set.pre_images[path]))
+            for path in wrong[tag]
+        ):
+            return patch_set  # patched, and the record is lost, or the tree was committed and cloned
+    for tag, patch_set in patch_sets.items():
+        wanted = patch_set.pre_images
+        head = checkout.head_blobs(sorted(wanted))
+        if all(head.get(path) == identifier for path, identifier in wanted.items()):
+            return patch_set
+        if tag == f"v{checkout.declared_version}" and len(wrong[tag]) < len(wanted):
+            names = ", ".join(wrong[tag])
+            raise RewactError(
+                ExitCode.EDITED,
+                f"{checkout.root} says it is LeRobot {checkout.declared_version}, but these files are not as "
+                f"released: {names}. Check out {tag} as it was released, or undo the edits.",
+            )
+    supported = ", ".join(sorted(patch_sets))
+    raise RewactError(
+        ExitCode.UNSUPPORTED_VERSION,
+        f"{checkout.root} (LeRobot {checkout.declared_version}) is none of the supported "
+        f"releases: {supported}. Check one of them out, for example `git checkout {sorted(patch_sets)[-1]}`.",
+    )
+
+
+def unrecorded_states(
+    checkout: Checkout, patch_set: PatchSet, overlay: Mapping[str, OverlayFile]
+) -> dict[str, str]:
+    """What the files of a patch set are now, where nothing is recorded.
+
+    Returns:
+        Path to pristine, applied, edited or missing; of optional patches and of the overlay only what is
+        applied, since they leave no trace where they are not.
+    """
+    states = {}
+    for patch in patch_set.patches:
+        added = {diff.new_path: ABSENT for diff in patch.diffs if diff.old_path is None}
+        for path, identifier in {**patch.pre_images, **added}.items():
+            found = checkout.read(path)
+            if _is_one_of(found, patch_set.made_of(path, identifier)):
+                states[path] = "applied"
+            elif not patch.optional and identifier != ABSENT and path not in states:
+                states[path] = (
+                    "missing" if found is None else "pristine" if is_pristine(found, identifier) else "edited"
+                )
+    for path, file in patch_set.place(overlay).items():
+        found = checkout.read(path)
+        if found is not None and found.regular and found.data == file.data:
+            states[path] = "applied"
+    return states
