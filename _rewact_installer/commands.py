@@ -167,7 +167,7 @@ def export(arguments: Namespace) -> int:
         console.step(f"overlay/{path}: copied from the checkout")
     if made.added:
         console.step(f"{made.added}: the edits; fill in its header")
-    elif not made.rewritten and not made.dropped:
+    elif not made.rewritten and not made.dropped and not made.copied:
         console.done("Nothing was edited: the series is byte for byte as before.")
     return ExitCode.OK
 

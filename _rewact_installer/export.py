@@ -75,11 +75,18 @@ def _header(fields: Mapping[str, str], before: Files, pristine: Files) -> bytes:
     return ("\n".join(lines) + "\n\n").encode()
 
 
-def _edits(checkout: Checkout, drift: Drift, overlay: Mapping[str, object]) -> tuple[dict, dict]:
-    """Upstream files whose content is not what the series makes of them: before and after."""
+def _edits(
+    checkout: Checkout, drift: Drift, ours: Iterable[str], commit: str
+) -> tuple[dict[str, bytes | None], dict[str, bytes | None]]:
+    """Upstream files whose content is not what the series makes of them: before and after.
+
+    Args:
+        ours: paths that belong in the overlay.
+        commit: where the edits began.
+    """
     before: dict[str, bytes | None] = {}
     after: dict[str, bytes | None] = {}
-    for path in sorted({*drift.targets, *checkout.modified()}.difference(overlay)):
+    for path in sorted({*drift.targets, *checkout.modified(commit)}.difference(ours)):
         found = checkout.read(path)
         if found is not None and not found.regular:
             raise RewactError(ExitCode.EDITED, f"{path} is not a regular file: it cannot be exported.")
@@ -87,7 +94,7 @@ def _edits(checkout: Checkout, drift: Drift, overlay: Mapping[str, object]) -> t
         if path in drift.targets:
             was = drift.targets[path]
         else:
-            identifier = checkout.head_blobs([path]).get(path)
+            identifier = checkout.head_blobs([path], commit).get(path)
             was = checkout.stored_blob(identifier) if identifier else None
         if now != was:
             before[path], after[path] = was, now
@@ -131,10 +138,18 @@ def export(project: Path, checkout: Checkout, *, name: str, description: str) ->
             f"{checkout.root} calls itself LeRobot {checkout.declared_version}, for which there is "
             f"patches/{new_tag}, but holds other files: change the version in its pyproject.toml.",
         )
-    before, after = _edits(checkout, drift, overlay)
+    commit = state.commit or checkout.commit()
+    if commit is None:
+        raise RewactError(
+            ExitCode.USAGE,
+            f"{checkout.root} has no commit, so nobody can tell which files are edited: run `install.py "
+            "uninstall`, commit LeRobot as it was released, then `install.py dev`, edit, and export.",
+        )
+    ours = {*overlay, *_written(state), *_new_files(checkout, state)}
+    before, after = _edits(checkout, drift, ours, commit)
 
     def read_released(path: str) -> bytes | None:
-        """Files that no patch touched so far are edited on disk; HEAD has them as released."""
+        """Files that no patch touched so far are edited on disk; that commit has them as released."""
         return before[path] if path in before and path not in drift.targets else read(path)
 
     made = _Series(patch_set.directory, read_released, checkout)
@@ -146,20 +161,22 @@ def export(project: Path, checkout: Checkout, *, name: str, description: str) ->
     edited = _edited_overlay(checkout, state, overlay)
     added = made.add_edits(name, description, before, after) if before else None
     result = made.write(patches, new_tag, added)
-    for path, data in edited.items():
+    for path, file in edited.items():
         target = project / "overlay" / path.removeprefix("src/")
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(target, data)
+        write_atomically(target, file.data, executable=file.executable)
     return replace(result, copied=tuple(path.removeprefix("src/") for path in edited))
 
 
-def _edited_overlay(checkout: Checkout, state: State, overlay: Mapping[str, OverlayFile]) -> dict[str, bytes]:
+def _edited_overlay(
+    checkout: Checkout, state: State, overlay: Mapping[str, OverlayFile]
+) -> dict[str, OverlayFile]:
     """What the overlay's files hold in the checkout, where that is not what was installed.
 
     Raises:
         RewactError: EDITED for a file that overlay/ has in another version than was installed.
     """
-    found: dict[str, bytes] = {}
+    found: dict[str, OverlayFile] = {}
     for path in (*_written(state), *_new_files(checkout, state)):
         file, record = checkout.read(path), state.files.get(path)
         installed = record.target.blob if record and record.target else None
@@ -174,7 +191,7 @@ def _edited_overlay(checkout: Checkout, state: State, overlay: Mapping[str, Over
                 f"{checkout.root / path} is edited, and so is overlay/{path.removeprefix('src/')} since the "
                 "installation: bring the two together in overlay/, and put the same in the checkout.",
             )
-        found[path] = file.data
+        found[path] = OverlayFile(file.data, file.executable)
     return found
 
 
@@ -183,14 +200,15 @@ def _written(state: State) -> list[str]:
 
 
 def _new_files(checkout: Checkout, state: State) -> list[str]:
-    """Files in the directories that the installation made, which it did not write."""
+    """Files in the directories that the installation made, which it did not write and git does not ignore."""
     found = []
-    for directory in state.directories:
-        for file in sorted((checkout.root / directory).glob("*")):
-            path = f"{directory}/{file.name}"
-            if path not in state.files and file.is_file() and not file.is_symlink():
-                check_name(path)
-                found.append(path)
+    for path in checkout.present(list(state.directories)):
+        file = checkout.read(path)
+        # No part of the overlay, as when it is read.
+        cache = path.endswith(".pyc") or "__pycache__" in path.split("/")
+        if path not in state.files and file is not None and file.regular and not cache:
+            check_name(path)
+            found.append(path)
     return found
 
 

@@ -50,11 +50,13 @@ def write_new(path: Path, data: bytes, mode: int | None = None) -> None:
         os.chmod(path, mode)
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes, *, executable: bool = False) -> None:
     """Replaces a file in one step."""
     temporary = path.with_name(path.name + ".tmp")
     try:
         write_new(temporary, data)
+        if executable:
+            temporary.chmod(temporary.stat().st_mode | 0o111)
         os.replace(temporary, path)
     except OSError:
         temporary.unlink(missing_ok=True)

@@ -16,6 +16,7 @@ from verify.gitcmd import require_git
 from verify.nearest import plan_checkout
 from verify.plan import Plan, plan_removal
 from verify.recognition import unrecorded_states
+from verify.standing import is_applied
 
 
 def read_plan(project: Path, checkout: Checkout, *, nearest: bool = False) -> tuple[Plan, Drift | None]:
@@ -118,8 +119,12 @@ def install(
         # Both again, now that nobody else writes: another run may have been killed in between.
         _recover(checkout)
         plan, _ = read_plan(project, checkout, nearest=nearest)
-        state = State("", plan.patch_set.tag, plan.fingerprint, plan.records, (), plan.nearest)
-        upgraded = checkout.state() is not None
+        before = checkout.state()
+        # What `export` compares with: an upgrade of the patches is no reason to forget where edits began.
+        commit = before.commit if before and is_applied(checkout, before) else None
+        commit = commit or checkout.commit()
+        state = State("", plan.patch_set.tag, plan.fingerprint, plan.records, (), plan.nearest, commit)
+        upgraded = before is not None
         transaction.run(checkout, plan.changes, state, plan.pristine, *([on_step] if on_step else []))
     patches = console.plural(plan.applied, "patch", "patches")
     verb = "brought up to date" if upgraded else "applied"
@@ -186,7 +191,7 @@ def _record_again(project: Path, checkout: Checkout) -> State:
     names = sorted(parent.as_posix() for parent in made)
     tracked = checkout.head_blobs(names) if names else {}
     directories = tuple(name for name in names if name not in tracked)
-    state = State("", plan.patch_set.tag, plan.fingerprint, plan.records, directories, plan.nearest)
+    state = State("", plan.patch_set.tag, plan.fingerprint, plan.records, directories)
     transaction.run(checkout, (), state, plan.pristine)
     return state
 

@@ -50,6 +50,7 @@ class State:
     files: dict[str, FileRecord]
     directories: tuple[str, ...]
     nearest: bool = False  # the tree is no supported release: the closest series was fitted to it
+    commit: str | None = None  # HEAD at the installation; None in a repository without, and in old records
 
     @property
     def patched_files(self) -> dict[str, FileRecord]:
@@ -62,6 +63,7 @@ class State:
             "tag": self.tag,
             "fingerprint": self.fingerprint,
             "nearest": self.nearest,
+            "commit": self.commit,
             "files": {
                 path: {
                     "kind": record.kind,
@@ -88,6 +90,7 @@ class State:
             files,
             tuple(value["directories"]),
             bool(value["nearest"]),
+            value.get("commit"),
         )
 
 
@@ -178,7 +181,7 @@ class Checkout:
             raise RewactError(
                 ExitCode.NOT_LEROBOT,
                 f"{directory} is a copy of LeRobot inside another repository ({top}), not its own clone: "
-                "clone LeRobot, or run `git init` in it.",
+                "clone LeRobot, or run `git init` in it and commit what it holds.",
             )
         raise RewactError(
             ExitCode.NOT_LEROBOT,
@@ -203,9 +206,9 @@ class Checkout:
             return OnDisk(b"", stat.S_IMODE(status.st_mode), regular=False)
         return OnDisk(full.read_bytes(), stat.S_IMODE(status.st_mode))
 
-    def head_blobs(self, paths: list[str]) -> dict[str, str]:
-        """Blob ids of files in HEAD, without those HEAD does not have."""
-        return self._tree("-z", "--full-tree", "HEAD", "--", *paths)
+    def head_blobs(self, paths: list[str], commit: str = "HEAD") -> dict[str, str]:
+        """Blob ids of files in HEAD or another commit, without those it does not have."""
+        return self._tree("-z", "--full-tree", commit, "--", *paths)
 
     def released(self, directory: str) -> dict[str, str]:
         """Blob ids of all files below a directory in HEAD."""
@@ -232,9 +235,21 @@ class Checkout:
         result = run_git(["cat-file", "blob", identifier], cwd=self.root)
         return result.stdout if result.returncode == 0 and blob_id(result.stdout) == identifier else None
 
-    def modified(self) -> list[str]:
-        """Paths that git tracks and that differ from HEAD in the work tree, removed ones included."""
-        result = run_git(["diff-index", "--name-only", "-z", "--no-renames", "HEAD"], cwd=self.root)
+    def modified(self, commit: str) -> list[str]:
+        """Paths that git tracks and that differ from a commit in the work tree, removed ones included."""
+        return self._names("diff-index", "--name-only", "-z", "--no-renames", commit)
+
+    def present(self, directories: list[str]) -> list[str]:
+        """Paths of all files below some directories, without those that git ignores."""
+        if not directories:
+            return []
+        options = ("-z", "--full-name", "--cached", "--others", "--exclude-standard", "--deduplicate")
+        return sorted(self._names("--literal-pathspecs", "ls-files", *options, "--", *directories))
+
+    def _names(self, *arguments: str) -> list[str]:
+        result = run_git(list(arguments), cwd=self.root)
+        if result.returncode:
+            raise self._refusal(self.root, result.stderr.decode(errors="replace").strip())
         return [os.fsdecode(name) for name in result.stdout.split(b"\0") if name]
 
     @property

@@ -267,7 +267,7 @@ def make_plan(
             else:
                 pristine[path] = Content(data, _released_executable(path, patches))
         if lost:
-            raise _edited(checkout, lost)
+            raise _edited(checkout, lost, installed=state is not None)
         results = apply_series(scratch, patches, pristine)
     return replace(compare(checkout, state, patch_set, results, overlay), applied=len(patches))
 
@@ -281,11 +281,18 @@ def _released_executable(path: str, patches: list[Patch]) -> bool:
     return False
 
 
-def _edited(checkout: Checkout, paths: list[str]) -> RewactError:
+def _edited(checkout: Checkout, paths: list[str], *, installed: bool) -> RewactError:
+    # Once installed, a stash would take the patch along with the edit.
+    remedy = (
+        "Keep the edits (`install.py export`, or a copy of the files), then put each back with `git checkout "
+        "-- <file>`, or delete it where git does not track it, and run again."
+        if installed
+        else "Move the edits away (`git stash`, or rename a file that git does not track) and run again."
+    )
     return RewactError(
         ExitCode.EDITED,
         f"These files in {checkout.root} hold edits that are not ours: {', '.join(sorted(paths))}. "
-        "Nothing was changed; move the edits away (`git stash`, or rename the file) and run again.",
+        f"Nothing was changed. {remedy}",
     )
 
 
@@ -331,7 +338,7 @@ def _refuse_edits(checkout: Checkout, state: State | None, edited: list[str], un
     if state is not None and unknown:
         edited = [*edited, *set(unknown).difference(of_another_version(checkout, state))]
     if edited:
-        raise _edited(checkout, edited)
+        raise _edited(checkout, edited, installed=state is not None)
 
 
 def _drop(comparison: _Comparison, path: str, record: FileRecord) -> None:

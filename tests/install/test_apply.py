@@ -96,6 +96,35 @@ def test_edit_after_install_is_refused_and_named(project: Project, checkout: Che
         assert snapshot(checkout.root) == before
 
 
+@pytest.mark.parametrize("command", ["install", "uninstall"])
+def test_remedy_for_an_edit_works(project: Project, checkout: Checkout, command: str) -> None:
+    """Of a patched file and of one that git does not know; a stash would take the patch along."""
+    patching.install(project.root, checkout)
+    after = snapshot(checkout.root)
+    write(checkout.root, {"src/lerobot/act.py": b"mine\n", "src/lerobot/head.py": b"mine\n"})
+    call = getattr(patching, command)
+    message = refused(ExitCode.EDITED, call, project.root, checkout)
+    assert "git checkout -- <file>" in message and "export" in message and "stash" not in message
+    git(checkout.root, "checkout", "--", "src/lerobot/act.py")
+    (checkout.root / "src/lerobot/head.py").unlink()
+    call(project.root, checkout)
+    assert command == "uninstall" or snapshot(checkout.root) == after
+
+
+def test_remedy_for_a_lost_original_works(project: Project, checkout: Checkout) -> None:
+    before = snapshot(checkout.root)
+    patching.install(project.root, checkout)
+    after = snapshot(checkout.root)
+    (checkout.state_dir / "blobs" / blob_id(ACT)).unlink()
+    message = refused(ExitCode.DAMAGED_STATE, patching.uninstall, project.root, checkout)
+    assert "`git checkout -- src/lerobot/act.py`" in message
+    git(checkout.root, "checkout", "--", "src/lerobot/act.py")
+    patching.install(project.root, checkout)
+    assert snapshot(checkout.root) == after
+    patching.uninstall(project.root, checkout)
+    assert snapshot(checkout.root) == before
+
+
 def test_missing_target_is_refused_and_named(project: Project, checkout: Checkout) -> None:
     (checkout.root / "src/lerobot/train.py").unlink()
     message = refused(ExitCode.EDITED, patching.install, project.root, checkout)

@@ -99,7 +99,14 @@ CLAIMS = {
          "test_upgrade_removes_what_is_left_out_now"],
     "export takes the edits of the overlay home, and never over a newer one":
         ["test_edited_overlay_file_is_copied_back", "test_overlay_that_is_newer_than_the_checkout_stays",
-         "test_overlay_file_changed_on_both_sides_refuses"],
+         "test_overlay_file_changed_on_both_sides_refuses",
+         "test_new_package_in_the_overlay_is_copied_back_without_what_git_ignores"],
+    "export loses no edit in silence: committed ones, and where git cannot tell":
+        ["test_committed_edits_are_exported", "test_export_from_a_repository_without_commits",
+         "test_export_where_git_fails"],
+    "the remedies that messages name do work":
+        ["test_remedy_for_an_edit_works", "test_remedy_for_a_lost_original_works",
+         "test_files_put_back_with_git_after_a_killed_upgrade"],
     "the report runs upstream's tests before and after and writes nothing into the checkout":
         ["test_every_test_is_compared", "test_adapted_test_is_listed_and_runs_as_released_before",
          "test_report_has_all_proofs_and_one_verdict", "test_verify_reports_on_the_real_release"],

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """`export`: the series made again from a checkout, byte for byte, and the edits as one more patch."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.install.upstreams import (
     TRAIN_PATCHED,
     UPSTREAM,
     Project,
+    git,
     git_snapshot,
     make_repository,
     refused,
@@ -124,6 +126,64 @@ def test_new_file_in_a_directory_of_the_overlay_is_copied_back(project: Project,
     (checkout.root / "src/rewact/deep/link.py").symlink_to("new.py")
     assert run(project, checkout).copied == ("rewact/deep/new.py",)
     assert (project.root / "overlay/rewact/deep/new.py").read_bytes() == b"new = 1\n"
+
+
+def test_new_package_in_the_overlay_is_copied_back_without_what_git_ignores(
+    project: Project, checkout: Checkout
+) -> None:
+    patching.install(project.root, checkout)
+    write(checkout.root, {
+        ".gitignore": b"*.swp\n",
+        "src/rewact/new/inner/__init__.py": b"new = 1\n",
+        "src/rewact/new/inner/run.sh": b"#!/bin/sh\n",
+        "src/rewact/deep/.new.py.swp": b"half an edit",
+        "src/rewact/deep/__pycache__/new.cpython-312.pyc": b"compiled",
+    })  # fmt: skip
+    (checkout.root / "src/rewact/new/inner/run.sh").chmod(0o755)
+    (checkout.root / "src/rewact/elsewhere").symlink_to(checkout.root / "data")
+    made = run(project, checkout)
+    assert made.copied == ("rewact/new/inner/__init__.py", "rewact/new/inner/run.sh") and made.added is None
+    assert os.name == "nt" or os.access(project.root / "overlay/rewact/new/inner/run.sh", os.X_OK)
+    # One that git was told of belongs there as well, and not into a patch.
+    write(checkout.root, {"src/rewact/deep/later.py": b"later = 1\n"})
+    git(checkout.root, "add", "src/rewact/deep/later.py")
+    made = run(project, checkout)
+    assert made.copied == ("rewact/deep/later.py",) and made.added is None
+
+
+def test_committed_edits_are_exported(project: Project, checkout: Checkout) -> None:
+    """Also where the patches were brought up to date since; in a record of old HEAD is all there is."""
+    patching.install(project.root, checkout)
+    write(checkout.root, {OTHER: b"edited = 1\n", ACT_PATH: ACT_PATCHED_TWICE + b"edit\n"})
+    git(checkout.root, "add", "--all")
+    git(checkout.root, "commit", "--quiet", "--message", "mine")
+    copy = Project(Path(shutil.copytree(project.root, project.root.with_name("copy"))))
+    made = run(project, checkout)
+    assert parse_patch(project.patch_path(made.added)).paths == {ACT_PATH, OTHER} and made.copied == ()
+    assert patching.install(project.root, checkout).changes == ()
+    record = json.loads(checkout.state_path.read_bytes())
+    assert record.pop("commit") == git(checkout.root, "rev-parse", "HEAD~1").decode().strip()
+    checkout.state_path.write_text(json.dumps(record))
+    assert parse_patch(copy.patch_path(run(copy, checkout).added)).paths == {ACT_PATH}
+
+
+def test_export_from_a_repository_without_commits(project: Project, tmp_path: Path) -> None:
+    root = tmp_path / "fresh"
+    root.mkdir()
+    git(root, "init", "--quiet")
+    write(root, UPSTREAM)
+    patching.install(project.root, Checkout(root))
+    write(root, {OTHER: b"edited = 1\n"})
+    before = snapshot(project.root)
+    assert "no commit" in refused(ExitCode.USAGE, run, project, Checkout(root))
+    assert snapshot(project.root) == before
+
+
+def test_export_where_git_fails(project: Project, checkout: Checkout) -> None:
+    patching.install(project.root, checkout)
+    record = json.loads(checkout.state_path.read_bytes())
+    checkout.state_path.write_text(json.dumps(record | {"commit": "1" * 40}))
+    refused(ExitCode.GIT, run, project, checkout)
 
 
 def test_overlay_that_is_newer_than_the_checkout_stays(project: Project, checkout: Checkout) -> None:
@@ -268,6 +328,9 @@ def test_export_command(run_install, project: Project, upstream: Path) -> None:
     run_install(project, "dev", "--no-install", str(upstream))
     result = run_install(project, "export", str(upstream))
     assert result.returncode == 0 and "byte for byte as before" in result.stdout
+    write(upstream, {"src/lerobot/head.py": b"edited = 1\n"})
+    result = run_install(project, "export", str(upstream))
+    assert "overlay/lerobot/head.py" in result.stdout and "Nothing was edited" not in result.stdout
     write(upstream, {OTHER: b"edited = 1\n"})
     result = run_install(project, "export", str(upstream), "--name", "other")
     assert result.returncode == 0 and "0004-other.patch" in result.stdout
