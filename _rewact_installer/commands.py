@@ -76,6 +76,7 @@ def prod(arguments: Namespace) -> int:
     checkout = develop.open_or_fetch(PROJECT, arguments.checkout, arguments.lerobot)
     patching.recover(checkout)
     plan, _ = patching.read_plan(PROJECT, checkout)
+    develop.require_version(checkout, plan, arguments.lerobot)
     console.step(f"{checkout.root} is LeRobot {plan.patch_set.tag}")
     env, changed = wheel.install(PROJECT, checkout, plan, arguments.env)
     if not changed:
@@ -167,7 +168,12 @@ def export(arguments: Namespace) -> int:
         console.step(f"overlay/{path}: copied from the checkout")
     if made.added:
         console.step(f"{made.added}: the edits; fill in its header")
-    elif not made.rewritten and not made.dropped and not made.copied:
+    if made.directory.name not in {release.tag for release in RELEASES}:
+        console.step(
+            f"`dev` installs {made.directory.name} once it has an entry in _rewact_installer/releases.py; "
+            "until then `dev --no-install` patches it"
+        )
+    if not (made.added or made.rewritten or made.dropped or made.copied):
         console.done("Nothing was edited: the series is byte for byte as before.")
     return ExitCode.OK
 

@@ -12,6 +12,7 @@ from _rewact_installer.releases import DEFAULT, Release, find_release
 from verify.checkout import Checkout
 from verify.errors import ExitCode, RewactError
 from verify.gitcmd import require_git
+from verify.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,24 @@ def open_or_fetch(project: Path, directory: Path | None, version: str | None) ->
     return Checkout(target)
 
 
+def require_version(checkout: Checkout, plan: Plan, version: str | None) -> None:
+    """Refuses a checkout that is another release than the one that was asked for.
+
+    Raises:
+        RewactError: USAGE, or UNSUPPORTED_VERSION where there is no such release.
+    """
+    if version is None:
+        return
+    wanted = find_release(version)
+    if plan.nearest or plan.patch_set.tag != wanted.tag:
+        found = f"a LeRobot near {plan.patch_set.tag}" if plan.nearest else f"LeRobot {plan.patch_set.tag}"
+        raise RewactError(
+            ExitCode.USAGE,
+            f"{checkout.root} is {found}, not {wanted.tag} as --lerobot says: leave --lerobot out, or name "
+            "another clone.",
+        )
+
+
 def dev_apart(project: Path, release: Release) -> Setup:
     """`dev` for one release in a checkout and an environment of its own, both beside install.py."""
     directory = project / f"lerobot-{release.version}"
@@ -66,7 +85,13 @@ def dev(
 ) -> Setup:
     """Patches a checkout and, unless told otherwise, installs it editable with what training needs."""
     checkout = open_or_fetch(project, directory, version)
-    plan = patching.install(project, checkout, nearest=nearest)
+
+    def accept(plan: Plan) -> None:
+        require_version(checkout, plan, version)
+        if install:
+            find_release(plan.patch_set.tag)  # what it needs has to be known, before it is patched
+
+    plan = patching.install(project, checkout, nearest=nearest, accept=accept)
     if not install:
         return Setup(checkout, None, bool(plan.changes))
     release = find_release(plan.patch_set.tag)

@@ -2,7 +2,7 @@
 """Installs the patch set in a checkout and takes it out again."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from _rewact_installer import console, lock, sets, transaction
@@ -95,9 +95,17 @@ def _is_recorded(plan: Plan, state: State | None) -> bool:
 
 
 def install(
-    project: Path, checkout: Checkout, on_step: OnStep | None = None, *, nearest: bool = False
+    project: Path,
+    checkout: Checkout,
+    on_step: OnStep | None = None,
+    *,
+    nearest: bool = False,
+    accept: Callable[[Plan], object] = lambda plan: None,
 ) -> Plan:
     """Brings a checkout to the patch set of this project: all of it, or nothing.
+
+    Args:
+        accept: raises where the caller cannot go on with this plan, before anything is written.
 
     Returns:
         The plan that was carried out; its `changes` are empty when all was in place already.
@@ -112,6 +120,7 @@ def install(
     else:
         console.step(f"{checkout.root} is no supported release; the nearest series, {drift.tag}, fits:")
         show_drift(drift)
+    accept(plan)
     if _is_recorded(plan, checkout.state()):
         console.step("patches and overlay are in place already: nothing changed")
         return plan
@@ -119,6 +128,7 @@ def install(
         # Both again, now that nobody else writes: another run may have been killed in between.
         _recover(checkout)
         plan, _ = read_plan(project, checkout, nearest=nearest)
+        accept(plan)
         before = checkout.state()
         # What `export` compares with: an upgrade of the patches is no reason to forget where edits began.
         commit = before.commit if before and is_applied(checkout, before) else None

@@ -100,7 +100,17 @@ def install(project: Path, checkout: Checkout, plan: Plan, prefix: Path | None) 
 
     Returns:
         The environment, and whether anything had to be done.
+
+    Raises:
+        RewactError: UNSUPPORTED_VERSION for a tree that no series was made for.
     """
+    if plan.nearest:
+        raise RewactError(
+            ExitCode.UNSUPPORTED_VERSION,
+            f"{checkout.root} (LeRobot {checkout.declared_version}) has the nearest series, that for "
+            f"{plan.patch_set.tag}, whose name a wheel of it would bear: use `install.py dev`, or check "
+            f"{plan.patch_set.tag} out.",
+        )
     release = find_release(plan.patch_set.tag)
     env = environment.choose(release, project, prefix, name=".venv-prod")
     tree = patched_tree(checkout, plan)

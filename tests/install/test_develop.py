@@ -10,9 +10,19 @@ from _rewact_installer import commands, develop, environment, patching, wheel
 from _rewact_installer.environment import Environment, Installed
 from _rewact_installer.pythons import Python
 from _rewact_installer.releases import Release
-from tests.install.upstreams import PYPROJECT, Project, refused, snapshot, write
+from tests.install.upstreams import (
+    ACT,
+    PYPROJECT,
+    UPSTREAM,
+    Project,
+    make_repository,
+    refused,
+    snapshot,
+    write,
+)
 from verify.checkout import Checkout
 from verify.errors import ExitCode, RewactError
+from verify.gitcmd import blob_id
 
 RELEASE = Release("9.9.1", "0" * 64, (3, 10), ("training",))
 
@@ -105,6 +115,32 @@ def test_uninstall_leaves_the_environment_alone(
     assert snapshot(fake.environment.prefix) == before
 
 
+def test_release_that_cannot_be_installed_is_refused_before_it_is_patched(
+    project: Project, checkout: Checkout
+) -> None:
+    """Its patches were exported, and nobody has said yet what it needs."""
+    before = snapshot(checkout.root)
+    message = refused(
+        ExitCode.UNSUPPORTED_VERSION, lambda: develop.dev(project.root, checkout.root, None, install=True)
+    )
+    assert "9.9.1" in message and snapshot(checkout.root) == before and checkout.state() is None
+    assert develop.dev(project.root, checkout.root, None, install=False).changed
+
+
+@pytest.mark.parametrize(
+    ("version", "code"), [("9.9", ExitCode.UNSUPPORTED_VERSION), ("0.6.1", ExitCode.USAGE)]
+)
+@pytest.mark.parametrize("command", ["dev", "prod"])
+def test_checkout_of_another_release_than_asked_for_is_refused(
+    run_install, project: Project, upstream: Path, version: str, code: ExitCode, command: str
+) -> None:
+    before = snapshot(upstream)
+    options = ["--no-install"] if command == "dev" else []
+    result = run_install(project, command, *options, str(upstream), "--lerobot", version)
+    assert result.returncode == code and version in result.stderr
+    assert snapshot(upstream) == before and not (upstream / ".git/rewact").exists()
+
+
 @pytest.fixture
 def fake_build(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict]:
     """Keeps what a build would be made of, and leaves a file that is called like a wheel."""
@@ -147,6 +183,18 @@ def test_prod_a_second_time_does_nothing(
     assert len(fake.calls) == len(fake_build) == 1
     write(checkout.root, {"src/lerobot/other.py": b"changed = 1\n"})
     assert run_prod(project, checkout)
+
+
+def test_prod_builds_no_wheel_of_a_tree_near_a_release(
+    project: Project, tmp_path: Path, fake: FakeEnvironment, fake_build: list[dict]
+) -> None:
+    files = {**UPSTREAM, "src/lerobot/act.py": b"# new\n" + ACT}
+    files["src/lerobot/train.py"] += b"more = 1\n"
+    write(project.root / "patches/pre-images", {blob_id(data): data for data in UPSTREAM.values()})
+    checkout = Checkout(make_repository(tmp_path / "newer", files))
+    patching.install(project.root, checkout, nearest=True)
+    message = refused(ExitCode.UNSUPPORTED_VERSION, run_prod, project, checkout)
+    assert "nearest" in message and fake_build == []
 
 
 @pytest.mark.parametrize("text", [b"", b'version = "1"\nversion = "2"\n'])

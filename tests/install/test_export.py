@@ -334,3 +334,4 @@ def test_export_command(run_install, project: Project, upstream: Path) -> None:
     write(upstream, {OTHER: b"edited = 1\n"})
     result = run_install(project, "export", str(upstream), "--name", "other")
     assert result.returncode == 0 and "0004-other.patch" in result.stdout
+    assert "v9.9.1 once it has an entry in _rewact_installer/releases.py" in result.stdout
