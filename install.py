@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: MIT
 """Adds reward prediction to LeRobot: patches a clone of it (or fetches a release), installs it, removes it.
 
-Exit codes: 0 done; 2 wrong arguments; 3 not a LeRobot clone; 4 unsupported LeRobot version; 5 a file holds
-your edits; 6 damaged or unsafe patch set; 7 no permission; 8 git missing, too old or refusing; 9 no fitting
-Python; 10 package index or network; 11 disk full; 12 another run is at work; 13 damaged record of what was
-installed; 14 what was installed does not pass its check; 15 conflict; 130 interrupted. `test` and `demo` pass
-on the exit code of what they run.
+Exit codes: 0 done; 1 a mistake in install.py itself, with a traceback; 2 wrong arguments; 3 not a LeRobot
+clone; 4 unsupported LeRobot version; 5 a file holds your edits; 6 damaged or unsafe patch set; 7 no
+permission; 8 git missing, too old or refusing; 9 no fitting Python; 10 package index or network; 11 disk
+full, or it fails; 12 another run is at work; 13 damaged record of what was installed; 14 what was installed
+does not pass its check; 15 conflict; 130 interrupted. `test` and `demo` pass on the exit code of what they
+run.
 """
 
 import argparse
@@ -14,9 +15,11 @@ import sys
 from pathlib import Path
 
 if sys.version_info < (3, 10):  # noqa: UP036 (an older Python is to read this sentence, not a traceback)
-    sys.exit("install.py: needs Python 3.10 or newer, this is {}.{}.".format(*sys.version_info))
+    sys.stderr.write("install.py: needs Python 3.10 or newer, this is {}.{}.\n".format(*sys.version_info))
+    sys.exit(9)
 
 from _rewact_installer import commands, console  # noqa: E402
+from _rewact_installer.faults import explain  # noqa: E402
 from verify.errors import ExitCode, RewactError  # noqa: E402
 
 _CHECKOUT = (
@@ -81,6 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(words: list[str] | None = None) -> int:
+    console.accept_any_name()
     parser = build_parser()
     arguments, rest = parser.parse_known_args(words)
     if rest and arguments.command not in ("test", "demo"):
@@ -91,6 +95,10 @@ def main(words: list[str] | None = None) -> int:
     except RewactError as error:
         console.fault(str(error))
         return int(error.code)
+    except OSError as error:
+        explained = explain(error)
+        console.fault(str(explained))
+        return int(explained.code)
     except KeyboardInterrupt:
         console.fault("interrupted. Run the same command again to go on.")
         return int(ExitCode.INTERRUPTED)

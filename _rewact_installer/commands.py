@@ -3,6 +3,7 @@
 
 import contextlib
 import json
+import shlex
 import subprocess
 import time
 from argparse import Namespace
@@ -63,7 +64,8 @@ def dev(arguments: Namespace) -> int:
     if not setup.changed:
         console.done("Nothing to do: everything is in place.")
     if setup.environment is None:
-        console.done(f"Next:\n  python install.py dev {setup.checkout.root}    (installs it too)")
+        where = shlex.quote(str(setup.checkout.root))
+        console.done(f"Next:\n  python install.py dev {where}    (installs it too)")
         return ExitCode.OK
     console.done(
         f"Ready. Next:\n  {_activation(setup)}lerobot-train --policy.type=act --dataset.repo_id=... "
@@ -89,7 +91,7 @@ def status(arguments: Namespace) -> int:
     if arguments.json:
         with console.quiet():
             checkout = _checkout(arguments.checkout)
-        print(json.dumps(report.collect(PROJECT, checkout), indent=2))
+        console.answer(json.dumps(report.collect(PROJECT, checkout), indent=2))
     else:
         report.show(report.collect(PROJECT, _checkout(arguments.checkout)))
     return ExitCode.OK
@@ -145,13 +147,16 @@ def drift(arguments: Namespace) -> int:
     with console.quiet() if arguments.json else contextlib.nullcontext():
         found = patching.examine(PROJECT, tree if tree is not None else _checkout(None).root)
     if arguments.json:
-        print(json.dumps(found.as_json(), indent=2))
+        console.answer(json.dumps(found.as_json(), indent=2))
         return ExitCode.OK if found.fits else ExitCode.CONFLICT
     console.done(f"{found.tree}, against the series for {found.tag}:")
     patching.show_drift(found)
     if not found.fits:
         raise RewactError(ExitCode.CONFLICT, describe_misfit(found))
-    console.done("It fits. Next:\n  python install.py dev --nearest " + found.tree)
+    if not (Path(found.tree) / ".git").exists():
+        console.done(f"It fits. Next: make {found.tree} a repository (git init, and commit what it holds)")
+        return ExitCode.OK
+    console.done("It fits. Next:\n  python install.py dev --nearest " + shlex.quote(found.tree))
     return ExitCode.OK
 
 

@@ -2,17 +2,41 @@
 """What the user reads: one line a step, faults on standard error."""
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
+
+from _rewact_installer.faults import explain
+
+
+def accept_any_name() -> None:
+    """File names that the terminal's encoding lacks are shown escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _drop_output() -> None:
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (closed when the process ends)
 
 
 def _say(text: str) -> None:
     try:
         print(text, flush=True)
-    except BrokenPipeError:
-        # Whoever listened has gone (`| head`): the work goes on.
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (closed when the process ends)
+    except OSError:
+        # Whoever listened has gone (`| head`), or the log's disk is full: the work goes on.
+        _drop_output()
+
+
+def answer(text: str) -> None:
+    """What a program asked for: it is said whole, or the command fails."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        _drop_output()
+        raise explain(error, Path("standard output")) from None
 
 
 def step(text: str) -> None:

@@ -3,6 +3,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -71,7 +72,7 @@ class Environment:
         return (
             str(self.prefix / "Scripts" / "activate")
             if os.name == "nt"
-            else f"source {self.prefix}/bin/activate"
+            else f"source {shlex.quote(str(self.prefix))}/bin/activate"
         )
 
 
@@ -105,6 +106,8 @@ def choose(release: Release, project: Path, explicit: Path | None = None, name: 
     wanted = "{}.{}".format(*release.python)
     if explicit is not None:
         prefix = explicit.absolute()
+        if prefix.exists() and not prefix.is_dir():
+            raise RewactError(ExitCode.NO_PYTHON, f"{prefix} is a file, no environment: name a directory.")
         if not prefix.exists() or not any(prefix.iterdir()) or _is_unfinished(prefix):
             return _make(prefix, release)
         environment = _opened(prefix, ours=(prefix / "rewact-environment.json").exists())

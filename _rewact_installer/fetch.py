@@ -11,11 +11,12 @@ import tempfile
 from pathlib import Path, PurePosixPath
 
 from _rewact_installer import console
+from _rewact_installer.faults import explain
 from _rewact_installer.files import write_atomically
 from _rewact_installer.pythons import candidates
 from _rewact_installer.releases import Release
 from verify.errors import ExitCode, RewactError
-from verify.gitcmd import repository_environment, run_git
+from verify.gitcmd import git_failure, repository_environment, run_git
 from verify.paths import check_name
 
 # Build products and caches: never part of the first commit, never shown by `git status`.
@@ -75,8 +76,11 @@ def archive(release: Release) -> Path:
         found = Path(temporary, kept.name)
         if result.returncode or not _holds(found, release):
             raise _failure(release, kept, result.stderr)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(kept, found.read_bytes())
+        try:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(kept, found.read_bytes())
+        except OSError as error:
+            raise explain(error, kept, "XDG_CACHE_HOME names another place for it.") from None
     return kept
 
 
@@ -112,7 +116,8 @@ def unpack(source: Path, release: Release, target: Path) -> None:
     """Unpacks an archive to `target`, a new git repository with the pristine release as its first commit.
 
     Raises:
-        RewactError: INDEX for a hostile archive, NO_PERMISSION where `target` cannot be made.
+        RewactError: INDEX for a hostile archive, NO_PERMISSION where `target` cannot be made, BUSY where
+            another run has made it.
     """
     console.step(f"unpacking it to {target}, a git repository that begins with the pristine release")
     try:
@@ -137,7 +142,14 @@ def unpack(source: Path, release: Release, target: Path) -> None:
                     paths.append(path)
             moment = max(member.mtime for member, _ in members)
         _commit(building, paths, release, moment)
-        os.rename(building, target)
+        try:
+            os.rename(building, target)
+        except OSError:
+            if not target.exists():
+                raise
+            raise RewactError(
+                ExitCode.BUSY, f"{target} was made by another run in the meantime: run again to use it."
+            ) from None
     finally:
         shutil.rmtree(building, ignore_errors=True)
 
@@ -167,8 +179,7 @@ def _commit(directory: Path, paths: list[str], release: Release, moment: float) 
     ):
         result = run_git(arguments, cwd=directory, env=env, stdin=stdin)
         if result.returncode:
-            reason = result.stderr.decode(errors="replace").strip()
-            raise RewactError(ExitCode.GIT, f"git {arguments[0]} failed in {directory}: {reason}")
+            raise git_failure(arguments[0], directory, result.stderr)
     information = directory / ".git" / "info"
     information.mkdir(exist_ok=True)
     (information / "exclude").write_text(_EXCLUDES)

@@ -88,6 +88,14 @@ def _launcher() -> Iterator[Path]:
             yield Path(line[line.index(":\\") - 1 :].strip())
 
 
+def _real_file(candidate: Path) -> Path | None:
+    """Where the file really lies, or None where there is none that may be looked at."""
+    try:
+        return candidate.resolve() if candidate.is_file() else None
+    except (OSError, RuntimeError):  # no permission for a directory on PATH; links in a circle
+        return None
+
+
 def find_python(minimum: tuple[int, int], *, can_make_venv_otherwise: bool = False) -> Python:
     """The best Python found that is `minimum` or newer; the oldest fitting minor version has the most wheels.
 
@@ -100,8 +108,8 @@ def find_python(minimum: tuple[int, int], *, can_make_venv_otherwise: bool = Fal
     fitting: dict[Path, Python] = {}
     tried = set()
     for candidate in candidates(minimum):
-        real = candidate.resolve()
-        if not candidate.is_file() or (real in tried and "shims" not in candidate.parts):
+        real = _real_file(candidate)
+        if real is None or (real in tried and "shims" not in candidate.parts):
             continue
         tried.add(real)
         python = try_python(candidate)

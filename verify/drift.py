@@ -143,11 +143,14 @@ def _records(checkout: Checkout, state: State) -> dict[str, FileRecord]:
 
 
 def directory_reader(root: Path) -> Read:
-    """Reads the files of a tree that is not a repository."""
+    """Reads the files of a tree that is not a repository, with LF line ends."""
 
     def read(path: str) -> bytes | None:
         full = root / path
-        return full.read_bytes() if full.is_file() else None
+        if not full.is_file():
+            return None
+        found = OnDisk(full.read_bytes(), 0)
+        return found.normalised if found.crlf else found.data
 
     return read
 

@@ -8,7 +8,7 @@ class ExitCode(IntEnum):
     """What the process returns. `test` and `demo` pass on the exit code of the program they run."""
 
     OK = 0
-    INTERNAL = 1  # a bug: the traceback is shown
+    INTERNAL = 1  # a mistake of ours: the traceback is shown
     USAGE = 2  # argparse
     NOT_LEROBOT = 3  # CHECKOUT is no LeRobot git clone
     UNSUPPORTED_VERSION = 4  # a LeRobot, but none that a patch set is made for
@@ -18,7 +18,7 @@ class ExitCode(IntEnum):
     GIT = 8  # no git, too old, or it refuses this repository
     NO_PYTHON = 9  # no Python that fits this LeRobot
     INDEX = 10  # the package index: no network, wrong checksum, failed install
-    DISK_FULL = 11
+    DISK_FULL = 11  # or it fails in another way
     BUSY = 12  # another run holds the lock
     DAMAGED_STATE = 13  # the installer's own records cannot be read
     CHECK_FAILED = 14  # what was installed does not import, or a verification does not hold

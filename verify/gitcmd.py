@@ -6,6 +6,7 @@ are applied in a `Scratch` repository of our own: a throw-away object store and 
 the patches touch. The user's index, HEAD, refs, stash and object store stay as they are.
 """
 
+import errno
 import hashlib
 import os
 import re
@@ -22,6 +23,17 @@ MINIMUM_GIT = (2, 39)
 def blob_id(data: bytes) -> str:
     """The id git gives to a file of these bytes (40 hexadecimal digits)."""
     return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+
+
+def _user_environment() -> dict[str, str]:
+    """For questions about the user's repository: with the configuration that trusts it (safe.directory)."""
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if re.fullmatch(r"GIT_CONFIG_(NOSYSTEM|PARAMETERS|COUNT|KEY_\d+|VALUE_\d+)", key)
+        or (key in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM") and not os.path.isdir(value))
+    }
+    return _scrubbed_environment() | kept
 
 
 def _scrubbed_environment() -> dict[str, str]:
@@ -61,7 +73,7 @@ def run_git(
         return subprocess.run(
             command,
             cwd=cwd,
-            env=env or _scrubbed_environment(),
+            env=env or _user_environment(),
             input=stdin,
             capture_output=True,
             check=False,
@@ -87,6 +99,17 @@ def require_git() -> str:
     return match[0]
 
 
+def git_failure(command: str, where: Path, stderr: bytes) -> RewactError:
+    """The sentence for a git command that failed in a repository of our own."""
+    reason = stderr.decode(errors="replace").strip()
+    if any(os.strerror(number) in reason for number in (errno.ENOSPC, errno.EDQUOT)):
+        return RewactError(
+            ExitCode.DISK_FULL,
+            f"The disk is full: git {command} failed in {where} ({reason}). Make room and run again.",
+        )
+    return RewactError(ExitCode.GIT, f"git {command} failed in {where}: {reason}")
+
+
 class Scratch:
     """A bare repository in a temporary directory; use as a context manager.
 
@@ -108,8 +131,7 @@ class Scratch:
     def _git(self, *arguments: str, stdin: bytes = b"") -> bytes:
         result = run_git(list(arguments), cwd=self._directory, env=self._env, stdin=stdin)
         if result.returncode:
-            reason = result.stderr.decode(errors="replace").strip()
-            raise RewactError(ExitCode.GIT, f"git {arguments[0]} failed: {reason}")
+            raise git_failure(arguments[0], self._directory, result.stderr)
         return result.stdout
 
     def read_blob(self, identifier: str) -> bytes | None:
@@ -184,4 +206,9 @@ class Scratch:
             "-",
         ]
         result = run_git(command, cwd=self._directory, env=self._env, stdin=patch)
-        return None if result.returncode == 0 else result.stderr.decode(errors="replace").strip()
+        if result.returncode == 0:
+            return None
+        failure = git_failure("apply", self._directory, result.stderr)
+        if failure.code is ExitCode.DISK_FULL:  # says nothing about the patch
+            raise failure
+        return result.stderr.decode(errors="replace").strip()

@@ -58,7 +58,7 @@ CLAIMS = {
     "odd repositories work or are refused clearly":
         ["test_subdirectory_stands_for_its_clone", "test_copy_inside_another_repository_is_refused",
          "test_linked_worktree_has_a_record_of_its_own", "test_shallow_clone",
-         "test_repository_without_history",
+         "test_repository_without_history", "test_trust_from_the_users_own_configuration_counts",
          "test_repository_of_another_user_is_refused_with_the_remedy", "test_what_is_not_a_lerobot_clone",
          "test_really_read_only_checkout", "test_directory_spelled_with_other_letters_is_refused",
          "test_nested_repository_in_the_way_is_refused"],
@@ -87,7 +87,18 @@ CLAIMS = {
          "test_lock_is_free_after_its_holder_was_killed"],
     "a full disk leaves the old tree":
         ["test_failed_write_restores_the_old_tree", "test_full_disk_while_the_journal_is_written",
-         "test_really_full_disk"],
+         "test_really_full_disk", "test_full_temporary_directory",
+         "test_old_files_are_not_said_to_be_back_where_they_are_not"],
+    "what the system refuses is said in a sentence":
+        ["test_what_the_system_refuses_is_no_traceback", "test_names_that_the_terminal_cannot_show",
+         "test_log_on_a_full_disk_does_not_stop_the_work", "test_older_python_reads_a_sentence",
+         "test_file_system_without_locks_is_not_another_run"],
+    "run with sudo nothing in the user's checkout becomes root's":
+        ["test_run_as_root_leaves_no_file_of_roots"],
+    "what cannot be gone on with is refused before it is patched":
+        ["test_release_that_cannot_be_installed_is_refused_before_it_is_patched",
+         "test_checkout_of_another_release_than_asked_for_is_refused",
+         "test_prod_builds_no_wheel_of_a_tree_near_a_release"],
     "the nearest series is fitted to an unlisted tree with labels, or refused":
         ["test_nearest_installs_labelled_and_uninstalls_exactly", "test_nearest_refuses_on_conflict",
          "test_unlisted_tree_is_refused_without_nearest"],

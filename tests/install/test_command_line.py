@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """install.py as a user runs it: arguments, what is found without them, messages and exit codes."""
 
+import errno
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import install
 from tests.install.upstreams import (
     ACT_PATCHED_TWICE,
     PROJECT,
@@ -53,6 +55,95 @@ def test_starts_with_the_standard_library_alone() -> None:
     command = [sys.executable, "-S", "-E", str(PROJECT / "install.py"), "status", "/nowhere"]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == ExitCode.NOT_LEROBOT and "Traceback" not in result.stderr
+
+
+def test_older_python_reads_a_sentence() -> None:
+    start = (
+        "import runpy, sys; sys.version_info = (3, 9, 1); runpy.run_path(sys.argv[1], run_name='__main__')"
+    )
+    command = [sys.executable, "-c", start, str(PROJECT / "install.py")]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == ExitCode.NO_PYTHON and "3.10" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "words"),
+    [
+        (errno.EACCES, ExitCode.NO_PERMISSION, "permissions"),
+        (errno.ENOSPC, ExitCode.DISK_FULL, "disk is full"),
+        (errno.EIO, ExitCode.DISK_FULL, "failed (Input/output error)"),
+        (errno.ENAMETOOLONG, ExitCode.DISK_FULL, "failed (File name too long)"),
+    ],
+)
+def test_what_the_system_refuses_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+    number: int,
+    code: ExitCode,
+    words: str,
+) -> None:
+    def fail(_: object) -> None:
+        raise OSError(number, os.strerror(number), "/somewhere/act.py")
+
+    monkeypatch.setattr(install.commands, "status", fail)
+    assert install.main(["status"]) == code
+    said = capsys.readouterr().err
+    assert "/somewhere/act.py" in said and words in said and ("is full" in said) == (number == errno.ENOSPC)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file names are text on Windows")
+@pytest.mark.parametrize("encoding", ["ascii:strict", "utf-8:strict"])
+def test_names_that_the_terminal_cannot_show(
+    run_install, project: Project, upstream: Path, tmp_path: Path, encoding: str
+) -> None:
+    clone = upstream.rename(tmp_path / os.fsdecode(b"l\xc3\xa9\xff"))
+    env = {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "1"}
+    result = run_install(project, "dev", "--no-install", str(clone), env=env)
+    assert result.returncode == 0, result.stderr
+    assert "\\udcff" in result.stdout
+    (clone / "src/lerobot/act.py").write_bytes(b"mine\n")
+    result = run_install(project, "uninstall", str(clone), env=env)
+    assert result.returncode == ExitCode.EDITED and "\\udcff" in result.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_log_on_a_full_disk_does_not_stop_the_work(project: Project, upstream: Path) -> None:
+    start = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import install; "
+        "from _rewact_installer import commands; commands.PROJECT = Path(sys.argv[2]); "
+        "sys.exit(install.main(sys.argv[3:]))"
+    )
+
+    def run(*words: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-S", "-c", start, str(PROJECT), str(project.root), *words, str(upstream)]
+        with open("/dev/full", "w") as full:
+            return subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+
+    result = run("dev", "--no-install")
+    assert result.returncode == 0 and "Traceback" not in result.stderr
+    assert (upstream / "src/lerobot/train.py").read_bytes() == TRAIN_PATCHED
+    result = run("status", "--json")  # half an answer is none
+    assert result.returncode == ExitCode.DISK_FULL and "standard output" in result.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="mounts a tiny file system")
+def test_full_temporary_directory(run_install, project: Project, upstream: Path, tmp_path: Path) -> None:
+    large = os.urandom(200_000)
+    project.add_patch("0004-d.patch", {"src/lerobot/large.bin": large}, {"src/lerobot/large.bin": b"x"})
+    write(upstream, {"src/lerobot/large.bin": large})
+    before = snapshot(upstream)
+    mount = tmp_path / "tiny"
+    mount.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=100k", "none", mount], capture_output=True
+    ).returncode:
+        pytest.skip("this machine lets nobody mount")
+    try:
+        result = run_install(project, "dev", "--no-install", str(upstream), env={"TMPDIR": str(mount)})
+    finally:
+        subprocess.run(["umount", mount], check=True)
+    assert result.returncode == ExitCode.DISK_FULL and "Make room" in result.stderr
+    assert snapshot(upstream) == before
 
 
 def test_wrong_arguments(run_install, project: Project) -> None:

@@ -21,7 +21,7 @@ from tests.install.upstreams import (
     snapshot,
     write,
 )
-from verify.checkout import Checkout
+from verify.checkout import Checkout, to_crlf
 from verify.drift import Drift
 from verify.errors import ExitCode
 from verify.gitcmd import blob_id
@@ -61,6 +61,13 @@ def test_patched_tree_is_read_as_it_was_before(project: Project, checkout: Check
 def test_tree_without_a_repository(project: Project, tmp_path: Path) -> None:
     write(tmp_path / "archive", UPSTREAM)
     assert statuses(patching.examine(project.root, tmp_path / "archive")) == ["clean", "clean", "clean"]
+
+
+def test_tree_without_a_repository_with_crlf(run_install, project: Project, tmp_path: Path) -> None:
+    write(tmp_path / "archive", {path: to_crlf(data) for path, data in UPSTREAM.items()})
+    assert statuses(patching.examine(project.root, tmp_path / "archive")) == ["clean", "clean", "clean"]
+    result = run_install(project, "drift", str(tmp_path / "archive"))
+    assert result.returncode == 0 and "git init" in result.stdout and "dev --nearest" not in result.stdout
 
 
 def test_moved_merged_conflict_and_gone(project: Project, tmp_path: Path) -> None:

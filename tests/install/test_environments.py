@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Finding a Python that runs, choosing an environment, asking it what it holds. Nothing is downloaded."""
 
+import errno
 import json
 import os
 import subprocess
@@ -243,3 +244,23 @@ def test_uv_is_told_the_environment_and_to_ignore_sources(nowhere: Path, opened:
     environment.pip_install(opened, ["x"])
     words = (nowhere / "words").read_text().split()
     assert "--no-sources" in words and words[words.index("--python") + 1] == str(opened.python.executable)
+
+
+def test_file_is_no_environment(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    message = refused(ExitCode.NO_PYTHON, environment.choose, FITTING, tmp_path, tmp_path / "file")
+    assert "is a file" in message
+
+
+def test_directory_on_path_that_may_not_be_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Python before 3.12 asks the system whether a file is there, and hands on its refusal."""
+    is_file = Path.is_file
+
+    def refusing(path: Path) -> bool:
+        if path.parent == tmp_path:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", refusing)
+    monkeypatch.setattr(pythons, "candidates", lambda _: iter([tmp_path / "python3", Path(sys.executable)]))
+    assert pythons.find_python(THIS, can_make_venv_otherwise=True).version[:2] == THIS

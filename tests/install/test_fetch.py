@@ -177,6 +177,29 @@ def test_directory_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mo
     )
 
 
+def test_two_runs_that_fetch_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    release = make_archive(tmp_path / "a.tar.gz", ARCHIVE)
+    target = tmp_path / "lerobot"
+    commit = fetch._commit
+
+    def slow_commit(*arguments) -> None:
+        commit(*arguments)
+        target.mkdir()
+        (target / "theirs").write_bytes(b"theirs\n")
+
+    monkeypatch.setattr(fetch, "_commit", slow_commit)
+    message = refused(ExitCode.BUSY, fetch.unpack, tmp_path / "a.tar.gz", release, target)
+    assert str(target) in message and os.listdir(target) == ["theirs"]
+    assert not list(tmp_path.glob(".lerobot-*"))
+
+
+def test_cache_that_cannot_be_made(index: Path, cache: Path, fake_pip) -> None:
+    release = make_archive(index / f"{TOP}.tar.gz", ARCHIVE)
+    fake_pip(f"import shutil; shutil.copy(r'{index / TOP}.tar.gz', words[words.index('--dest') + 1])")
+    cache.parent.write_bytes(b"a file")
+    assert "XDG_CACHE_HOME" in refused(ExitCode.DISK_FULL, fetch.archive, release)
+
+
 def test_dev_does_not_unpack_over_what_is_there(run_install, project: Project, tmp_path: Path) -> None:
     (tmp_path / "lerobot").mkdir()
     (tmp_path / "lerobot/mine").write_bytes(b"mine\n")

@@ -4,6 +4,7 @@
 import contextlib
 import os
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -344,6 +345,22 @@ def test_leaked_configuration_in_variables_changes_no_byte(
         monkeypatch.setenv(f"GIT_CONFIG_{name}", value)
     patching.install(project.root, checkout)
     assert (checkout.root / "src/lerobot/act.py").read_bytes() == ACT_PATCHED_TWICE
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("how", ["file", "variables"])
+def test_trust_from_the_users_own_configuration_counts(
+    project: Project, upstream: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    subprocess.run(["chown", "-R", "12345", str(upstream)], check=True)
+    if how == "file":
+        (tmp_path / "gitconfig").write_text("[safe]\n\tdirectory = *\n")
+        monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    else:
+        for name, value in {"COUNT": "1", "KEY_0": "safe.directory", "VALUE_0": "*"}.items():
+            monkeypatch.setenv(f"GIT_CONFIG_{name}", value)
+    patching.install(project.root, Checkout(upstream))
+    assert (upstream / "src/lerobot/act.py").read_bytes() == ACT_PATCHED_TWICE
 
 
 def test_translated_git_messages_change_nothing(
