@@ -79,7 +79,6 @@ def prod(arguments: Namespace) -> int:
     patching.recover(checkout)
     plan, _ = patching.read_plan(PROJECT, checkout)
     develop.require_version(checkout, plan, arguments.lerobot)
-    console.step(f"{checkout.root} is LeRobot {plan.patch_set.tag}")
     env, changed = wheel.install(PROJECT, checkout, plan, arguments.env)
     if not changed:
         console.done("Nothing to do: everything is in place.")
@@ -171,6 +170,8 @@ def export(arguments: Namespace) -> int:
         console.step(f"{name}: left out, this tree has its changes")
     for path in made.copied:
         console.step(f"overlay/{path}: copied from the checkout")
+    for path in made.missing:
+        console.step(f"overlay/{path}: not in the checkout any more; delete it here too if it is to go")
     if made.added:
         console.step(f"{made.added}: the edits; fill in its header")
     if made.directory.name not in {release.tag for release in RELEASES}:
@@ -178,7 +179,7 @@ def export(arguments: Namespace) -> int:
             f"`dev` installs {made.directory.name} once it has an entry in _rewact_installer/releases.py; "
             "until then `dev --no-install` patches it"
         )
-    if not (made.added or made.rewritten or made.dropped or made.copied):
+    if not (made.added or made.rewritten or made.dropped or made.copied or made.missing):
         console.done("Nothing was edited: the series is byte for byte as before.")
     return ExitCode.OK
 
@@ -196,7 +197,20 @@ def _test_directories(whole: bool) -> list[str]:
 def demo(arguments: Namespace) -> int:
     setup = develop.dev(PROJECT, None, arguments.lerobot, install=True)
     output = [] if "--output-dir" in arguments.rest else ["--output-dir", str(PROJECT / "outputs" / "demo")]
-    return _run(setup, ["-m", "rewact.demo", *output, *arguments.rest])
+    return _run(setup, ["-m", "rewact.demo", *output, *_from_here(arguments.rest)])
+
+
+def _from_here(words: list[str]) -> list[str]:
+    """The words with the output directory in full: the user's directory is not the one it is run from."""
+    option = "--output-dir"
+    result: list[str] = []
+    for word in words:
+        if result and result[-1] == option:
+            word = str(Path(word).absolute())
+        elif word.startswith(f"{option}="):
+            word = f"{option}={Path(word.removeprefix(f'{option}=')).absolute()}"
+        result.append(word)
+    return result
 
 
 def _run(setup: Setup, words: list[str]) -> int:

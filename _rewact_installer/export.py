@@ -12,6 +12,7 @@
 
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -38,6 +39,7 @@ class Export:
 
     Attributes:
         copied: paths below overlay/ that were copied back.
+        missing: paths below overlay/ that the checkout has no more; they stay.
     """
 
     directory: Path
@@ -46,6 +48,7 @@ class Export:
     dropped: tuple[str, ...]
     added: str | None
     copied: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
 
 def diff_of(scratch: Scratch, before: Files, after: Files, executable: frozenset[str]) -> bytes:
@@ -117,8 +120,8 @@ def export(project: Path, checkout: Checkout, *, name: str, description: str) ->
     if state is None:
         raise RewactError(
             ExitCode.USAGE,
-            f"Nothing is installed in {checkout.root}: run `install.py dev --no-install {checkout.root}`, "
-            "edit, then export.",
+            f"Nothing is installed in {checkout.root}: run `install.py dev --no-install "
+            f"{shlex.quote(str(checkout.root))}`, edit, then export.",
         )
     if state.tag not in patch_sets:
         raise RewactError(
@@ -165,7 +168,12 @@ def export(project: Path, checkout: Checkout, *, name: str, description: str) ->
         target = project / "overlay" / path.removeprefix("src/")
         target.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(target, file.data, executable=file.executable)
-    return replace(result, copied=tuple(path.removeprefix("src/") for path in edited))
+    missing = [path for path in _written(state) if path in overlay and checkout.read(path) is None]
+    return replace(
+        result,
+        copied=tuple(path.removeprefix("src/") for path in edited),
+        missing=tuple(path.removeprefix("src/") for path in missing),
+    )
 
 
 def _edited_overlay(

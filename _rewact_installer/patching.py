@@ -160,7 +160,8 @@ def uninstall(project: Path, checkout: Checkout, on_step: OnStep | None = None) 
         state = checkout.state() or _record_again(project, checkout)
         changes = plan_removal(checkout, state)
         transaction.run(checkout, changes, None, {}, *([on_step] if on_step else []))
-    console.step(f"{console.plural(len(changes), 'file')} put back or removed in {checkout.root}")
+    files = console.plural(len(changes), "file") if changes else "nothing was left to be"
+    console.step(f"{files} put back or removed in {checkout.root}")
     return len(changes)
 
 

@@ -111,6 +111,7 @@ def install(project: Path, checkout: Checkout, plan: Plan, prefix: Path | None) 
             f"{plan.patch_set.tag}, whose name a wheel of it would bear: use `install.py dev`, or check "
             f"{plan.patch_set.tag} out.",
         )
+    console.step(f"{checkout.root} is LeRobot {plan.patch_set.tag}")
     release = find_release(plan.patch_set.tag)
     env = environment.choose(release, project, prefix, name=".venv-prod")
     tree = patched_tree(checkout, plan)
@@ -150,7 +151,7 @@ def check(env: Environment, checkout: Checkout, release: Release) -> None:
         raise RewactError(
             ExitCode.CHECK_FAILED, f"What was installed in {env.prefix} does not import: {reason[0]}"
         )
-    version, *files = json.loads(result.stdout)
+    version, *files = json.loads(result.stdout.splitlines()[-1])  # a module may greet when imported
     inside = [file for file in files if Path(file).resolve().is_relative_to(checkout.root)]
     if version != release.patched_version or inside:
         raise RewactError(

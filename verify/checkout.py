@@ -153,7 +153,8 @@ class Checkout:
         result = run_git(["rev-parse", *question], cwd=at or self.root)
         if result.returncode:
             raise self._refusal(at or self.root, result.stderr.decode(errors="replace").strip())
-        return Path(os.fsdecode(result.stdout.removesuffix(b"\n").removesuffix(b"\r")))
+        line_end = b"\r\n" if os.name == "nt" and result.stdout.endswith(b"\r\n") else b"\n"
+        return Path(os.fsdecode(result.stdout.removesuffix(line_end)))
 
     @staticmethod
     def _refusal(directory: Path, reason: str) -> RewactError:
@@ -161,11 +162,15 @@ class Checkout:
             return RewactError(
                 ExitCode.GIT,
                 f"git does not trust {directory}, which belongs to another user; if it is yours: "
-                f"git config --global --add safe.directory '{directory}'",
+                f"git config --global --add safe.directory {shlex.quote(str(directory))}",
             )
         if "not a git repository" in reason:
-            hint = "git clone LeRobot, or run `install.py dev` without a path to fetch a release"
-            what = "LeRobot, but not a git clone" if looks_like_lerobot(directory) else "not a LeRobot clone"
+            if looks_like_lerobot(directory):
+                what = "LeRobot, but not a git clone"
+                hint = "run `git init` in it and commit what it holds, or name a clone"
+            else:
+                what = "not a LeRobot clone"
+                hint = "git clone LeRobot, or run `install.py dev` without a path to fetch a release"
             return RewactError(ExitCode.NOT_LEROBOT, f"{directory} is {what}: {hint}.")
         return RewactError(ExitCode.GIT, f"git refuses {directory}: {reason}")
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Plans for trees that no series was made for: the closest series, fitted and labelled, or refused."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -81,5 +82,7 @@ def describe_misfit(drift: Drift) -> str:
                 lines.append("  found" if hunk.found else "  found nothing like it")
                 lines += [f"    | {line.decode(errors='replace').rstrip()}" for line in hunk.found]
     lines += [f"{path} is there already, and is not our overlay's file." for path in drift.taken]
-    lines.append(f"Next: `python install.py drift {drift.tree}`, or check out the release {drift.tag}.")
+    lines.append(
+        f"Next: `python install.py drift {shlex.quote(drift.tree)}`, or check out the release {drift.tag}."
+    )
     return "\n".join(lines)

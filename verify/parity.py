@@ -12,6 +12,7 @@ installed.
 import argparse
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -79,7 +80,8 @@ def rebuild_pristine(checkout: Checkout, directory: Path) -> None:
     if state is None:
         raise RewactError(
             ExitCode.USAGE,
-            f"{checkout.root} is not patched: run `python install.py dev {checkout.root}` first.",
+            f"{checkout.root} is not patched: run `python install.py dev "
+            f"{shlex.quote(str(checkout.root))}` first.",
         )
     ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
     shutil.copytree(checkout.root / "src", directory / "src", ignore=ignore)

@@ -8,6 +8,7 @@ patch (most of those want the network) proves nothing here, and is listed as not
 
 import ast
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -136,7 +137,8 @@ def compare_upstream_tests(checkout: Checkout, python: str = sys.executable) -> 
     if state is None:
         raise RewactError(
             ExitCode.USAGE,
-            f"{checkout.root} is not patched: run `python install.py dev {checkout.root}` first.",
+            f"{checkout.root} is not patched: run `python install.py dev "
+            f"{shlex.quote(str(checkout.root))}` first.",
         )
     files = covering_tests(state.patched_files, checkout.root)
     adapted = tuple(sorted(path for path in state.patched_files if path.startswith("tests/")))

@@ -504,6 +504,13 @@ def test_subdirectory_stands_for_its_clone(checkout: Checkout) -> None:
     assert Checkout(checkout.root / "src/lerobot").root == checkout.root
 
 
+@pytest.mark.skipif(os.name == "nt", reason="no such names on Windows")
+def test_directory_that_ends_in_a_carriage_return(project: Project, upstream: Path) -> None:
+    root = upstream.rename(upstream.with_name("lerobot\r"))
+    patching.install(project.root, Checkout(root))
+    assert (root / "src/lerobot/train.py").read_bytes() == TRAIN_PATCHED
+
+
 def test_copy_inside_another_repository_is_refused(project: Project, tmp_path: Path) -> None:
     outer = make_repository(tmp_path / "outer", {"readme": b"x\n"})
     write(outer / "lerobot", UPSTREAM)
@@ -524,7 +531,8 @@ def test_what_is_not_a_lerobot_clone(tmp_path: Path, upstream: Path, kind: str) 
         git(tmp_path, "clone", "--quiet", "--bare", str(upstream), "bare")
     elif kind == "archive":
         write(place, UPSTREAM)
-    assert str(place) in refused(ExitCode.NOT_LEROBOT, Checkout, place)
+    message = refused(ExitCode.NOT_LEROBOT, Checkout, place)
+    assert str(place) in message and ("git init" in message) == (kind == "archive")
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root can give files away")

@@ -303,6 +303,8 @@ def test_clone_in_a_directory_with_spaces(
     clone = upstream.rename(tmp_path / "my löro bot")
     assert run_install(project, "dev", "--no-install", str(clone)).returncode == 0
     assert git(clone, "status", "--porcelain")
+    result = run_install(project, "dev", "--no-install", str(clone))
+    assert f"install.py dev '{clone}'" in result.stdout
 
 
 def test_listener_that_goes_away_does_not_stop_the_work(project: Project, upstream: Path) -> None:

@@ -222,7 +222,7 @@ def test_prod_checks_version_and_place_of_what_is_imported(
 ) -> None:
     root = checkout.root if place == "checkout" else tmp_path / "site"
     answer = json.dumps([version, f"{root}/lerobot/__init__.py", f"{root}/rewact/__init__.py"])
-    env = fake_python(tmp_path / "env/bin/python", f"echo '{answer}'")
+    env = fake_python(tmp_path / "env/bin/python", f"echo hello; echo '{answer}'")
     if sound:
         wheel.check(env, checkout, RELEASE)
     else:
@@ -244,6 +244,10 @@ def test_tests_and_demo_pass_on_arguments_and_exit_code(
     assert commands.demo(Namespace(lerobot=None, rest=["--fast"])) == 7
     words = (tmp_path / "words").read_text().split()
     assert words[:2] == ["-m", "rewact.demo"] and words[-1] == "--fast" and "--output-dir" in words
+    monkeypatch.chdir(tmp_path)  # the user's directory, which is not where the demo runs
+    for words in (["--output-dir", "out"], ["--output-dir=out"]):
+        commands.demo(Namespace(lerobot=None, rest=words))
+        assert str(tmp_path / "out") in (tmp_path / "words").read_text()
     assert commands.test(Namespace(lerobot=None, all=False, rest=["-x", "tests/install"])) == 7
     words = (tmp_path / "words").read_text().split()
     assert words == ["-m", "pytest", "-x", "tests/install"]
