@@ -164,6 +164,8 @@ def export(arguments: Namespace) -> int:
     patching.recover(checkout)
     made = exporting.export(PROJECT, checkout, name=arguments.name, description=arguments.description)
     console.step(f"{made.directory}: {console.plural(made.kept, 'patch', 'patches')} as before")
+    if made.since:
+        console.step(f"edits are what changed since the commit it was installed on, {made.since[:12]}")
     for name in made.rewritten:
         console.step(f"{name}: made anew for this tree")
     for name in made.dropped:

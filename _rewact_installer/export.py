@@ -40,6 +40,7 @@ class Export:
     Attributes:
         copied: paths below overlay/ that were copied back.
         missing: paths below overlay/ that the checkout has no more; they stay.
+        since: the commit of the installation, where HEAD has moved on from it.
     """
 
     directory: Path
@@ -49,6 +50,7 @@ class Export:
     added: str | None
     copied: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    since: str | None = None
 
 
 def diff_of(scratch: Scratch, before: Files, after: Files, executable: frozenset[str]) -> bytes:
@@ -173,6 +175,7 @@ def export(project: Path, checkout: Checkout, *, name: str, description: str) ->
         result,
         copied=tuple(path.removeprefix("src/") for path in edited),
         missing=tuple(path.removeprefix("src/") for path in missing),
+        since=commit if commit != checkout.commit() else None,
     )
 
 

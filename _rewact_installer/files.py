@@ -18,13 +18,19 @@ def sync_directory(directory: Path) -> None:
 
 
 def keep_owner(path: Path, model: Path) -> None:
-    """Gives what root has just made to the owner of `model`: run with sudo, what is the user's stays so."""
-    if os.name == "nt" or os.geteuid() != 0:
+    """Gives a file that was just made the owner and the group of `model`, where that is allowed."""
+    if os.name == "nt":
         return
     with contextlib.suppress(OSError):
         owner = os.stat(model)
         # Never through a link: the directory is the user's, who could have put one there.
         os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
+def own_like_parent(path: Path) -> None:
+    """Run with sudo, what is made in a directory of the user's is the user's."""
+    if os.name != "nt" and os.geteuid() == 0:
+        keep_owner(path, path.parent)
 
 
 def make_directory(path: Path) -> None:
@@ -35,7 +41,7 @@ def make_directory(path: Path) -> None:
         if not path.is_dir():
             raise
     else:
-        keep_owner(path, path.parent)
+        own_like_parent(path)
 
 
 def write_new(path: Path, data: bytes, mode: int | None = None) -> None:
@@ -45,7 +51,7 @@ def write_new(path: Path, data: bytes, mode: int | None = None) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    keep_owner(path, path.parent)
+    own_like_parent(path)
     if mode is not None:
         os.chmod(path, mode)
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from _rewact_installer.files import keep_owner, make_directory
+from _rewact_installer.files import make_directory, own_like_parent
 from verify.errors import ExitCode, RewactError
 
 try:
@@ -51,7 +51,7 @@ def hold(directory: Path) -> Iterator[None]:
         try:
             make_directory(directory)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-            keep_owner(path, directory)
+            own_like_parent(path)
         except FileNotFoundError:
             if not directory.parent.is_dir():
                 raise

@@ -157,7 +157,11 @@ def uninstall(project: Path, checkout: Checkout, on_step: OnStep | None = None) 
         return 0
     with _locked(checkout):
         _recover(checkout)  # again, now that nobody else writes
-        state = checkout.state() or _record_again(project, checkout)
+        state = checkout.state()
+        if state is None:
+            if not _is_there(project, checkout):
+                return 0  # another run has just taken it out
+            state = _record_again(project, checkout)
         changes = plan_removal(checkout, state)
         transaction.run(checkout, changes, None, {}, *([on_step] if on_step else []))
     files = console.plural(len(changes), "file") if changes else "nothing was left to be"

@@ -309,11 +309,12 @@ def _put_back_by_hand(checkout: Checkout, state: State | None, paths: Sequence[s
     """Those that hold nothing of ours any more: as before the first installation, or as git has them."""
     records = state.files if state else {}
     head = checkout.head_blobs(list(paths))
+    committed = checkout.commit() is not None
     result = set()
     for path in paths:
         found, record = checkout.read(path), records.get(path)
         restored = record is not None and stands(found, record) == "pristine"
-        if restored or (path in head and is_as_in_head(found, head[path])):
+        if restored or (committed and is_as_in_head(found, head.get(path))):
             result.add(path)
     return result
 

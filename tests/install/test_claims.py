@@ -125,6 +125,7 @@ CLAIMS = {
         ["test_uninstall_after_another_version_was_checked_out",
          "test_another_supported_version_is_patched_in_its_turn",
          "test_unsupported_version_checked_out_later_is_refused_or_fitted",
+         "test_another_version_checked_out_after_a_killed_run",
          "test_uncommitted_edit_is_never_taken_for_another_version",
          "test_committed_edit_of_a_patched_tree_is_no_other_version"],
     "line ends that git converted are no edits; those of a file to remove are":

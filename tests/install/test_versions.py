@@ -4,6 +4,7 @@
 import pytest
 
 from _rewact_installer import patching, status
+from tests.install.test_transaction import killed_at
 from tests.install.upstreams import (
     ACT,
     ACT_PATCHED_TWICE,
@@ -99,6 +100,21 @@ def test_unsupported_version_checked_out_later_is_refused_or_fitted(
     git(checkout.root, "checkout", "--quiet", commit)
     assert not patching.install(project.root, checkout).nearest
     assert (checkout.root / TRAIN_PATH).read_bytes() == TRAIN_PATCHED
+
+
+@pytest.mark.parametrize("command", ["install", "uninstall"])
+def test_another_version_checked_out_after_a_killed_run(
+    project: Project, checkout: Checkout, second: dict, command: str
+) -> None:
+    patching.uninstall(project.root, checkout)
+    steps: list[str] = []
+    patching.install(project.root, checkout, steps.append)
+    patching.uninstall(project.root, checkout)
+    killed_at(steps.index("verify"), "install", project, checkout)
+    check_out(checkout, "v9.9.2")
+    getattr(patching, command)(project.root, checkout)
+    patching.uninstall(project.root, checkout)
+    assert snapshot(checkout.root) == second and not checkout.state_dir.exists()
 
 
 def test_uncommitted_edit_is_never_taken_for_another_version(
