@@ -2,7 +2,8 @@
 """Changes a checkout all at once or not at all.
 
 Contract: whenever the process ends, by error, by kill or by power cut, the next call of `recover` leaves
-every file either as it was before `run` or as `run` was to leave it, never a mixture.
+every file either as it was before `run` or as `run` was to leave it, never a mixture. Files that were put
+back with git in between stay as git left them.
 
     originals   what will be overwritten is copied to <git dir>/rewact/blobs
     journal     what is about to happen is written down
