@@ -3,8 +3,6 @@
 
 import importlib
 import json
-import subprocess
-import sys
 
 import av
 import numpy as np
@@ -26,7 +24,6 @@ from lerobot.scripts.lerobot_visualize_rewards import VisualizeRewardsConfig, vi
 from rewact.evaluation.cli import load_policy_config
 from rewact.evaluation.predictor import RewardPredictor, held_out_episodes
 from rewact.evaluation.visualize import model_names
-from tests.ports import free_port
 from tests.versions import HAS_REWARD_MODELS, HELD_OUT, make_train_eval_datasets
 
 LENGTHS = (6, 9, 4, 7, 5)
@@ -143,26 +140,6 @@ def test_another_checkpoint_does_not_get_stored_predictions(
     info = eval_rewards(EvalRewardsConfig(data(), policy(other_checkpoint), output_dir=tmp_path))
     assert sum(counted) == sum(LENGTHS)
     assert info["models"]["rewact"]["overall"]["band_coverage"] is None
-
-
-def test_two_processes_share_the_episodes(camera_root, checkpoint, tmp_path):
-    def run(launcher, folder):
-        module = ["-m", "lerobot.scripts.lerobot_eval_rewards"]
-        flags = [
-            "--dataset.repo_id=local/cameras",
-            f"--dataset.root={camera_root}",
-            "--dataset.video_backend=pyav",
-            f"--policy.path={checkpoint}",
-            "--policy.device=cpu",
-            f"--output_dir={folder}",
-        ]
-        subprocess.run([sys.executable, *launcher, *module, *flags], check=True, capture_output=True)
-        return json.loads((folder / "eval_rewards.json").read_text())
-
-    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1"]
-    launch.append(f"--main_process_port={free_port()}")
-    launch += ["--mixed_precision=no", "--dynamo_backend=no"]
-    assert run(launch, tmp_path / "two") == run([], tmp_path / "one")
 
 
 @pytest.mark.skipif(not HELD_OUT, reason="this LeRobot holds no episodes out")

@@ -45,6 +45,7 @@ from rewact.evaluation.metrics import calibration, collect_episodes, episode_met
 from rewact.evaluation.plots import plot_evaluation
 from rewact.evaluation.prediction import Prediction, read_predictions, write_predictions
 from rewact.evaluation.predictor import RewardPredictor
+from rewact.evaluation.processes import join_processes, together
 from rewact.evaluation.report import print_evaluation
 from rewact.evaluation.runner import choose_episodes, predict_episodes
 
@@ -85,6 +86,7 @@ class EvalRewardsConfig:
 def eval_rewards(cfg: EvalRewardsConfig) -> dict[str, Any]:
     """Judge predicted rewards; returns what `eval_rewards.json` holds."""
     detector = cfg.detector.make()
+    processes = join_processes([] if cfg.policy is None else [cfg.policy])
     meta = LeRobotDatasetMetadata(cfg.dataset.repo_id, root=cfg.dataset.root, revision=cfg.dataset.revision)
     episodes = choose_episodes(cfg.dataset, meta)
     labels = build_reward_labels(meta, cfg.dataset.reward)
@@ -96,7 +98,8 @@ def eval_rewards(cfg: EvalRewardsConfig) -> dict[str, Any]:
     for path in cfg.progress:
         predictions[Path(path).stem] = read_predictions(Path(path), labels.table, episodes)
     if cfg.policy is not None:
-        predictor = RewardPredictor(cfg.policy, meta, cfg.rename_map)
+        with together():
+            predictor = RewardPredictor(cfg.policy, meta, cfg.rename_map)
         predicted = predict_episodes(
             cfg.dataset,
             labels.table,
@@ -107,7 +110,7 @@ def eval_rewards(cfg: EvalRewardsConfig) -> dict[str, Any]:
             cfg.num_workers,
         )
         predictions = {predictor.name: predicted, **predictions}
-        if PartialState().is_main_process:
+        if processes.is_main_process:
             path = cfg.output_dir / "rewact_progress.parquet"
             write_predictions(path, labels.table, predicted, str(cfg.policy.pretrained_path))
 
@@ -126,7 +129,7 @@ def eval_rewards(cfg: EvalRewardsConfig) -> dict[str, Any]:
         "policy": None if cfg.policy is None else str(cfg.policy.pretrained_path),
         "models": results,
     }
-    if PartialState().is_main_process:
+    if processes.is_main_process:
         write_json(cfg.output_dir / "eval_rewards.json", info)
         title = f"{cfg.dataset.repo_id}, {len(episodes)} episodes"
         plot_evaluation(
@@ -144,6 +147,7 @@ def main() -> None:
     init_logging()
     with report_errors():
         eval_rewards()
+        PartialState().destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ from rewact.evaluation.metrics import collect_episodes
 from rewact.evaluation.plots import plot_overview
 from rewact.evaluation.prediction import Prediction, read_predictions
 from rewact.evaluation.predictor import RewardPredictor
+from rewact.evaluation.processes import join_processes, together
 from rewact.evaluation.runner import choose_episodes, predict_episodes
 from rewact.evaluation.visualize import Visualizer, model_names
 
@@ -92,12 +93,14 @@ def visualize_rewards(cfg: VisualizeRewardsConfig) -> Path:
     configs = [] if cfg.policy is None else [cfg.policy]
     device = None if cfg.policy is None else [f"--device={cfg.policy.device}"]
     configs += [load_policy_config(path, device) for path in cfg.compare if not path.endswith(".parquet")]
+    processes = join_processes(configs)
     from_files = {path.stem: read_predictions(path, labels.table, episodes) for path in files}
     names = model_names(configs, taken=list(from_files))
-    predictors = {
-        name: RewardPredictor(config, meta, cfg.rename_map)
-        for name, config in zip(names, configs, strict=True)
-    }
+    with together():
+        predictors = {
+            name: RewardPredictor(config, meta, cfg.rename_map)
+            for name, config in zip(names, configs, strict=True)
+        }
 
     visualizer = Visualizer(
         labels, cfg.dataset, meta.camera_keys, predictors, from_files, cfg.output_dir, cfg.view_height
@@ -115,7 +118,7 @@ def visualize_rewards(cfg: VisualizeRewardsConfig) -> Path:
             cfg.num_workers,
         )
     predictions |= from_files
-    if PartialState().is_main_process:
+    if processes.is_main_process:
         plot_overview(
             cfg.output_dir / "overview.png",
             collect_episodes(labels, visualizer.label_predictions(episodes)),
@@ -131,6 +134,7 @@ def main() -> None:
     init_logging()
     with report_errors():
         visualize_rewards()
+        PartialState().destroy_process_group()
 
 
 if __name__ == "__main__":

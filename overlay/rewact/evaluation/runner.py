@@ -17,6 +17,7 @@ from lerobot.datasets.reward_labels.episodes import EpisodeTable
 
 from .prediction import Prediction
 from .predictor import RewardPredictor, held_out_episodes
+from .processes import together
 
 if TYPE_CHECKING:
     from lerobot.configs.default import DatasetConfig
@@ -90,38 +91,47 @@ def predict_episodes(
 
     Raises:
         ValueError: naming episode and frame, if a prediction is not finite.
+        ChildProcessError: if another process has failed.
     """
     state = PartialState()
-    store = value_store(folder, table, predictor, state.is_main_process)
-    state.wait_for_everyone()  # the main process may have emptied the folder
+    with together():  # the main process may empty the folder
+        store = value_store(folder, table, predictor, state.is_main_process)
     mine = store.missing(episodes[state.process_index :: state.num_processes])
-    if mine:
-        batches = EpisodeBatches(load_episodes(cfg, mine), mine, batch_size, predictor.cameras)
-        loader = DataLoader(
-            batches,
-            batch_size=None,
-            num_workers=min(num_workers, len(mine)),
-            multiprocessing_context="spawn" if num_workers else None,
-        )
-        lengths = {episode: table.length(episode, table.repo_id) for episode in mine}
-        started: dict[int, list[np.ndarray]] = {}  # workers take turns, so several episodes are under way
-        with tqdm(
-            total=sum(lengths.values()),
-            desc="Predicting rewards",
-            unit="frame",
-            disable=not state.is_main_process,
-        ) as bar:
-            for episode, first, batch in loader:
-                values = predictor(batch).as_array()
-                broken = np.flatnonzero(~np.isfinite(values).all(axis=1))
-                if len(broken):
-                    raise ValueError(
-                        f"{predictor.config.pretrained_path} predicts {values[broken[0], 0]} for episode "
-                        f"{episode}, frame {first + broken[0]}: its training has diverged"
-                    )
-                started.setdefault(episode, []).append(values)
-                if first + len(values) == lengths[episode]:
-                    store.save(episode, np.concatenate(started.pop(episode)))
-                bar.update(len(values))
-    state.wait_for_everyone()
+    with together():
+        if mine:
+            batches = EpisodeBatches(load_episodes(cfg, mine), mine, batch_size, predictor.cameras)
+            lengths = {episode: table.length(episode, table.repo_id) for episode in mine}
+            _predict(predictor, batches, lengths, store, num_workers, state.is_main_process)
     return {episode: Prediction.from_array(store.load(episode)) for episode in episodes}
+
+
+def _predict(
+    predictor: RewardPredictor,
+    batches: EpisodeBatches,
+    lengths: dict[int, int],
+    store: ValueStore,
+    num_workers: int,
+    show_progress: bool,
+) -> None:
+    """Predict the rewards of some episodes, and store those of each as it is finished."""
+    loader = DataLoader(
+        batches,
+        batch_size=None,
+        num_workers=min(num_workers, len(lengths)),
+        multiprocessing_context="spawn" if num_workers else None,
+    )
+    started: dict[int, list[np.ndarray]] = {}  # workers take turns, so several episodes are under way
+    total = sum(lengths.values())
+    with tqdm(total=total, desc="Predicting rewards", unit="frame", disable=not show_progress) as bar:
+        for episode, first, batch in loader:
+            values = predictor(batch).as_array()
+            broken = np.flatnonzero(~np.isfinite(values).all(axis=1))
+            if len(broken):
+                raise ValueError(
+                    f"{predictor.config.pretrained_path} predicts {values[broken[0], 0]} for episode "
+                    f"{episode}, frame {first + broken[0]}: its training has diverged"
+                )
+            started.setdefault(episode, []).append(values)
+            if first + len(values) == lengths[episode]:
+                store.save(episode, np.concatenate(started.pop(episode)))
+            bar.update(len(values))

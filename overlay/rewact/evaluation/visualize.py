@@ -12,6 +12,7 @@ from accelerate import PartialState
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from lerobot.advantages.value_pass import ValueStore
 from lerobot.datasets.episode_batches import EpisodeBatches
 from lerobot.datasets.reward_labels import RewardLabels
 
@@ -19,6 +20,7 @@ from .metrics import collect_episodes
 from .plots import plot_episode, read_digest
 from .prediction import Prediction
 from .predictor import RewardPredictor
+from .processes import together
 from .runner import load_episodes, value_store
 from .video import RewardVideo, camera_row
 
@@ -77,20 +79,31 @@ class Visualizer:
             batch_size: Frames per forward pass.
             num_workers: Processes that decode, 0 for none.
             display: Also stream to Rerun.
+
+        Raises:
+            ChildProcessError: if another process has failed.
         """
         state = PartialState()
-        stores = {
-            name: value_store(self.prediction_folder(name), self.table, predictor, state.is_main_process)
-            for name, predictor in self.predictors.items()
-        }
-        state.wait_for_everyone()
-        mine = [
-            episode
-            for episode in episodes[state.process_index :: state.num_processes]
-            if display or not self._is_drawn(episode)
-        ]
-        if not mine:
-            return
+        with together():  # the main process may empty the folders
+            stores = {
+                name: value_store(self.prediction_folder(name), self.table, predictor, state.is_main_process)
+                for name, predictor in self.predictors.items()
+            }
+        mine = episodes[state.process_index :: state.num_processes]
+        with together():
+            mine = [episode for episode in mine if display or not self._is_drawn(episode)]
+            if mine:
+                self._draw(mine, stores, batch_size, num_workers, display, state.is_main_process)
+
+    def _draw(
+        self,
+        mine: Sequence[int],
+        stores: Mapping[str, ValueStore],
+        batch_size: int,
+        num_workers: int,
+        display: bool,
+        show_progress: bool,
+    ) -> None:
         if display:
             from lerobot.utils.visualization_utils import init_rerun
 
@@ -109,7 +122,7 @@ class Visualizer:
                 total=sum(lengths.values()),
                 desc="Drawing episodes",
                 unit="frame",
-                disable=not state.is_main_process,
+                disable=not show_progress,
             ) as bar,
         ):
             scene = None

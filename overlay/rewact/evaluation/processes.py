@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: MIT
+"""Working together with the other processes of ``accelerate launch``."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+
+from accelerate import PartialState
+from accelerate.utils import gather_object
+
+from lerobot.configs.policies import PreTrainedConfig
+
+# One process may have longer episodes, or a slower machine, than the others, which wait for it.
+PATIENCE = timedelta(days=2)
+
+
+def join_processes(policies: Sequence[PreTrainedConfig]) -> PartialState:
+    """Join the other processes and give each policy the device of this one, before any is loaded.
+
+    Args:
+        policies: Configurations of all policies that will run; those on "cpu" stay there.
+
+    Raises:
+        ValueError: if several processes were launched where they cannot find each other.
+    """
+    on_cpu = all(policy.device == "cpu" for policy in policies)
+    state = PartialState(cpu=on_cpu, timeout=PATIENCE)
+    launched = int(os.environ.get("WORLD_SIZE", 1))
+    if launched > state.num_processes:
+        devices = ", ".join(sorted({str(policy.device) for policy in policies}))
+        raise ValueError(
+            f"{launched} processes were launched and cannot share the work on {devices}: launch one, or use "
+            "--policy.device=cpu"
+        )
+    if state.num_processes > 1 and not on_cpu:
+        for policy in policies:
+            if policy.device != "cpu":
+                policy.device = str(state.device)
+    return state
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Do something in all processes at once: none leaves before all are done, and an error of one stops all.
+
+    Raises:
+        ChildProcessError: naming the process, if only another one has failed.
+    """
+    state = PartialState()
+    error: Exception | None = None
+    try:
+        yield
+    except Exception as raised:
+        error = raised
+    message = None if error is None else str(error) or repr(error)
+    # The others wait for this process: they have to hear of its error, or they would wait on.
+    messages = [message] if state.num_processes == 1 else gather_object([message])
+    if error is not None:
+        raise error
+    for process, message in enumerate(messages):
+        if message is not None:
+            raise ChildProcessError(f"process {process} of {state.num_processes} has failed: {message}")

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: MIT
+"""`lerobot-eval-rewards` and `lerobot-visualize-rewards` under `accelerate launch`, in two real processes."""
+
+import json
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from lerobot.configs.default import DatasetConfig
+from lerobot.policies.act.configuration_act import ACTConfig
+from lerobot.scripts.lerobot_eval_rewards import EvalRewardsConfig, eval_rewards
+from rewact.evaluation import processes
+from rewact.evaluation.cli import load_policy_config
+from rewact.evaluation.processes import join_processes, together
+from tests.ports import free_port
+
+# Runs a tool and writes down which process finished which episode. The third argument is an episode that the
+# policy predicts nothing but NaN for.
+SCRIPT = """
+import importlib, json, os, sys
+from pathlib import Path
+from lerobot.advantages.value_pass import ValueStore
+from rewact.evaluation.predictor import RewardPredictor
+
+tool, log, diverged = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+del sys.argv[1:4]
+save, call = ValueStore.save, RewardPredictor.__call__
+
+def logged_save(store, episode, values):
+    (log / f"{episode}-{os.environ['RANK']}").touch()
+    save(store, episode, values)
+
+def diverged_call(predictor, batch):
+    prediction = call(predictor, batch)
+    prediction.reward[batch["episode_index"].numpy() == diverged] = float("nan")
+    return prediction
+
+ValueStore.save, RewardPredictor.__call__ = logged_save, diverged_call
+importlib.import_module(f"lerobot.scripts.{tool}").main()
+"""
+
+
+@pytest.fixture
+def run(camera_root, checkpoint, tmp_path):
+    """Run a tool in two processes; returns what it ended with and the (episode, process) it predicted."""
+
+    def run(tool, folder, diverged=-1):
+        script, log = tmp_path / "script.py", tmp_path / "log"
+        script.write_text(SCRIPT)
+        log.mkdir()
+        command = [
+            *(sys.executable, "-m", "accelerate.commands.launch"),
+            # Without --multi_gpu accelerate starts one process on a machine that has no GPU.
+            *("--multi_gpu", "--num_processes=2", "--num_machines=1", "--mixed_precision=no"),
+            *("--dynamo_backend=no", f"--main_process_port={free_port()}"),
+            *(str(script), tool, str(log), str(diverged)),
+            "--dataset.repo_id=local/cameras",
+            f"--dataset.root={camera_root}",
+            "--dataset.video_backend=pyav",
+            f"--policy.path={checkpoint}",
+            "--policy.device=cpu",
+            f"--output_dir={folder}",
+        ]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        pairs = sorted(tuple(map(int, path.name.split("-"))) for path in log.iterdir())
+        return result, pairs
+
+    return run
+
+
+SHARED_OUT = [(0, 0), (1, 1), (2, 0), (3, 1), (4, 0)]
+
+
+def test_two_processes_share_the_evaluation(run, camera_root, checkpoint, tmp_path):
+    result, pairs = run("lerobot_eval_rewards", tmp_path / "two")
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert pairs == SHARED_OUT
+    data = DatasetConfig("local/cameras", root=str(camera_root), video_backend="pyav")
+    policy = load_policy_config(checkpoint, ["--device=cpu"])
+    eval_rewards(EvalRewardsConfig(data, policy, output_dir=tmp_path / "one"))
+    one, two = (json.loads((tmp_path / name / "eval_rewards.json").read_text()) for name in ("one", "two"))
+    assert one == two
+
+
+def test_two_processes_share_the_drawing(run, tmp_path):
+    result, pairs = run("lerobot_visualize_rewards", tmp_path / "out")
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert pairs == SHARED_OUT
+    videos = {f"episode_{episode:06d}.mp4" for episode in range(4)}
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert videos <= names and "overview.png" in names
+    assert not [name for name in names if "partial" in name]
+
+
+def test_an_error_of_one_process_stops_both(run, tmp_path):
+    result, pairs = run("lerobot_eval_rewards", tmp_path / "out", diverged=1)
+    assert result.returncode != 0
+    assert pairs == [(0, 0), (2, 0), (4, 0)]
+    assert "predicts nan for episode 1, frame 0" in result.stderr
+    assert "error: process 1 of 2 has failed: " in result.stderr
+    assert not (tmp_path / "out" / "eval_rewards.json").exists()
+
+
+# The machines with several GPUs that tests do not have.
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    def launched(**state):
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        monkeypatch.setattr(processes, "PartialState", lambda **kwargs: SimpleNamespace(**kwargs, **state))
+
+    return launched
+
+
+def on(device):
+    config = ACTConfig(device="cpu", push_to_hub=False)
+    config.device = device
+    return config
+
+
+def test_each_process_has_its_own_gpu(launched):
+    launched(num_processes=2, device="cuda:1")
+    policies = [on("cuda"), on("cpu")]
+    state = join_processes(policies)
+    assert [policy.device for policy in policies] == ["cuda:1", "cpu"]
+    assert not state.cpu and state.timeout.days >= 1
+
+
+def test_processes_on_the_cpu_stay_there(launched):
+    launched(num_processes=2, device="cpu:0")
+    policies = [on("cpu")]
+    assert join_processes(policies).cpu and policies[0].device == "cpu"
+
+
+def test_processes_that_cannot_find_each_other_are_refused(launched):
+    launched(num_processes=1, device="mps")
+    with pytest.raises(ValueError, match="2 processes were launched and cannot share the work on mps"):
+        join_processes([on("mps")])
+
+
+def test_one_process_keeps_its_error():
+    with pytest.raises(KeyError, match="mine"), together():
+        raise KeyError("mine")
