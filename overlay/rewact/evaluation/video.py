@@ -32,7 +32,6 @@ class RewardVideo:
         label: Labels of the whole episode, ``(T,)``; drawn in full from the first frame on.
         names: Names of the models.
         title: Heading.
-        view_height: Height in pixels to which camera views are scaled.
 
     Raises:
         OSError: naming the file, if it cannot be written.
@@ -45,14 +44,12 @@ class RewardVideo:
         label: np.ndarray,
         names: Sequence[str],
         title: str,
-        view_height: int = 240,
     ):
         self.path = path
         self.fps = fps
         self.label = label
         self.names = list(names)
         self.title = title
-        self.view_height = view_height
         self._temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
         self._container = None
         self._curves: list[np.ndarray] = []
@@ -82,11 +79,11 @@ class RewardVideo:
         """Append frames.
 
         Args:
-            views: Camera views side by side, one list entry or array row per frame, uint8 ``(n, H, W, 3)``.
+            views: Camera views side by side, uint8 ``(n, H, W, 3)`` of one size in the whole video.
             predictions: Of these frames, one per model.
         """
         if not self._next:
-            self._begin(views[0].shape[1])
+            self._begin(*views.shape[1:3])
         for index, view in enumerate(views):
             for curve, prediction in zip(self._curves, predictions, strict=True):
                 rows = prediction.as_array()
@@ -95,9 +92,10 @@ class RewardVideo:
             self._container.mux(self._stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
             self._next += 1
 
-    def _begin(self, view_width: int) -> None:
-        self.width = max(view_width, MIN_WIDTH) // 2 * 2
-        self.height = (self.view_height + PLOT_HEIGHT) // 2 * 2
+    def _begin(self, view_height: int, view_width: int) -> None:
+        # Up to even numbers, as yuv420p needs them.
+        self.width = max(view_width + view_width % 2, MIN_WIDTH)
+        self.height = view_height + view_height % 2 + PLOT_HEIGHT
         self._background, self._to_pixels = self._draw_axes()
         self._curves = [np.full((len(self.label), 3), np.nan, dtype=np.float32) for _ in self.names]
         codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
@@ -153,9 +151,10 @@ class RewardVideo:
         cv2.line(plot, top.tolist(), bottom.tolist(), (160, 160, 160), 1)
         self._write_values(plot, values)
         canvas = np.full((self.height, self.width, 3), 255, dtype=np.uint8)
-        left = (self.width - view.shape[1]) // 2
-        canvas[: self.view_height, left : left + view.shape[1]] = view[:, : self.width]
-        canvas[self.view_height : self.view_height + PLOT_HEIGHT] = plot
+        view_height, view_width = view.shape[:2]
+        left = (self.width - view_width) // 2
+        canvas[:view_height, left : left + view_width] = view
+        canvas[-PLOT_HEIGHT:] = plot
         return canvas
 
     def _write_values(self, plot: np.ndarray, values: Sequence[tuple[str, str, float]]) -> None:

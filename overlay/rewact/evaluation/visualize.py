@@ -186,7 +186,6 @@ class _Scene:
                 self.label,
                 self.names,
                 self.title,
-                self.visualizer.view_height,
             ).__enter__()
         return self
 
