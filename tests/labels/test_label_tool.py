@@ -135,21 +135,6 @@ def test_clearing_an_episode_that_is_not_there(run):
         run(clear=[0], clear_all=True)
 
 
-def test_only_label_files_are_uploaded(run, root, monkeypatch):
-    uploaded = []
-
-    class Api:
-        def upload_file(self, path_or_fileobj, path_in_repo, repo_id, repo_type, **kwargs):
-            uploaded.append((path_or_fileobj, path_in_repo, repo_id, repo_type))
-
-    monkeypatch.setattr(lerobot_label_rewards, "HfApi", Api)
-    with pytest.raises(ValueError, match="has no label files to upload"):
-        run(push_to_hub=True)
-    run({"episodes": {"2": {"outcome": "success"}}}, push_to_hub=True)
-    name = "rewact_extensions/outcomes.json"
-    assert uploaded == [(root / name, name, "local/tiny", "dataset")]
-
-
 def test_errors_are_one_sentence_and_an_exit_status(monkeypatch, root, capsys):
     monkeypatch.setattr(
         "sys.argv", ["x", "--dataset.repo_id=local/tiny", f"--dataset.root={root}", "--clear=[9]"]

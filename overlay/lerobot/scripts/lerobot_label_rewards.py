@@ -25,7 +25,8 @@ lerobot-label-rewards --dataset.repo_id=me/pick --clear='[3, 4]'
 lerobot-label-rewards --dataset.repo_id=me/pick --clear_all=true
 ```
 
-Upload the label files, and nothing else, to the dataset's repository on the Hub:
+Upload the label files, and nothing else, to the dataset's repository on the Hub; with `--clear` or
+`--clear_all`, those that this leaves empty are deleted there too:
 ```
 lerobot-label-rewards --dataset.repo_id=me/pick --push_to_hub=true
 ```
@@ -35,21 +36,14 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import HfApi
 from rich.console import Console
 from rich.table import Table
 
 from lerobot.configs import parser
 from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
 from lerobot.datasets.reward_labels.episodes import EpisodeTable
-from lerobot.datasets.reward_labels.hub import pull_label_files
-from lerobot.datasets.reward_labels.label_file import (
-    LabelSet,
-    label_paths,
-    load_labels,
-    read_label_file,
-    save_labels,
-)
+from lerobot.datasets.reward_labels.hub import LABEL_FILES, pull_label_files, push_label_files
+from lerobot.datasets.reward_labels.label_file import LabelSet, load_labels, read_label_file, save_labels
 from lerobot.utils.utils import init_logging
 from rewact.evaluation.cli import report_errors
 
@@ -61,6 +55,7 @@ class LabelledDatasetConfig:
     repo_id: str
     # Its folder. Default: where LeRobot keeps it.
     root: str | None = None
+    # Branch or tag. Default: the tag of the dataset's version; uploading moves it, unless a branch is given.
     revision: str | None = None
 
 
@@ -74,7 +69,7 @@ class LabelRewardsConfig:
     clear_all: bool = False
     # Show what would change, and change nothing.
     dry_run: bool = False
-    # Upload the label files to the dataset's repository.
+    # Make the label files in the dataset's repository those that are here.
     push_to_hub: bool = False
 
     def __post_init__(self) -> None:
@@ -100,10 +95,13 @@ def label_rewards(cfg: LabelRewardsConfig) -> LabelSet:
     if cfg.dry_run:
         logging.info("Dry run: nothing was written")
         return before
+    cleared = list(LABEL_FILES) if cfg.clear_all else []
     for path in save_labels(table, after, before):
         logging.info("%s %s", "Wrote" if path.exists() else "Deleted", path)
+        if not path.exists():
+            cleared.append(path.relative_to(table.root).as_posix())
     if cfg.push_to_hub:
-        push_labels(table, cfg.dataset.revision)
+        push_label_files(meta, cleared, cfg.dataset.revision)
     return after
 
 
@@ -123,29 +121,6 @@ def print_labels(table: EpisodeTable, labels: LabelSet, before: LabelSet) -> Non
         changed = "changed" if cells != _cells(before, episode) else ""
         grid.add_row(str(episode), str(table.length(episode, table.repo_id)), *cells, changed)
     Console().print(grid)
-
-
-def push_labels(table: EpisodeTable, revision: str | None = None) -> None:
-    """Upload the label files of a dataset, and nothing else.
-
-    Raises:
-        ValueError: if there are none.
-    """
-    paths = [path for path in label_paths(table.root) if path.exists()]
-    if not paths:
-        raise ValueError(f"{table.repo_id} has no label files to upload")
-    api = HfApi()
-    for path in paths:
-        name = path.relative_to(table.root).as_posix()
-        api.upload_file(
-            path_or_fileobj=path,
-            path_in_repo=name,
-            repo_id=table.repo_id,
-            repo_type="dataset",
-            revision=revision,
-            commit_message=f"Update {name}",
-        )
-        logging.info("Uploaded %s to %s", name, table.repo_id)
 
 
 def _cells(labels: LabelSet, episode: int) -> tuple[str, str, str]:

@@ -33,6 +33,7 @@ from .control_modes import (
 )
 from .episodes import EpisodeTable
 from .files import is_number, parse_episode, read_json
+from .hub import remember_cleared
 from .keypoints import Keypoints, load_keypoints, parse_keypoints, resolve_keypoints, save_keypoints
 from .outcomes import OUTCOMES, OUTCOMES_FILE, load_outcomes, save_outcomes
 from .sources import keypoints_path
@@ -147,6 +148,7 @@ def save_labels(table: EpisodeTable, labels: LabelSet, before: LabelSet) -> list
             save(path, new)
         else:
             path.unlink()
+            remember_cleared(table.root)
         changed.append(path)
     return changed
 
