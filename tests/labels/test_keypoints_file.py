@@ -27,6 +27,7 @@ def test_file_format(load, root):
     assert json.loads((root / KEYPOINTS_FILE).read_text()) == {
         "3": {
             "fps": 10,
+            "length": 20,
             "keypoints": [
                 {"frame_index": 3, "timestamp": 0.3, "reward": 0.0},
                 {"frame_index": 15, "timestamp": 1.5, "reward": 1.0},

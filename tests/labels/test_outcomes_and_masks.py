@@ -155,9 +155,9 @@ def test_outcomes_that_are_not_there(load, tmp_path):
 
 
 def test_saved_outcomes_are_read_back(load, tmp_path):
-    outcomes = {3: "failure", 0: "success"}
-    save_outcomes(tmp_path / "o.json", outcomes)
-    assert load_outcomes(tmp_path / "o.json", EpisodeTable.from_metadata(load().meta)) == outcomes
+    outcomes, table = {3: "failure", 0: "success"}, EpisodeTable.from_metadata(load().meta)
+    save_outcomes(tmp_path / "o.json", outcomes, table)
+    assert load_outcomes(tmp_path / "o.json", table) == outcomes
 
 
 # masks

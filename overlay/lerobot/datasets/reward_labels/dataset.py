@@ -189,7 +189,7 @@ class _WithReward:
                 f"keypoints are not among the reward sources of this dataset ({self.labels.config.sources})"
             )
         table = self.labels.table
-        save_keypoints(keypoints_path(self.labels.config, table.root), stored, table.fps)
+        save_keypoints(keypoints_path(self.labels.config, table.root), stored, table)
         self.labels.refresh(episode)
 
 

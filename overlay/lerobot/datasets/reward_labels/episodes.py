@@ -90,16 +90,28 @@ class EpisodeTable:
             )
         return row
 
-    def length(self, episode: Any, where: str) -> int:
+    def length(self, episode: Any, where: str, noted: Any = None) -> int:
         """Frames of an episode that a file speaks of.
 
+        Args:
+            episode: Episode id.
+            where: Start of an error message, naming file and episode.
+            noted: Its frames when the file was written, None if the file does not say.
+
         Raises:
-            ValueError: starting with ``where``, which names the file, if the dataset has no such episode.
+            ValueError: if the dataset has no such episode, or another one under this number since.
         """
         try:
-            return int(self.lengths[self.row(episode)])
+            length = int(self.lengths[self.row(episode)])
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from error
+        if noted is not None and noted != length:
+            raise ValueError(
+                f"{where}: it had {noted} frames when it was labelled and has {length} in {self.repo_id}, so "
+                "the episodes have changed; give the labels the new episode numbers, or delete the file and "
+                "label anew"
+            )
+        return length
 
     def frames(self, rows: np.ndarray) -> np.ndarray:
         """Absolute indices of all frames of the given rows, one episode after the other, int64."""

@@ -3,7 +3,10 @@
 
 The file is ``rewact_extensions/reward_keypoints.json`` in the dataset's folder::
 
-    {"<episode>": {"fps": 10, "keypoints": [{"frame_index": 3, "timestamp": 0.3, "reward": 0.0}]}}
+    {"<episode>": {"fps": 10, "length": 40,
+                   "keypoints": [{"frame_index": 3, "timestamp": 0.3, "reward": 0.0}]}}
+
+``length``, the frames of the episode, may be left out; it tells when episodes were deleted since.
 """
 
 import math
@@ -148,23 +151,24 @@ def load_keypoints(path: Path, table: EpisodeTable) -> dict[int, Keypoints]:
             raise ValueError(
                 f"{where}: labelled at {entry['fps']!r} fps, but {table.repo_id} has {table.fps:g}"
             )
-        length = table.length(episode, where)
+        length = table.length(episode, where, entry.get("length"))
         episodes[episode] = resolve_keypoints(
             parse_keypoints(entry["keypoints"], where), table.fps, length, where
         )
     return episodes
 
 
-def save_keypoints(path: Path, episodes: Mapping[int, Keypoints], fps: float) -> None:
+def save_keypoints(path: Path, episodes: Mapping[int, Keypoints], table: EpisodeTable) -> None:
     """Replace the keypoints file in one step.
 
     Raises:
         OSError: naming the file, if it cannot be written.
     """
-    fps = int(fps) if float(fps).is_integer() else fps
+    fps = int(table.fps) if table.fps.is_integer() else table.fps
     content = {
         str(episode): {
             "fps": fps,
+            "length": table.length(episode, str(path)),
             "keypoints": [
                 {"frame_index": frame, "timestamp": frame / fps, "reward": reward}
                 for frame, reward in sorted(keypoints.items())

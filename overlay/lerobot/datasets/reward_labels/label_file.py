@@ -138,8 +138,8 @@ def save_labels(table: EpisodeTable, labels: LabelSet, before: LabelSet) -> list
     keypoints, outcomes, modes = label_paths(table.root)
     changed = []
     for path, new, old, save in (
-        (keypoints, labels.keypoints, before.keypoints, lambda p, v: save_keypoints(p, v, table.fps)),
-        (outcomes, labels.outcomes, before.outcomes, save_outcomes),
+        (keypoints, labels.keypoints, before.keypoints, lambda p, v: save_keypoints(p, v, table)),
+        (outcomes, labels.outcomes, before.outcomes, lambda p, v: save_outcomes(p, v, table)),
         (modes, labels.control_modes, before.control_modes, save_control_modes),
     ):
         if new == old:

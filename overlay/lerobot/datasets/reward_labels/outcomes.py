@@ -86,7 +86,9 @@ def outcome_paths(config: RewardLabelsConfig, root: Path) -> list[Path]:
 
 
 def load_outcomes(path: Path, table: EpisodeTable) -> dict[int, str]:
-    """Read ``[{"episode_index": 0, "outcome": "success" | "failure" | "unknown"}]``.
+    """Read ``[{"episode_index": 0, "length": 40, "outcome": "success" | "failure" | "unknown"}]``.
+
+    ``length``, the frames of the episode, may be left out; it tells when episodes were deleted since.
 
     Raises:
         ValueError: naming file, episode and value, at the first thing that is wrong.
@@ -102,7 +104,7 @@ def load_outcomes(path: Path, table: EpisodeTable) -> dict[int, str]:
         if not is_integer(episode):
             raise ValueError(f"{path}: {episode!r} is not an episode number")
         where = f"{path}, episode {episode}"
-        table.length(episode, where)
+        table.length(episode, where, entry.get("length"))
         if not isinstance(outcome, str) or outcome not in OUTCOMES:
             raise ValueError(f"{where}: the outcome must be one of {', '.join(OUTCOMES)}, got {outcome!r}")
         if episode in outcomes:
@@ -111,13 +113,17 @@ def load_outcomes(path: Path, table: EpisodeTable) -> dict[int, str]:
     return outcomes
 
 
-def save_outcomes(path: Path, outcomes: Mapping[int, str]) -> None:
+def save_outcomes(path: Path, outcomes: Mapping[int, str], table: EpisodeTable) -> None:
     """Replace an outcomes file in one step.
 
     Raises:
         OSError: naming the file, if it cannot be written.
     """
-    write_json(path, [{"episode_index": e, "outcome": outcome} for e, outcome in sorted(outcomes.items())])
+    content = [
+        {"episode_index": episode, "length": table.length(episode, str(path)), "outcome": outcome}
+        for episode, outcome in sorted(outcomes.items())
+    ]
+    write_json(path, content)
 
 
 def _from_files(table: EpisodeTable, paths: list[Path]) -> np.ndarray:
