@@ -2,13 +2,16 @@
 """The numbers that `lerobot-eval-rewards` reports."""
 
 import json
+import time
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from rewact import CompletionDetector
+from rewact.evaluation import plots
 from rewact.evaluation.metrics import (
     EpisodeRewards,
     calibration,
@@ -17,7 +20,7 @@ from rewact.evaluation.metrics import (
     outcome_metrics,
     overall_metrics,
 )
-from rewact.evaluation.plots import odd_episodes
+from rewact.evaluation.plots import odd_episodes, plot_overview
 
 
 def rewards(prediction, label=None, success=None, episode=0, **band):
@@ -133,3 +136,35 @@ def test_odd_episodes_stand_out():
     stuck = rewards(np.full(50, 0.1), episode=20)
     assert list(odd_episodes([*good, stuck])) == [20]
     assert odd_episodes(good) == {}
+
+
+def straight(n):
+    return [rewards(np.linspace(0, 1, 5), episode=episode) for episode in range(n)]
+
+
+def test_an_overview_takes_time_in_proportion_to_its_episodes(tmp_path):
+    def seconds(n):
+        start = time.process_time()
+        plot_overview(tmp_path / "overview.png", straight(n), {}, fps=10, title="title")
+        return time.process_time() - start
+
+    seconds(2)  # fonts
+    assert seconds(120) < 7 * seconds(30)
+
+
+def test_an_overview_of_very_many_episodes_shows_some_of_each_kind(tmp_path, monkeypatch):
+    monkeypatch.setattr(plots, "MAX_OVERVIEW", 10)
+    shown = []
+    draw = plots.draw_curves
+
+    def drawn(axes, label, models, fps, line_width):
+        shown.extend(rewards.episode for rewards in models.values())
+        draw(axes, label, models, fps, line_width)
+
+    monkeypatch.setattr(plots, "draw_curves", drawn)
+    predicted = straight(100)
+    for odd in (17, 40, 99):
+        predicted[odd] = rewards(np.linspace(0, 0.2, 5), label=np.linspace(0, 1, 5), episode=odd)
+    plot_overview(tmp_path / "overview.png", straight(100), {"model": predicted}, fps=10, title="title")
+    assert len(shown) == 10 and {0, 17, 40, 99} <= set(shown) and shown == sorted(shown)
+    assert Image.open(tmp_path / "overview.png").width < 1000

@@ -19,6 +19,7 @@ LABEL_COLOR = "#6b7280"
 MODEL_COLORS = ("#2563eb", "#ea580c", "#16a34a", "#9333ea", "#dc2626", "#0891b2")
 WARNING_COLOR = "#b91c1c"
 DIGEST = "Rewards-Digest"
+MAX_OVERVIEW = 400
 
 
 def plot_episode(
@@ -74,6 +75,7 @@ def plot_overview(
 ) -> None:
     """Draw all episodes' curves on one page, with those in red that stand out.
 
+    Of more than ``MAX_OVERVIEW`` episodes it shows that many: those that stand out, and others between them.
     An episode stands out when its prediction hardly follows time, ends low, or is far from its label,
     compared with the other episodes: over 2.5 robust standard deviations (median absolute deviation) to the
     bad side.
@@ -86,35 +88,49 @@ def plot_overview(
         fps: Frames per second.
         title: Heading.
     """
-    episodes = labelled
     odd = odd_episodes(next(iter(models.values()), labelled))
-    n_columns = max(1, math.ceil(math.sqrt(len(episodes) * 1.6)))
-    n_rows = math.ceil(len(episodes) / n_columns)
-    figure = Figure(figsize=(max(1.15 * n_columns, 5), max(0.95 * n_rows, 1.5) + 0.8), layout="constrained")
-    figure.suptitle(title, fontsize=12)
-    grid = figure.subplots(n_rows, n_columns, sharey=True, squeeze=False).ravel()
-    for position, axes in enumerate(grid):
-        if position >= len(episodes):
-            axes.set_axis_off()
-            continue
-        curves = {name: of_model[position] for name, of_model in models.items()}
-        draw_curves(axes, episodes[position].label, curves, fps, line_width=1.0)
-        reason = odd.get(episodes[position].episode)
-        color = WARNING_COLOR if reason else "#111827"
-        axes.set_title(
-            f"{episodes[position].episode}" + (f": {reason}" if reason else ""),
-            fontsize=7,
-            color=color,
-            pad=2,
+    shown = _overview_positions([episode.episode in odd for episode in labelled])
+    if len(shown) < len(labelled):
+        title += (
+            f": {len(shown)} of them, {sum(labelled[i].episode in odd for i in shown)} of which stand out"
         )
+    n_columns = max(1, math.ceil(math.sqrt(len(shown) * 1.6)))
+    n_rows = math.ceil(len(shown) / n_columns)
+    width, height = max(1.15 * n_columns, 5), max(0.95 * n_rows, 1.5) + 0.8
+    # Margins in inches. With a layout engine, or a shared scale, the time would grow with n squared.
+    figure = Figure(figsize=(width, height))
+    figure.subplots_adjust(0.3 / width, 0.4 / height, 1 - 0.1 / width, 1 - 0.55 / height, 0.12, 0.3)
+    figure.suptitle(title, fontsize=12, y=1 - 0.1 / height, va="top")
+    for cell, position in enumerate(shown):
+        axes = figure.add_subplot(n_rows, n_columns, cell + 1)
+        episode = labelled[position]
+        curves = {name: of_model[position] for name, of_model in models.items()}
+        draw_curves(axes, episode.label, curves, fps, line_width=1.0)
+        reason = odd.get(episode.episode)
+        heading = f"{episode.episode}: {reason}" if reason else f"{episode.episode}"
+        axes.set_title(heading, fontsize=7, color=WARNING_COLOR if reason else "#111827", pad=2)
         axes.set_xticks([])
-        axes.set_yticks([0, 1])
+        axes.set_yticks([0, 1], labels=None if cell % n_columns == 0 else [])
         axes.tick_params(labelsize=6, length=2)
         if reason:
             axes.set_facecolor("#fef2f2")
-    handles, names = grid[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False, fontsize=8)
+    handles, names = axes.get_legend_handles_labels()
+    figure.legend(handles, names, loc="lower center", ncols=len(names), frameon=False, fontsize=8)
     _save(figure, path)
+
+
+def _overview_positions(odd: Sequence[bool]) -> list[int]:
+    """Positions of at most ``MAX_OVERVIEW`` episodes, of which up to half are odd; both evenly spaced."""
+    if len(odd) <= MAX_OVERVIEW:
+        return list(range(len(odd)))
+    chosen = _evenly(np.flatnonzero(odd), MAX_OVERVIEW // 2)
+    others = np.setdiff1d(np.arange(len(odd)), chosen)
+    return np.union1d(chosen, _evenly(others, MAX_OVERVIEW - len(chosen))).tolist()
+
+
+def _evenly(positions: np.ndarray, n: int) -> np.ndarray:
+    at = np.linspace(0, len(positions) - 1, min(n, len(positions)))
+    return positions[at.round().astype(int)]
 
 
 def odd_episodes(episodes: Sequence[EpisodeRewards]) -> dict[int, str]:
