@@ -3,6 +3,7 @@
 
 import importlib
 import json
+from pathlib import Path
 
 import av
 import numpy as np
@@ -22,8 +23,8 @@ from lerobot.scripts import lerobot_eval_rewards
 from lerobot.scripts.lerobot_eval_rewards import EvalRewardsConfig, eval_rewards
 from lerobot.scripts.lerobot_visualize_rewards import VisualizeRewardsConfig, visualize_rewards
 from rewact.evaluation.cli import load_policy_config
+from rewact.evaluation.names import file_names, model_names
 from rewact.evaluation.predictor import RewardPredictor, held_out_episodes
-from rewact.evaluation.visualize import model_names
 from tests.versions import HAS_REWARD_MODELS, HELD_OUT, make_train_eval_datasets
 
 LENGTHS = (6, 9, 4, 7, 5)
@@ -102,6 +103,14 @@ def test_other_models_are_judged_by_their_files(data, camera_root, tmp_path):
     cfg = EvalRewardsConfig(data(), progress=[str(tmp_path / "sarm_progress.parquet")], output_dir=tmp_path)
     assert eval_rewards(cfg)["models"]["sarm_progress"]["overall"]["voc"] == 1
     assert not (tmp_path / "rewact_progress.parquet").exists()
+    (tmp_path / "other").mkdir()
+    frames.assign(progress_sparse=1 - frames["progress_sparse"]).to_parquet(
+        tmp_path / "other" / "sarm_progress.parquet"
+    )
+    both = [str(folder / "sarm_progress.parquet") for folder in (tmp_path, tmp_path / "other")]
+    models = eval_rewards(EvalRewardsConfig(data(), progress=both, output_dir=tmp_path))["models"]
+    vocs = {name: model["overall"]["voc"] for name, model in models.items()}
+    assert vocs == {f"{tmp_path.name}-sarm_progress": 1, "other-sarm_progress": -1}
     frames[frames["episode_index"] != 2].to_parquet(tmp_path / "part_progress.parquet")
     cfg = EvalRewardsConfig(data(), progress=[str(tmp_path / "part_progress.parquet")], output_dir=tmp_path)
     with pytest.raises(ValueError, match="part_progress.parquet has no progress for episode 2"):
@@ -262,6 +271,18 @@ def test_names_tell_policies_apart(checkpoint, other_checkpoint):
     configs = [policy(checkpoint), policy(other_checkpoint)]
     assert len(set(model_names(configs, taken=[]))) == 2
     assert model_names(configs[:1], taken=["rewact"]) == ["rewact'"]
+
+
+def test_names_tell_files_apart(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    paths = [
+        Path("a/x.parquet"),
+        Path("b/x.parquet"),
+        Path("y.parquet"),
+        Path("x.parquet"),
+        Path("c/a/x.parquet"),
+    ]
+    assert file_names(paths) == ["a-x", "b-x", "y", f"{tmp_path.name}-x", "a-x'"]
 
 
 # The reward model

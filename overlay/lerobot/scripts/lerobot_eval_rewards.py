@@ -42,6 +42,7 @@ from lerobot.datasets.reward_labels.files import write_json
 from lerobot.utils.utils import init_logging
 from rewact.evaluation.cli import report_errors, resolve_policy
 from rewact.evaluation.metrics import calibration, collect_episodes, episode_metrics, overall_metrics
+from rewact.evaluation.names import file_names, model_names
 from rewact.evaluation.plots import plot_evaluation
 from rewact.evaluation.prediction import Prediction, read_predictions, write_predictions
 from rewact.evaluation.predictor import RewardPredictor
@@ -95,8 +96,9 @@ def eval_rewards(cfg: EvalRewardsConfig) -> dict[str, Any]:
 
     # Files first: what is wrong with them shows before the long part begins.
     predictions: dict[str, Mapping[int, Prediction]] = {}
-    for path in cfg.progress:
-        predictions[Path(path).stem] = read_predictions(Path(path), labels.table, episodes)
+    files = [Path(path) for path in cfg.progress]
+    for name, path in zip(file_names(files), files, strict=True):
+        predictions[name] = read_predictions(path, labels.table, episodes)
     if cfg.policy is not None:
         with together():
             predictor = RewardPredictor(cfg.policy, meta, cfg.rename_map)
@@ -109,7 +111,7 @@ def eval_rewards(cfg: EvalRewardsConfig) -> dict[str, Any]:
             cfg.batch_size,
             cfg.num_workers,
         )
-        predictions = {predictor.name: predicted, **predictions}
+        predictions = {model_names([cfg.policy], taken=list(predictions))[0]: predicted, **predictions}
         if processes.is_main_process:
             path = cfg.output_dir / "rewact_progress.parquet"
             write_predictions(path, labels.table, predicted, str(cfg.policy.pretrained_path))

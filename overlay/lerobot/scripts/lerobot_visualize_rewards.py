@@ -36,12 +36,13 @@ from lerobot.datasets.reward_labels import build_reward_labels
 from lerobot.utils.utils import init_logging
 from rewact.evaluation.cli import load_policy_config, report_errors, resolve_policy
 from rewact.evaluation.metrics import collect_episodes
+from rewact.evaluation.names import file_names, model_names
 from rewact.evaluation.plots import plot_overview
 from rewact.evaluation.prediction import Prediction, read_predictions
 from rewact.evaluation.predictor import RewardPredictor
 from rewact.evaluation.processes import join_processes, together
 from rewact.evaluation.runner import choose_episodes, predict_episodes
-from rewact.evaluation.visualize import Visualizer, model_names
+from rewact.evaluation.visualize import Visualizer
 
 
 @dataclass
@@ -94,7 +95,10 @@ def visualize_rewards(cfg: VisualizeRewardsConfig) -> Path:
     device = None if cfg.policy is None else [f"--device={cfg.policy.device}"]
     configs += [load_policy_config(path, device) for path in cfg.compare if not path.endswith(".parquet")]
     processes = join_processes(configs)
-    from_files = {path.stem: read_predictions(path, labels.table, episodes) for path in files}
+    from_files = {
+        name: read_predictions(path, labels.table, episodes)
+        for name, path in zip(file_names(files), files, strict=True)
+    }
     names = model_names(configs, taken=list(from_files))
     with together():
         predictors = {

@@ -59,11 +59,6 @@ class RewardPredictor:
         self._fingerprint: str | None = None
         self.has_band = getattr(config, "reward_head_type", None) == "distributional"
 
-    @property
-    def name(self) -> str:
-        """Short name for tables and legends: the policy's type."""
-        return self.config.type
-
     def fingerprint(self) -> str:
         """Hexadecimal digest that differs between checkpoints; computed once."""
         if self._fingerprint is not None:

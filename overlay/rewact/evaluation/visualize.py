@@ -26,7 +26,6 @@ from .video import RewardVideo, camera_row
 
 if TYPE_CHECKING:
     from lerobot.configs.default import DatasetConfig
-    from lerobot.configs.policies import PreTrainedConfig
 
 N_THUMBNAILS = 6
 
@@ -243,28 +242,6 @@ class _Scene:
             for name, prediction in models.items():
                 observation[f"reward_{name}"] = float(prediction.reward[frame])
             log_rerun_data(observation=observation)
-
-
-def model_names(configs: "Sequence[PreTrainedConfig]", taken: Sequence[str]) -> list[str]:
-    """Short names that tell policies apart: their type, with the folder of the run where types repeat.
-
-    Args:
-        configs: Configurations with a ``pretrained_path``.
-        taken: Names of others.
-    """
-    types = [config.type for config in configs]
-    names = []
-    for config in configs:
-        name = config.type
-        if types.count(name) > 1:
-            parts = [
-                p for p in Path(config.pretrained_path).parts if p not in ("checkpoints", "pretrained_model")
-            ]
-            name = "-".join(parts[-2:]).strip("/") or name
-        while name in names or name in taken:
-            name += "'"
-        names.append(name)
-    return names
 
 
 def _to_uint8(images: Any) -> np.ndarray:
