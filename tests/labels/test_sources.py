@@ -121,6 +121,11 @@ def break_progress(rows, row, **values):
         (break_progress(progress(), 9, frame_index=12), "episode 2: frame 12 lies outside"),
         (break_progress(progress(), 9, index=3), "episode 2: frame 1 has index 3; .* another dataset"),
         (pd.concat([progress([2]), progress([2]).head(1)]), "episode 2: frame index 8 twice"),
+        (
+            progress().astype({"index": float}),
+            "column 'index' must hold integers, got .*0.0.* of float64",
+        ),
+        (progress(progress_sparse="x"), "column 'progress_sparse' must hold numbers, got 'x' of object"),
     ],
 )
 def test_a_wrong_progress_file_stops(load, root, rows, named):

@@ -150,6 +150,11 @@ def _progress_column(path: Path, column: str | None) -> str:
 def _load_into(rewards: np.ndarray, path: Path, table: EpisodeTable, layout: ProgressLayout) -> None:
     """Check the rows of a file against the dataset and put their rewards in their places."""
     content = read_parquet(path, [layout.index, layout.episode, layout.frame, layout.reward])
+    for name, column in content.items():
+        kind, what = (np.number, "numbers") if name == layout.reward else (np.integer, "integers")
+        if len(column) and not np.issubdtype(column.dtype, kind):
+            got = f"{column[0]!r} of {column.dtype}"
+            raise ValueError(f"{path}: the column {name!r} must hold {what}, got {got}")
     index, episode, frame = (content[name] for name in (layout.index, layout.episode, layout.frame))
     values = content[layout.reward].astype(np.float64)
 
