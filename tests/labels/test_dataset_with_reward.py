@@ -187,6 +187,15 @@ def test_an_episode_without_labels_is_an_error_only_where_it_is_used(load):
     assert only.get_episode_keypoints(3) == {0: 0.5}
 
 
+def test_the_last_labels_of_an_episode_cannot_be_removed(load):
+    LeRobotDatasetWithReward(load()).add_episode_rewards(2, {0: 0.5})
+    config = RewardLabelsConfig(sources=["keypoints", "returns"])
+    dataset = LeRobotDatasetWithReward(load(episodes=[2]), config=config)
+    with pytest.raises(ValueError, match="episode 2 would have no labels: returns has none for it"):
+        dataset.remove_episode_rewards(2)
+    assert dataset[0]["reward"] == 0.5 and dataset.get_episode_keypoints(2) == {0: 0.5}
+
+
 def test_bad_arguments(load):
     plain = load()
     with pytest.raises(ValueError, match="only one of them"):

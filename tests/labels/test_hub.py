@@ -160,6 +160,18 @@ def test_cleared_labels_do_not_come_back(tmp_path, repository, downloads):
     assert len(downloads) == 1
 
 
+def test_labels_in_the_hub_s_cache_are_said_to_be_lost_with_it(tmp_path, repository, downloads, caplog):
+    root = tmp_path / "hub" / "datasets--local--tiny" / "snapshots" / COMMIT
+    download(repository, root)
+    write_json(tmp_path / "labels.json", {"episodes": {"2": {"outcome": "success"}}})
+    dataset = LabelledDatasetConfig("local/tiny", str(root))
+    label_rewards(LabelRewardsConfig(dataset, labels=str(tmp_path / "labels.json")))
+    assert f"{root} is the Hub's cache of one commit" in caplog.text and "--dataset.root" in caplog.text
+    caplog.clear()
+    label_rewards(LabelRewardsConfig(dataset))
+    assert "cache of one commit" not in caplog.text
+
+
 # Uploading
 
 

@@ -3,11 +3,12 @@
 
 import json
 import os
+import threading
 
 import pytest
 
 from lerobot.configs.reward_labels import RewardLabelsConfig
-from lerobot.datasets.reward_labels import KeypointReward, LeRobotDatasetWithReward, files
+from lerobot.datasets.reward_labels import KeypointReward, LeRobotDatasetWithReward, dataset, files
 from lerobot.datasets.reward_labels.keypoints import KEYPOINTS_FILE
 
 
@@ -188,3 +189,22 @@ def test_another_file_can_be_named(load, tmp_path):
 def test_keypoint_reward_refuses(values):
     with pytest.raises(ValueError):
         KeypointReward(**values)
+
+
+def test_two_writers_lose_nothing(load, monkeypatch):
+    """The second one asks to write between the first one's reading and writing."""
+    first, second = LeRobotDatasetWithReward(load()), LeRobotDatasetWithReward(load())
+    other = threading.Thread(target=second.add_episode_rewards, args=(1, {0: 0.2}))
+    save = dataset.save_keypoints
+
+    def interrupted(*args):
+        if other.ident is None:
+            other.start()
+            other.join(timeout=1)
+        save(*args)
+
+    monkeypatch.setattr(dataset, "save_keypoints", interrupted)
+    first.add_episode_rewards(0, {0: 0.1})
+    other.join(timeout=30)
+    assert not other.is_alive()
+    assert (first.get_episode_keypoints(0), first.get_episode_keypoints(1)) == ({0: 0.1}, {0: 0.2})

@@ -76,6 +76,18 @@ def test_applying_replaces_what_the_episode_had(run):
     assert after.outcomes == {3: "success", 4: "failure"}
 
 
+def test_what_another_process_writes_meanwhile_stays(run, monkeypatch):
+    shown = lerobot_label_rewards.print_labels
+
+    def interrupted(*args):
+        monkeypatch.setattr(lerobot_label_rewards, "print_labels", shown)
+        run({"episodes": {"5": {"outcome": "success"}}})
+        shown(*args)
+
+    monkeypatch.setattr(lerobot_label_rewards, "print_labels", interrupted)
+    assert run({"episodes": {"2": {"outcome": "failure"}}}).outcomes == {2: "failure", 5: "success"}
+
+
 def test_clearing(run, root):
     run(LABELS)
     after = run(clear=[3])

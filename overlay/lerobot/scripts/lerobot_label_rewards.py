@@ -42,7 +42,8 @@ from rich.table import Table
 from lerobot.configs import parser
 from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
 from lerobot.datasets.reward_labels.episodes import EpisodeTable
-from lerobot.datasets.reward_labels.hub import LABEL_FILES, pull_label_files, push_label_files
+from lerobot.datasets.reward_labels.files import EXTENSIONS_DIR, writing_in
+from lerobot.datasets.reward_labels.hub import LABEL_FILES, is_cached, pull_label_files, push_label_files
 from lerobot.datasets.reward_labels.label_file import LabelSet, load_labels, read_label_file, save_labels
 from lerobot.utils.utils import init_logging
 from rewact.evaluation.cli import report_errors
@@ -83,23 +84,36 @@ def label_rewards(cfg: LabelRewardsConfig) -> LabelSet:
     meta = LeRobotDatasetMetadata(cfg.dataset.repo_id, root=cfg.dataset.root, revision=cfg.dataset.revision)
     pull_label_files(meta)  # uploaded again, they would replace those that only the Hub has
     table = EpisodeTable.from_metadata(meta)
-    before = load_labels(table)
-    after = before
     for episode in cfg.clear or []:
         table.row(episode)
-    if cfg.clear_all or cfg.clear:
-        after = after.without(before.episodes() if cfg.clear_all else cfg.clear)
-    if cfg.labels is not None:
-        after = after.updated(read_label_file(Path(cfg.labels).expanduser(), table))
+    new = LabelSet() if cfg.labels is None else read_label_file(Path(cfg.labels).expanduser(), table)
+
+    def changed(labels: LabelSet) -> LabelSet:
+        return labels.without(labels.episodes() if cfg.clear_all else cfg.clear or []).updated(new)
+
+    before = load_labels(table)
+    after = changed(before)
     print_labels(table, after, before)
     if cfg.dry_run:
         logging.info("Dry run: nothing was written")
         return before
     cleared = list(LABEL_FILES) if cfg.clear_all else []
-    for path in save_labels(table, after, before):
-        logging.info("%s %s", "Wrote" if path.exists() else "Deleted", path)
-        if not path.exists():
-            cleared.append(path.relative_to(table.root).as_posix())
+    if after != before:
+        with writing_in(table.root / EXTENSIONS_DIR):
+            before = load_labels(table)  # with what others have written since
+            after = changed(before)
+            paths = save_labels(table, after, before)
+        for path in paths:
+            logging.info("%s %s", "Wrote" if path.exists() else "Deleted", path)
+        cleared += [path.relative_to(table.root).as_posix() for path in paths if not path.exists()]
+        if is_cached(table.root) and not cfg.push_to_hub:
+            logging.warning(
+                "%s is the Hub's cache of one commit: when the tag of %s moves, training no longer finds "
+                "these labels. Keep them with --push_to_hub=true, or label a copy of your own with "
+                "--dataset.root",
+                table.root,
+                table.repo_id,
+            )
     if cfg.push_to_hub:
         push_label_files(meta, cleared, cfg.dataset.revision)
     return after

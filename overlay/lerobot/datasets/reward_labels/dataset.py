@@ -2,8 +2,11 @@
 """Datasets that add reward labels to the items of a LeRobot dataset."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
@@ -11,8 +14,9 @@ from torch.utils.data import Dataset, IterableDataset
 from lerobot.configs.reward_labels import RewardLabelsConfig
 
 from .build import RewardLabels, build_reward_labels
+from .files import writing_in
 from .keypoints import KeypointReward, Keypoints, load_keypoints, resolve_keypoints, save_keypoints
-from .sources import keypoints_path
+from .sources import keypoints_path, label_rows
 
 REWARD_KEY = "reward"
 REWARD_PAD_KEY = "reward_is_pad"
@@ -135,26 +139,34 @@ class _WithReward:
             OSError: if the file cannot be written; the labels are then unchanged.
         """
         table = self.labels.table
-        stored = self._stored_keypoints()
+        self._stored_keypoints()  # a broken file is reported before all else
+        self._require_keypoints_source()
         length = int(table.lengths[table.row(episode)])
         where = f"{table.repo_id}, episode {episode}"
-        merged = stored.get(episode, {}) | resolve_keypoints(keypoints, table.fps, length, where)
-        stored[int(episode)] = dict(sorted(merged.items()))
-        self._store_keypoints(stored, int(episode))
+        new = resolve_keypoints(keypoints, table.fps, length, where)
+        with self._writing_keypoints() as stored:
+            stored[int(episode)] = dict(sorted((stored.get(int(episode), {}) | new).items()))
+        self.labels.refresh(episode)
 
     def remove_episode_rewards(self, episode: int) -> None:
         """Remove the keypoints of an episode from the file; the next source labels it. None there: no change.
 
         Raises:
-            ValueError: if the episode is not in the dataset or the keypoints file is broken.
+            ValueError: if the episode is not in the dataset, no other source has labels for it, or the
+                keypoints file is broken.
             OSError: if the file cannot be written; the labels are then unchanged.
         """
-        self.labels.table.row(episode)
+        row = self.labels.table.row(episode)
         stored = self._stored_keypoints()
         if self.labels.config.sources == ["keypoints"]:
             raise ValueError(f"episode {episode} would have no labels: keypoints are the only reward source")
-        if stored.pop(int(episode), None) is not None:
-            self._store_keypoints(stored, int(episode))
+        if int(episode) not in stored:
+            return
+        self._require_keypoints_source()
+        self._require_other_source(row)
+        with self._writing_keypoints() as stored:
+            stored.pop(int(episode), None)
+        self.labels.refresh(episode)
 
     def get_episode_keypoints(self, episode: int) -> dict[int, float]:
         """Keypoints of an episode as ``{frame within the episode: reward}``, sorted; empty without any.
@@ -183,14 +195,31 @@ class _WithReward:
         path = keypoints_path(self.labels.config, table.root)
         return load_keypoints(path, table) if path.exists() else {}
 
-    def _store_keypoints(self, stored: dict[int, Keypoints], episode: int) -> None:
+    @contextmanager
+    def _writing_keypoints(self) -> Iterator[dict[int, Keypoints]]:
+        """The stored keypoints, to be changed and then stored, while no other process does the same."""
+        table = self.labels.table
+        path = keypoints_path(self.labels.config, table.root)
+        with writing_in(path.parent):
+            stored = self._stored_keypoints()
+            yield stored
+            save_keypoints(path, stored, table)
+
+    def _require_keypoints_source(self) -> None:
         if "keypoints" not in self.labels.config.sources:
             raise ValueError(
                 f"keypoints are not among the reward sources of this dataset ({self.labels.config.sources})"
             )
-        table = self.labels.table
-        save_keypoints(keypoints_path(self.labels.config, table.root), stored, table)
-        self.labels.refresh(episode)
+
+    def _require_other_source(self, row: int) -> None:
+        table, config = self.labels.table, self.labels.config
+        others = [source for source in config.sources if source != "keypoints"]
+        _, sources = label_rows(table, replace(config, sources=others), self.labels.outcomes, np.array([row]))
+        if sources[0] is None:
+            raise ValueError(
+                f"episode {table.episodes[row]} would have no labels: {', '.join(others)} has none for it; "
+                "add 'linear' to the reward sources"
+            )
 
 
 class LeRobotDatasetWithReward(_WithReward, Dataset):

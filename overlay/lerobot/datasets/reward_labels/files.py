@@ -7,9 +7,12 @@ import math
 import operator
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+with contextlib.suppress(ImportError):  # not on Windows
+    import fcntl
 
 EXTENSIONS_DIR = "rewact_extensions"
 
@@ -82,6 +85,24 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+@contextlib.contextmanager
+def writing_in(folder: Path) -> Iterator[None]:
+    """Keep other writers of a folder waiting, so that what they add is not lost between reading and writing.
+
+    The folder is made if missing. Where the system cannot lock a folder, as on Windows, nobody waits.
+    """
+    descriptor = None
+    try:
+        with contextlib.suppress(OSError):  # what stands in the way of writing is said on writing
+            folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(folder, os.O_RDONLY)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)  # which ends the lock, as does the end of the process
 
 
 def parse_episode(key: Any, where: str) -> int:

@@ -49,7 +49,7 @@ def pull_label_files(meta: "LeRobotDatasetMetadata") -> None:
     if not any(root.glob(PROGRESS_FILES)):
         wanted.append(PROGRESS_FILES)
     before = set(_label_files(root))
-    if root.parent.name == "snapshots":  # in the Hub's cache, named by its commit
+    if is_cached(root):
         snapshot_download(
             meta.repo_id,
             repo_type="dataset",
@@ -126,6 +126,11 @@ def push_label_files(meta: "LeRobotDatasetMetadata", cleared: Sequence[str], rev
         api.create_tag(tag=tag, revision=commit.oid, **repo)
 
 
+def is_cached(root: Path) -> bool:
+    """Whether a dataset lies in the Hub's cache, in a folder named by its commit."""
+    return root.parent.name == "snapshots"
+
+
 def remember_cleared(root: Path) -> None:
     """Note in a downloaded dataset that labels were cleared, lest the next run download them again."""
     if _is_download(root):
@@ -134,7 +139,7 @@ def remember_cleared(root: Path) -> None:
 
 
 def _is_download(root: Path) -> bool:
-    return root.parent.name == "snapshots" or (root / ".cache" / "huggingface").is_dir()
+    return is_cached(root) or (root / ".cache" / "huggingface").is_dir()
 
 
 def _label_files(root: Path) -> list[str]:
