@@ -3,6 +3,7 @@
 
 import importlib
 import json
+import shutil
 from pathlib import Path
 
 import av
@@ -17,6 +18,7 @@ from lerobot.configs.completion import CompletionDetectorConfig
 from lerobot.configs.default import DatasetConfig
 from lerobot.configs.reward_labels import RewardLabelsConfig
 from lerobot.configs.train import TrainPipelineConfig
+from lerobot.datasets import episode_batches
 from lerobot.datasets.lerobot_dataset import LeRobotDataset, LeRobotDatasetMetadata
 from lerobot.policies.act.configuration_act import ACTConfig
 from lerobot.scripts import lerobot_eval_rewards
@@ -149,6 +151,40 @@ def test_another_checkpoint_does_not_get_stored_predictions(
     info = eval_rewards(EvalRewardsConfig(data(), policy(other_checkpoint), output_dir=tmp_path))
     assert sum(counted) == sum(LENGTHS)
     assert info["models"]["rewact"]["overall"]["band_coverage"] is None
+
+
+def test_a_progress_file_in_the_dataset_folder_is_found(camera_root, checkpoint, tmp_path, monkeypatch):
+    root = Path(shutil.copytree(camera_root, tmp_path / "dataset"))
+    rows = [(e, f, f / 10) for e, n in enumerate(LENGTHS) for f in range(n)]
+    frames = pd.DataFrame(rows, columns=["episode_index", "frame_index", "progress_sparse"])
+    frames.insert(0, "index", range(len(frames)))
+    frames.to_parquet(root / "sarm_progress.parquet")
+    monkeypatch.chdir(tmp_path)
+    cfg = DatasetConfig("local/cameras", root=str(root), video_backend="pyav")
+    info = eval_rewards(
+        EvalRewardsConfig(cfg, progress=["sarm_progress.parquet"], output_dir=tmp_path / "out")
+    )
+    assert info["models"]["sarm_progress"]["overall"]["voc"] == 1
+
+
+def test_timestamps_may_differ_as_much_as_in_training(data, checkpoint, tmp_path, monkeypatch):
+    seen = []
+    decode = episode_batches.decode_in_order
+
+    def shifted(path, timestamps, tolerance_s):
+        seen.append(tolerance_s)
+        return decode(path, timestamps + 0.02, tolerance_s)
+
+    monkeypatch.setattr(episode_batches, "decode_in_order", shifted)
+    with pytest.raises(ValueError, match="no frame within 0.0001 s of"):
+        eval_rewards(EvalRewardsConfig(data(), policy(checkpoint), output_dir=tmp_path))
+    cfg = EvalRewardsConfig(data(), policy(checkpoint), output_dir=tmp_path, tolerance_s=0.03)
+    assert len(eval_rewards(cfg)["models"]["rewact"]["per_episode"]) == len(LENGTHS)
+    seen.clear()
+    visualize_rewards(
+        VisualizeRewardsConfig(data(episodes=[0]), output_dir=tmp_path / "out", tolerance_s=0.03)
+    )
+    assert set(seen) == {0.03}
 
 
 @pytest.mark.skipif(not HELD_OUT, reason="this LeRobot holds no episodes out")

@@ -48,7 +48,7 @@ from rewact.evaluation.prediction import Prediction, read_predictions, write_pre
 from rewact.evaluation.predictor import RewardPredictor
 from rewact.evaluation.processes import join_processes, together
 from rewact.evaluation.report import print_evaluation
-from rewact.evaluation.runner import choose_episodes, predict_episodes
+from rewact.evaluation.runner import choose_episodes, episode_loader, predict_episodes
 
 
 @dataclass
@@ -57,7 +57,7 @@ class EvalRewardsConfig:
     dataset: DatasetConfig
     # The policy to judge: --policy.path=<checkpoint>, with --policy.device and the like.
     policy: PreTrainedConfig | None = None
-    # Progress files of other models to judge on the same episodes.
+    # Progress files of other models to judge on the same episodes; also looked for in the dataset's folder.
     progress: list[str] = field(default_factory=list)
     # Default: outputs/eval_rewards/<dataset>.
     output_dir: Path | None = None
@@ -65,6 +65,8 @@ class EvalRewardsConfig:
     rename_map: dict[str, str] = field(default_factory=dict)
     batch_size: int = 32
     num_workers: int = 0
+    # As in training: seconds that the timestamp of a frame and its picture in the video may lie apart.
+    tolerance_s: float = 1e-4
     detector: CompletionDetectorConfig = field(default_factory=CompletionDetectorConfig)
     # Bins of the reliability diagram.
     calibration_bins: int = 10
@@ -103,7 +105,7 @@ def eval_rewards(cfg: EvalRewardsConfig) -> dict[str, Any]:
         with together():
             predictor = RewardPredictor(cfg.policy, meta, cfg.rename_map)
         predicted = predict_episodes(
-            cfg.dataset,
+            episode_loader(cfg.dataset, cfg.tolerance_s),
             labels.table,
             predictor,
             cfg.output_dir / "predictions",

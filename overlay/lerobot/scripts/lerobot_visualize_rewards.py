@@ -41,7 +41,7 @@ from rewact.evaluation.plots import plot_overview
 from rewact.evaluation.prediction import Prediction, read_predictions
 from rewact.evaluation.predictor import RewardPredictor
 from rewact.evaluation.processes import join_processes, together
-from rewact.evaluation.runner import choose_episodes, predict_episodes
+from rewact.evaluation.runner import choose_episodes, episode_loader, predict_episodes
 from rewact.evaluation.visualize import Visualizer
 
 
@@ -51,7 +51,8 @@ class VisualizeRewardsConfig:
     dataset: DatasetConfig
     # A policy whose predictions to draw: --policy.path=<checkpoint>, with --policy.device and the like.
     policy: PreTrainedConfig | None = None
-    # More to draw beside it: checkpoints, and progress files of other reward models.
+    # More to draw beside it: checkpoints, and progress files of other reward models, also looked for in the
+    # dataset's folder.
     compare: list[str] = field(default_factory=list)
     # Default: outputs/visualize_rewards/<dataset>.
     output_dir: Path | None = None
@@ -63,6 +64,8 @@ class VisualizeRewardsConfig:
     rename_map: dict[str, str] = field(default_factory=dict)
     batch_size: int = 32
     num_workers: int = 0
+    # As in training: seconds that the timestamp of a frame and its picture in the video may lie apart.
+    tolerance_s: float = 1e-4
     # Stream the filmed episodes to Rerun as well.
     display: bool = False
 
@@ -106,14 +109,15 @@ def visualize_rewards(cfg: VisualizeRewardsConfig) -> Path:
             for name, config in zip(names, configs, strict=True)
         }
 
+    load = episode_loader(cfg.dataset, cfg.tolerance_s)
     visualizer = Visualizer(
-        labels, cfg.dataset, meta.camera_keys, predictors, from_files, cfg.output_dir, cfg.view_height
+        labels, load, meta.camera_keys, predictors, from_files, cfg.output_dir, cfg.view_height
     )
     visualizer.render(episodes[:n_rendered], cfg.batch_size, cfg.num_workers, cfg.display)
     predictions: dict[str, dict[int, Prediction]] = {}
     for name, predictor in predictors.items():
         predictions[name] = predict_episodes(
-            cfg.dataset,
+            load,
             labels.table,
             predictor,
             visualizer.prediction_folder(name),

@@ -40,15 +40,17 @@ def read_predictions(path: Path, table: EpisodeTable, episodes: Sequence[int]) -
     """Read a ``*_progress.parquet`` as predictions.
 
     Args:
-        path: The file.
+        path: The file; where there is none, it is looked for in the dataset's folder.
         table: The dataset that it is for.
         episodes: Episodes to take from it.
 
     Raises:
         ValueError: naming file and episode, if the file is missing, broken, or lacks an episode.
     """
-    if not path.exists():
-        raise ValueError(f"there is no progress file {path}")
+    found = [place for place in (path.expanduser(), table.root / path) if place.exists()]
+    if not found:
+        raise ValueError(f"there is no progress file {path}, nor is it in {table.root}")
+    path = found[0]
     values = load_progress(path, table)
     predictions = {}
     for episode in episodes:

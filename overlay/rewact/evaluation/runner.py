@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Predicting the rewards of many episodes: resumable, and shared out over processes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,14 +40,27 @@ def choose_episodes(cfg: "DatasetConfig", meta: "LeRobotDatasetMetadata") -> lis
     return table.episodes.tolist() if cfg.episodes is None else list(cfg.episodes)
 
 
-def load_episodes(cfg: "DatasetConfig", episodes: Sequence[int]) -> LeRobotDataset:
-    """Load the data of some episodes."""
+EpisodeLoader = Callable[[Sequence[int]], LeRobotDataset]
+
+
+def episode_loader(cfg: "DatasetConfig", tolerance_s: float) -> EpisodeLoader:
+    """A function that loads the data of some episodes.
+
+    Args:
+        cfg: The dataset.
+        tolerance_s: Seconds that the timestamp of a frame and its picture in the video may lie apart.
+    """
+    return partial(_load_episodes, cfg, tolerance_s)
+
+
+def _load_episodes(cfg: "DatasetConfig", tolerance_s: float, episodes: Sequence[int]) -> LeRobotDataset:
     return LeRobotDataset(
         cfg.repo_id,
         root=cfg.root,
         episodes=sorted(episodes),
         revision=cfg.revision,
         video_backend=cfg.video_backend,
+        tolerance_s=tolerance_s,
     )
 
 
@@ -64,7 +78,7 @@ def value_store(
 
 
 def predict_episodes(
-    cfg: "DatasetConfig",
+    load: EpisodeLoader,
     table: EpisodeTable,
     predictor: RewardPredictor,
     folder: Path,
@@ -78,7 +92,7 @@ def predict_episodes(
     return the whole.
 
     Args:
-        cfg: The dataset.
+        load: Loads episodes of the dataset.
         table: Its episodes.
         predictor: The policy.
         folder: Where the predictions of each episode are stored as soon as they are there.
@@ -99,7 +113,7 @@ def predict_episodes(
     mine = store.missing(episodes[state.process_index :: state.num_processes])
     with together():
         if mine:
-            batches = EpisodeBatches(load_episodes(cfg, mine), mine, batch_size, predictor.cameras)
+            batches = EpisodeBatches(load(mine), mine, batch_size, predictor.cameras)
             lengths = {episode: table.length(episode, table.repo_id) for episode in mine}
             _predict(predictor, batches, lengths, store, num_workers, state.is_main_process)
     return {episode: Prediction.from_array(store.load(episode)) for episode in episodes}

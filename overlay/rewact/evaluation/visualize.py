@@ -5,7 +5,7 @@ import contextlib
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from accelerate import PartialState
@@ -21,11 +21,8 @@ from .plots import plot_episode, read_digest
 from .prediction import Prediction
 from .predictor import RewardPredictor
 from .processes import together
-from .runner import load_episodes, value_store
+from .runner import EpisodeLoader, value_store
 from .video import RewardVideo, camera_row
-
-if TYPE_CHECKING:
-    from lerobot.configs.default import DatasetConfig
 
 N_THUMBNAILS = 6
 
@@ -35,7 +32,7 @@ class Visualizer:
 
     Args:
         labels: Labels of the dataset.
-        dataset: The dataset.
+        load: Loads episodes of the dataset.
         cameras: Its cameras; without any, plots are all there is.
         predictors: Policies by name.
         from_files: Predictions of other models by name.
@@ -46,7 +43,7 @@ class Visualizer:
     def __init__(
         self,
         labels: RewardLabels,
-        dataset: "DatasetConfig",
+        load: EpisodeLoader,
         cameras: Sequence[str],
         predictors: Mapping[str, RewardPredictor],
         from_files: Mapping[str, Mapping[int, Prediction]],
@@ -55,7 +52,7 @@ class Visualizer:
     ):
         self.labels = labels
         self.table = labels.table
-        self.dataset = dataset
+        self.load = load
         self.cameras = list(cameras)
         self.predictors = predictors
         self.from_files = from_files
@@ -107,9 +104,8 @@ class Visualizer:
             from lerobot.utils.visualization_utils import init_rerun
 
             init_rerun(session_name=f"rewards of {self.table.repo_id}")
-        data = load_episodes(self.dataset, mine)
         loader = DataLoader(
-            EpisodeBatches(data, mine, batch_size),
+            EpisodeBatches(self.load(mine), mine, batch_size),
             batch_size=None,
             num_workers=min(num_workers, 1),  # several would take turns between episodes
             multiprocessing_context="spawn" if num_workers else None,
