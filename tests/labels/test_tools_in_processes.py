@@ -112,6 +112,7 @@ def test_an_error_of_one_process_stops_both(run, tmp_path):
 def launched(monkeypatch):
     def launched(**state):
         monkeypatch.setenv("WORLD_SIZE", "2")
+        monkeypatch.setenv("LOCAL_RANK", "1")
         monkeypatch.setattr(processes, "PartialState", lambda **kwargs: SimpleNamespace(**kwargs, **state))
 
     return launched

@@ -26,7 +26,7 @@ def join_processes(policies: Sequence[PreTrainedConfig]) -> PartialState:
     """
     on_cpu = all(policy.device == "cpu" for policy in policies)
     state = PartialState(cpu=on_cpu, timeout=PATIENCE)
-    launched = int(os.environ.get("WORLD_SIZE", 1))
+    launched = int(os.environ.get("WORLD_SIZE", 1)) if "LOCAL_RANK" in os.environ else 1
     if launched > state.num_processes:
         devices = ", ".join(sorted({str(policy.device) for policy in policies}))
         raise ValueError(
