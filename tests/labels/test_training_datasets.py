@@ -82,7 +82,20 @@ def test_datasets_stay_themselves_where_nothing_needs_labels(root):
 def test_masks_alone_are_reason_enough(root):
     cfg = pipeline(root, use_reward_head=False, reward=RewardLabelsConfig(mask_actions_for_eval_data=True))
     train, _ = wrap_train_eval_datasets(cfg, *make_train_eval_datasets(cfg))
+    assert "action_mask" in train[0] and "reward" not in train[0]
+
+
+def test_masks_alone_need_no_rewards_and_hide_none(root):
+    """Neither labels of every episode nor a column that is called like them stand in the way."""
+    reward = RewardLabelsConfig(sources=["keypoints"], mask_actions_for_eval_data=True)
+    cfg = pipeline(root, use_reward_head=False, reward=reward)
+    plain, _ = make_train_eval_datasets(cfg)
+    plain.meta.features["reward"] = {"dtype": "float32", "shape": (1,), "names": None}
+    train, _ = wrap_train_eval_datasets(cfg, plain, None)
     assert "action_mask" in train[0]
+    cfg.policy = pipeline(root).policy
+    with pytest.raises(ValueError, match="of its own"):
+        wrap_train_eval_datasets(cfg, plain, None)
 
 
 def test_masks_of_a_policy_that_would_imitate_all_the_same(root):

@@ -40,6 +40,7 @@ class _WithReward:
         action_horizon: int | None = None,
         labels: RewardLabels | None = None,
         advantages: Tensor | None = None,
+        with_rewards: bool = True,
     ):
         short = RewardLabelsConfig(
             start_pct=reward_start_pct,
@@ -59,8 +60,10 @@ class _WithReward:
         self.action_horizon = action_horizon
         self.labels = build_reward_labels(dataset.meta, config or short) if labels is None else labels
         self.advantages = advantages
+        self.with_rewards = with_rewards
         self._refuse_to_hide_columns()
-        self.labels.require(self._labelled_episodes())
+        if with_rewards:
+            self.labels.require(self._labelled_episodes())
         self._ends = torch.from_numpy(self.labels.table.ends)
         self._offsets = torch.arange(max(horizon or 1, action_horizon or 1))
 
@@ -77,7 +80,8 @@ class _WithReward:
 
     def _refuse_to_hide_columns(self) -> None:
         config = self.labels.config
-        taken = {REWARD_KEY, REWARD_PAD_KEY, ACTION_MASK_KEY} & set(self.dataset.meta.features)
+        added = {ACTION_MASK_KEY} | ({REWARD_KEY, REWARD_PAD_KEY} if self.with_rewards else set())
+        taken = added & set(self.dataset.meta.features)
         if "column" in config.sources and config.column == REWARD_KEY:
             taken -= {REWARD_KEY}
         if self.advantages is not None:
@@ -105,9 +109,10 @@ class _WithReward:
                 "the data and the metadata of the dataset do not fit together"
             )
         item = dict(item)
-        item[REWARD_KEY], is_pad = self._window(labels.rewards, index, self.horizon)
-        if is_pad is not None:
-            item[REWARD_PAD_KEY] = is_pad
+        if self.with_rewards:
+            item[REWARD_KEY], is_pad = self._window(labels.rewards, index, self.horizon)
+            if is_pad is not None:
+                item[REWARD_PAD_KEY] = is_pad
         if labels.action_mask is not None:
             item[ACTION_MASK_KEY], _ = self._window(labels.action_mask, index, self.action_horizon)
         if self.advantages is not None:
@@ -250,6 +255,8 @@ class LeRobotDatasetWithReward(_WithReward, Dataset):
         action_horizon: Entries of ``action_mask`` per item, at least 1; None for a scalar.
         labels: Labels built before, to share between several datasets on the same data.
         advantages: float32 ``(N,)`` by absolute frame index.
+        with_rewards: False leaves the rewards out, and needs no labels, where masks or advantages are all
+            that is wanted.
 
     Raises:
         ValueError: if a setting or a label file is wrong, an episode has no labels, or the dataset has a

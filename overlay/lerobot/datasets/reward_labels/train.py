@@ -108,7 +108,12 @@ def wrap_train_eval_datasets(
         streams = isinstance(dataset, IterableDataset)
         wrapper = StreamingLeRobotDatasetWithReward if streams else LeRobotDatasetWithReward
         return wrapper(
-            dataset, horizon=horizon, action_horizon=action_horizon, labels=labels, advantages=advantages
+            dataset,
+            horizon=horizon,
+            action_horizon=action_horizon,
+            labels=labels,
+            advantages=advantages,
+            with_rewards=getattr(cfg.policy, "use_reward_head", False),
         )
 
     return wrap(train), None if eval is None else wrap(eval)
