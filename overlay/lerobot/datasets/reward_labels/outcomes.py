@@ -113,17 +113,24 @@ def load_outcomes(path: Path, table: EpisodeTable) -> dict[int, str]:
     return outcomes
 
 
-def save_outcomes(path: Path, outcomes: Mapping[int, str], table: EpisodeTable) -> None:
+def save_outcomes(path: Path, outcomes: Mapping[int, str], table: EpisodeTable | None = None) -> None:
     """Replace an outcomes file in one step.
+
+    Args:
+        path: The file.
+        outcomes: For each episode "success", "failure" or "unknown".
+        table: The dataset's episodes. With it the file notes their lengths, by which it is recognised beside
+            a dataset whose episodes have changed.
 
     Raises:
         OSError: naming the file, if it cannot be written.
     """
-    content = [
-        {"episode_index": episode, "length": table.length(episode, str(path)), "outcome": outcome}
-        for episode, outcome in sorted(outcomes.items())
+    entries = [
+        {"episode_index": episode, "outcome": outcome} for episode, outcome in sorted(outcomes.items())
     ]
-    write_json(path, content)
+    if table is not None:
+        entries = [{**entry, "length": table.length(entry["episode_index"], str(path))} for entry in entries]
+    write_json(path, entries)
 
 
 def _from_files(table: EpisodeTable, paths: list[Path]) -> np.ndarray:
