@@ -153,19 +153,15 @@ def test_plain_act_trains_resumes_and_is_fine_tuned_with_a_head(dataset_root, tm
 
 
 def as_upstream_saves(checkpoint):
-    """Remove from a checkpoint's configurations what LeRobot without the patches does not write."""
-    config = json.loads((checkpoint / "config.json").read_text())
-    names = [
-        name
-        for name in config
-        if name.startswith(("reward_", "value_", "hl_gauss", "use_reward", "num_value"))
-    ]
+    """Remove from how a checkpoint was trained what LeRobot without the patches does not write."""
     training = json.loads((checkpoint / "train_config.json").read_text())
-    for section in (config, training["policy"]):
-        for name in names:
-            section.pop(name)
+    ours = ("reward_", "value_", "hl_gauss", "use_reward", "num_value")
+    names = [name for name in training["policy"] if name.startswith(ours)]
+    for name in names:
+        training["policy"].pop(name)
     training["dataset"].pop("reward")
-    (checkpoint / "config.json").write_text(json.dumps(config))
+    # Without a head the policy's own configuration is as LeRobot writes it.
+    assert names and not set(names) & set(json.loads((checkpoint / "config.json").read_text()))
     (checkpoint / "train_config.json").write_text(json.dumps(training))
 
 
