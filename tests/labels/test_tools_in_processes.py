@@ -82,8 +82,10 @@ def test_two_processes_share_the_evaluation(run, camera_root, checkpoint, tmp_pa
     data = DatasetConfig("local/cameras", root=str(camera_root), video_backend="pyav")
     policy = load_policy_config(checkpoint, ["--device=cpu"])
     eval_rewards(EvalRewardsConfig(data, policy, output_dir=tmp_path / "one"))
-    one, two = (json.loads((tmp_path / name / "eval_rewards.json").read_text()) for name in ("one", "two"))
-    assert one == two
+    one, two = ((tmp_path / name / "eval_rewards.json").read_text() for name in ("one", "two"))
+    # Rounding differs with the number of threads.
+    about = json.loads(one, parse_float=lambda number: pytest.approx(float(number), abs=1e-4))
+    assert json.loads(two) == about
 
 
 def test_two_processes_share_the_drawing(run, tmp_path):
