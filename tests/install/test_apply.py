@@ -18,6 +18,7 @@ from tests.install.upstreams import (
     git,
     git_snapshot,
     make_repository,
+    make_repository_without_commits,
     refused,
     snapshot,
     write,
@@ -492,10 +493,7 @@ def test_shallow_clone(project: Project, checkout: Checkout, tmp_path: Path) -> 
 
 
 def test_repository_without_history(project: Project, tmp_path: Path) -> None:
-    root = tmp_path / "fresh"
-    root.mkdir()
-    git(root, "init", "--quiet")
-    write(root, UPSTREAM)
+    root = make_repository_without_commits(tmp_path / "fresh")
     patching.install(project.root, Checkout(root))
     assert (root / "src/lerobot/train.py").read_bytes() == TRAIN_PATCHED
 

@@ -19,6 +19,7 @@ from tests.install.upstreams import (
     Project,
     git,
     make_repository,
+    mounted,
     snapshot,
     write,
 )
@@ -133,15 +134,8 @@ def test_full_temporary_directory(run_install, project: Project, upstream: Path,
     write(upstream, {"src/lerobot/large.bin": large})
     before = snapshot(upstream)
     mount = tmp_path / "tiny"
-    mount.mkdir()
-    if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=100k", "none", mount], capture_output=True
-    ).returncode:
-        pytest.skip("this machine lets nobody mount")
-    try:
+    with mounted(mount, "-t", "tmpfs", "-o", "size=100k", "none"):
         result = run_install(project, "dev", "--no-install", str(upstream), env={"TMPDIR": str(mount)})
-    finally:
-        subprocess.run(["umount", mount], check=True)
     assert result.returncode == ExitCode.DISK_FULL and "Make room" in result.stderr
     assert snapshot(upstream) == before
 

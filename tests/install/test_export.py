@@ -21,6 +21,7 @@ from tests.install.upstreams import (
     git,
     git_snapshot,
     make_repository,
+    make_repository_without_commits,
     refused,
     snapshot,
     write,
@@ -168,10 +169,7 @@ def test_committed_edits_are_exported(project: Project, checkout: Checkout) -> N
 
 
 def test_export_from_a_repository_without_commits(project: Project, tmp_path: Path) -> None:
-    root = tmp_path / "fresh"
-    root.mkdir()
-    git(root, "init", "--quiet")
-    write(root, UPSTREAM)
+    root = make_repository_without_commits(tmp_path / "fresh")
     patching.install(project.root, Checkout(root))
     write(root, {OTHER: b"edited = 1\n"})
     before = snapshot(project.root)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from _rewact_installer import files, lock, patching, transaction
-from tests.install.upstreams import PROJECT, TALLY, Project, git, refused, snapshot, write
+from tests.install.upstreams import PROJECT, TALLY, Project, git, mounted, refused, snapshot, write
 from verify.checkout import Checkout
 from verify.errors import ExitCode, RewactError
 
@@ -166,33 +166,21 @@ def test_full_disk_while_the_journal_is_written(
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="mounts a tiny file system")
 def test_really_full_disk(project: Project, upstream: Path, tmp_path: Path) -> None:
     mount = tmp_path / "tiny"
-    mount.mkdir()
-    if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "none", mount], capture_output=True
-    ).returncode:
-        pytest.skip("this machine lets nobody mount")
-    try:
+    with mounted(mount, "-t", "tmpfs", "-o", "size=1m", "none"):
         subprocess.run(["cp", "-a", f"{upstream}/.", mount], check=True)
         project.add_overlay("rewact/large.py", b"# padding\n" * 200_000)
         checkout = Checkout(mount)
         before = snapshot(mount)
         refused(ExitCode.DISK_FULL, patching.install, project.root, checkout)
         assert snapshot(mount) == before and not checkout.state_dir.exists()
-    finally:
-        subprocess.run(["umount", mount], check=True)
 
 
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="mounts a read-only file system")
 def test_really_read_only_checkout(project: Project, upstream: Path, tmp_path: Path) -> None:
     mount = tmp_path / "frozen"
-    mount.mkdir()
-    if subprocess.run(["mount", "-o", "bind,ro", upstream, mount], capture_output=True).returncode:
-        pytest.skip("this machine lets nobody mount")
-    try:
+    with mounted(mount, "-o", "bind,ro", upstream):
         message = refused(ExitCode.NO_PERMISSION, patching.install, project.root, Checkout(mount))
         assert str(mount) in message
-    finally:
-        subprocess.run(["umount", mount], check=True)
 
 
 def test_edit_between_kill_and_next_run_is_kept(project: Project, checkout: Checkout) -> None:

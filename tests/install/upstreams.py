@@ -5,6 +5,8 @@ import os
 import stat
 import subprocess
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,26 @@ def make_repository(root: Path, files: dict[str, bytes]) -> Path:
     git(root, "add", "--all", "--force")
     git(root, "commit", "--quiet", "--message", "upstream")
     return root
+
+
+def make_repository_without_commits(root: Path) -> Path:
+    """LeRobot's files in a repository that `git init` made, and no more."""
+    root.mkdir()
+    git(root, "init", "--quiet")
+    write(root, UPSTREAM)
+    return root
+
+
+@contextmanager
+def mounted(mount: Path, *arguments: str | Path) -> Iterator[None]:
+    """Something mounted at a directory, which is made; the test is skipped where nobody may mount."""
+    mount.mkdir()
+    if subprocess.run(["mount", *arguments, mount], capture_output=True).returncode:
+        pytest.skip("this machine lets nobody mount")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", mount], check=True)
 
 
 def snapshot(root: Path) -> dict[str, tuple]:
