@@ -24,11 +24,11 @@ processes share the work under `accelerate launch`.
 import logging
 import sys
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from accelerate import PartialState
 from draccus.utils import ParsingError
 
 from lerobot.advantages.compute import (
@@ -63,6 +63,7 @@ from lerobot.datasets.reward_labels.hub import pull_label_files
 from lerobot.datasets.reward_labels.train import require_episodes
 from lerobot.utils.import_utils import register_third_party_plugins
 from lerobot.utils.utils import init_logging
+from rewact.evaluation.processes import join_processes
 
 
 @dataclass
@@ -152,17 +153,9 @@ class ComputeAdvantagesConfig:
 
 @parser.wrap()
 def compute_advantages(cfg: ComputeAdvantagesConfig) -> None:
-    from accelerate import Accelerator, InitProcessGroupKwargs
-
     cfg.validate()
-    # One process may have longer episodes, or a slower machine, than the others, which wait for it.
-    patience = InitProcessGroupKwargs(timeout=timedelta(days=2))
-    on_cpu = cfg.policy is None or cfg.policy.device == "cpu"
-    accelerator = Accelerator(cpu=on_cpu, kwargs_handlers=[patience])
-    init_logging(accelerator=accelerator)
-    if cfg.policy is not None and accelerator.num_processes > 1:
-        # Of a CPU the index says nothing, and weights cannot be loaded to "cpu:0".
-        cfg.policy.device = "cpu" if accelerator.device.type == "cpu" else str(accelerator.device)
+    processes = join_processes([] if cfg.policy is None else [cfg.policy])
+    init_logging(accelerator=processes)
 
     require_episodes(cfg.dataset)
     dataset = LeRobotDataset(
@@ -173,9 +166,9 @@ def compute_advantages(cfg: ComputeAdvantagesConfig) -> None:
         video_backend=cfg.dataset.video_backend,
         tolerance_s=cfg.tolerance_s,
     )
-    if accelerator.is_main_process:
+    if processes.is_main_process:
         pull_label_files(dataset.meta)  # LeRobot leaves them out where it loads some of the episodes
-    accelerator.wait_for_everyone()
+    processes.wait_for_everyone()
     train_config = None if cfg.policy is None else read_train_config(cfg.policy.pretrained_path)
     _adopt_penalty(cfg, train_config)
     rows = _rows(dataset)
@@ -202,17 +195,17 @@ def compute_advantages(cfg: ComputeAdvantagesConfig) -> None:
             "folds_dir": str(_folds_dir(cfg)) if cfg.folds else None,
             "rename_map": cfg.rename_map,
         }
-        store = ValueStore(output_path.with_suffix(".values"), source, accelerator.is_main_process)
-        accelerator.wait_for_everyone()
-        _compute_values(cfg, dataset, evidence, rows, store, accelerator)
-        accelerator.wait_for_everyone()
+        store = ValueStore(output_path.with_suffix(".values"), source, processes.is_main_process)
+        processes.wait_for_everyone()
+        _compute_values(cfg, dataset, evidence, rows, store, processes)
+        processes.wait_for_everyone()
         provenance |= {key: source[key] for key in ("checkpoint", "checkpoint_sha256", "folds_dir")}
-        if accelerator.is_main_process:
+        if processes.is_main_process:
             values = _collect_values(evidence.table, rows, store)
             values, advantages = estimate_advantages(
                 evidence, rows, values, value_type, options, value_offset
             )
-    if accelerator.is_main_process:
+    if processes.is_main_process:
         result, summaries = label_advantages(
             dataset.meta, evidence, rows, values, advantages, options, provenance
         )
@@ -223,7 +216,7 @@ def compute_advantages(cfg: ComputeAdvantagesConfig) -> None:
             logging.info(f"Drew {len(drawn)} episodes and the histogram in {cfg.plots_dir}")
         if store is not None:
             store.remove()
-    accelerator.end_training()
+    processes.destroy_process_group()
 
 
 def _rows(dataset: LeRobotDataset) -> np.ndarray:
@@ -274,7 +267,7 @@ def _compute_values(
     evidence: Evidence,
     rows: np.ndarray,
     store: ValueStore,
-    accelerator: Any,
+    processes: PartialState,
 ) -> None:
     """Store the values of all episodes, this process taking its share of those that are missing."""
     folds = assign_folds(evidence, rows, cfg.folds) if cfg.folds else np.zeros(len(rows), dtype=np.int64)
@@ -282,17 +275,17 @@ def _compute_values(
     checkpoint, folds_dir = Path(cfg.policy.pretrained_path), _folds_dir(cfg)
     for fold in np.unique(folds).tolist():
         missing = store.missing(episodes[folds == fold].tolist())
-        accelerator.wait_for_everyone()
+        processes.wait_for_everyone()
         if not missing:
             continue
         if cfg.folds:
-            if accelerator.is_main_process:
+            if processes.is_main_process:
                 train_fold(checkpoint, folds_dir, fold, dataset.meta, episodes[folds != fold].tolist())
-            accelerator.wait_for_everyone()
+            processes.wait_for_everyone()
             cfg.policy.pretrained_path = fold_checkpoint(folds_dir, fold)
-        mine = missing[accelerator.process_index :: accelerator.num_processes]
-        if accelerator.num_processes > 1:
-            logging.info(f"{len(missing)} episodes are shared by {accelerator.num_processes} processes")
+        mine = missing[processes.process_index :: processes.num_processes]
+        if processes.num_processes > 1:
+            logging.info(f"{len(missing)} episodes are shared by {processes.num_processes} processes")
         if mine:
             policy, preprocessor = load_value_policy(cfg.policy, dataset, cfg.rename_map)
             predict_values(
@@ -304,7 +297,7 @@ def _compute_values(
                 cfg.batch_size,
                 cfg.num_workers,
                 cfg.rename_map,
-                show_progress=accelerator.is_main_process,
+                show_progress=processes.is_main_process,
             )
     cfg.policy.pretrained_path = checkpoint
 

@@ -50,32 +50,23 @@ def pull_label_files(meta: "LeRobotDatasetMetadata") -> None:
         wanted.append(PROGRESS_FILES)
     before = set(_label_files(root))
     if is_cached(root):
-        snapshot_download(
-            meta.repo_id,
-            repo_type="dataset",
-            revision=root.name,
-            cache_dir=root.parents[2],
-            allow_patterns=wanted,
-        )
+        target = {"revision": root.name, "cache_dir": root.parents[2]}
     else:
-        try:
-            snapshot_download(
-                meta.repo_id,
-                repo_type="dataset",
-                revision=meta.revision,
-                local_dir=root,
-                allow_patterns=wanted,
-            )
-        except (OSError, ValueError) as error:
-            reason = str(error).strip().split("\n", 1)[0]
-            logger.warning(
-                "Could not look for label files of %s at revision %s on the Hub (%s): those in %s are all "
-                "there is",
-                meta.repo_id,
-                meta.revision,
-                reason,
-                root,
-            )
+        target = {"revision": meta.revision, "local_dir": root}
+    try:
+        snapshot_download(meta.repo_id, repo_type="dataset", allow_patterns=wanted, **target)
+    except (OSError, ValueError) as error:
+        if is_cached(root):
+            raise
+        reason = str(error).strip().split("\n", 1)[0]
+        logger.warning(
+            "Could not look for label files of %s at revision %s on the Hub (%s): those in %s are all "
+            "there is",
+            meta.repo_id,
+            meta.revision,
+            reason,
+            root,
+        )
     if new := sorted(set(_label_files(root)) - before):
         logger.info("Downloaded label files of %s: %s", meta.repo_id, ", ".join(new))
 
