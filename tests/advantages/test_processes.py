@@ -55,7 +55,7 @@ def test_two_processes_make_the_same_file(run, root, tmp_path):
 
 
 @pytest.mark.slow
-def test_value_models_of_folds_and_the_policy_trained_on_them(root, tmp_path):
+def test_value_models_of_folds_and_the_policy_trained_on_them(run, root, tmp_path, capsys):
     size = [
         "dim_model=16",
         "n_heads=2",
@@ -74,21 +74,18 @@ def test_value_models_of_folds_and_the_policy_trained_on_them(root, tmp_path):
     value = tmp_path / "value"
     start(*train, "--policy.type=rewact", '--dataset.reward.sources=["returns"]', f"--output_dir={value}")
     checkpoint = value / "checkpoints" / "last" / "pretrained_model"
-    flags = [
-        "--dataset.repo_id=local/tiny",
-        f"--dataset.root={root}",
-        f"--policy.path={checkpoint}",
-        "--folds=2",
-    ]
+    flags = [f"--policy.path={checkpoint}", "--folds=2"]
     # Two processes, but each model is trained by one.
-    start(*launch_two(), COMPUTE, *flags)
+    data = ["--dataset.repo_id=local/tiny", f"--dataset.root={root}"]
+    start(*launch_two(), COMPUTE, *data, *flags)
     shared = read_advantage_file(root / ADVANTAGES_FILE)
     folds = checkpoint.parent / "folds"
     blind = [json.loads((folds / f"fold_{i}.json").read_text())["dataset"]["episodes"] for i in (0, 1)]
     assert sorted(blind[0] + blind[1]) == [0, 1, 2, 3]
     assert load_dataset(root).meta.total_episodes == 4
     # A second run finds the models trained.
-    assert "is trained already" in start(COMPUTE, *flags).stderr
+    assert run(*flags) is None
+    assert "is trained already" in capsys.readouterr().err
     alone = read_advantage_file(root / ADVANTAGES_FILE)
     np.testing.assert_array_equal(shared.columns["value"], alone.columns["value"])
     # They would be trained on episodes of the value function's own dataset.
@@ -97,9 +94,7 @@ def test_value_models_of_folds_and_the_policy_trained_on_them(root, tmp_path):
     stats = json.loads((other / "meta" / "stats.json").read_text())
     stats["action"]["mean"] = [0.5, 0.5]
     (other / "meta" / "stats.json").write_text(json.dumps(stats))
-    refused = [COMPUTE, "--dataset.repo_id=local/tiny", f"--dataset.root={other}", *flags[2:]]
-    result = subprocess.run([sys.executable, "-m", *refused], env=ENVIRONMENT, capture_output=True, text=True)
-    assert result.returncode == 1 and "train a value model on this dataset" in result.stderr
+    assert "train a value model on this dataset" in run(*flags, dataset_root=other)
     assert not (other / ADVANTAGES_FILE).exists()
     start(*train, "--policy.type=actvantage", f"--output_dir={tmp_path / 'policy'}")
     saved = tmp_path / "policy" / "checkpoints" / "last" / "pretrained_model" / "config.json"

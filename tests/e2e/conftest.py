@@ -28,8 +28,17 @@ SMALL_POLICY = [
 ]
 
 
-# The files that take minutes.
-LONGEST_FILES = ("test_readme.py", "test_lerobot_train.py", "test_lerobot_eval.py")
+# The files that take a minute or more, longest first: they start many processes.
+LONGEST_FILES = (
+    "test_readme.py",
+    "test_lerobot_train.py",
+    "test_processes.py",
+    "test_lerobot_eval.py",
+    "test_tools_in_processes.py",
+    "test_stop_on_completion.py",
+    "test_demo_run.py",
+    "test_parity.py",
+)
 
 
 def pytest_collection_modifyitems(config, items):

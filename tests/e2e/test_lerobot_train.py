@@ -32,9 +32,40 @@ from .conftest import (
 LOSS = "reward_loss" if LOGS_LOSSES else "loss"
 
 
+# Runs the script once for each list of arguments, in one process: most of the time goes into the imports.
+RUN_ALL = """
+import contextlib, io, json, logging, sys, traceback
+from lerobot.scripts import lerobot_train
+
+ends = []
+for words in json.loads(sys.argv[1]):
+    sys.argv = ["lerobot-train", *words]
+    code, said = 0, io.StringIO()
+    logging.getLogger().handlers = [logging.StreamHandler(said)]
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        try:
+            lerobot_train.main()
+        except SystemExit as end:
+            code = end.code
+        except Exception:
+            code = 1
+            traceback.print_exc()
+    ends.append([code, said.getvalue()])
+print(json.dumps(ends))
+"""
+
+
+def run_all(runs):
+    """Run the training script with each list of arguments: the exit codes and what was printed."""
+    env = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
+    command = [sys.executable, "-c", RUN_ALL, json.dumps([[str(word) for word in words] for words in runs])]
+    result = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    return json.loads(result.stdout.splitlines()[-1])
+
+
 @pytest.fixture(scope="session")
 def act_run(dataset_root, tmp_path_factory):
-    """A run with held-out episodes, where there are such, and four workers, which several tests look at."""
+    """A run with held-out episodes, where there are such, and two workers, which several tests look at."""
     held_out = ["--dataset.eval_split=0.25", "--eval_steps=8"] if HELD_OUT else []
     output_dir = tmp_path_factory.mktemp("act") / "run"
     output = train(
@@ -45,7 +76,7 @@ def act_run(dataset_root, tmp_path_factory):
         "--log_freq=2",
         "--save_freq=4",
         *held_out,
-        "--num_workers=4",
+        "--num_workers=2",
     )
     return output_dir, output
 
@@ -122,20 +153,17 @@ def test_plain_act_trains_resumes_and_is_fine_tuned_with_a_head(dataset_root, tm
     checkpoint = last_checkpoint(plain)
     as_upstream_saves(checkpoint)
 
-    output = run_script(
-        "lerobot.scripts.lerobot_train",
+    resumed = [
         f"--config_path={checkpoint / 'train_config.json'}",
         "--resume=true",
         "--steps=6",
         "--save_checkpoint=false",
-    )
-    assert "without a reward head" in output and not logged(output, "reward_loss")
+    ]
 
-    def fine_tune(name, *head):
+    def fine_tuned(name, *head):
         small = [argument for argument in SMALL_POLICY if "push_to_hub" in argument or "device" in argument]
-        return run_script(
-            "lerobot.scripts.lerobot_train",
-            "--dataset.repo_id=local/bar",
+        return [
+            f"--dataset.repo_id={REPO_ID}",
             f"--dataset.root={dataset_root}",
             f"--policy.path={checkpoint}",
             f"--output_dir={tmp_path / name}",
@@ -144,11 +172,15 @@ def test_plain_act_trains_resumes_and_is_fine_tuned_with_a_head(dataset_root, tm
             *small,
             *common,
             *head,
-        )
+        ]
 
-    output = fine_tune("tuned", "--policy.use_reward_head=true")
+    ends = run_all([resumed, fine_tuned("tuned", "--policy.use_reward_head=true"), fine_tuned("still_plain")])
+    assert [code in (0, None) for code, _ in ends] == [True] * 3, ends
+    output = ends[0][1]
+    assert "without a reward head" in output and not logged(output, "reward_loss")
+    output = ends[1][1]
     assert "start fresh" in output and "Reward labels" in output and logged(output, LOSS)
-    output = fine_tune("still_plain")
+    output = ends[2][1]
     assert "Reward labels" not in output and not logged(output, "reward_loss")
 
 
@@ -242,27 +274,6 @@ def test_two_processes(dataset_root, tmp_path):
     assert (last_checkpoint(tmp_path / "run") / "model.safetensors").is_file()
 
 
-# Runs the script once for each list of arguments, in one process: most of the time goes into the imports.
-RUN_ALL = """
-import contextlib, io, json, logging, sys, traceback
-from lerobot.scripts import lerobot_train
-
-ends = []
-for words in json.loads(sys.argv[1]):
-    sys.argv = ["lerobot-train", *words]
-    code, said = 0, io.StringIO()
-    logging.getLogger().handlers = [logging.StreamHandler(said)]
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        try:
-            lerobot_train.main()
-        except SystemExit as end:
-            code = end.code
-        except Exception:
-            code = 1
-            traceback.print_exc()
-    ends.append([code, said.getvalue()])
-print(json.dumps(ends))
-"""
 BAD_FLAGS = [
     (
         ["--dataset.reward.start_pct=0.9", "--dataset.reward.end_pct=0.1"],
@@ -284,11 +295,7 @@ def bad_runs(dataset_root, tmp_path_factory):
     common = [f"--dataset.repo_id={REPO_ID}", f"--dataset.root={dataset_root}", *SMALL_POLICY]
     common += ["--policy.type=act", "--steps=1", "--num_workers=0", "--wandb.enable=false"]
     runs = [[*common, f"--output_dir={root / str(number)}", *more] for number, more in enumerate(flags)]
-    env = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
-    command = [sys.executable, "-c", RUN_ALL, json.dumps(runs)]
-    result = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
-    ends = json.loads(result.stdout.splitlines()[-1])
-    return [(code, output, root / str(number)) for number, (code, output) in enumerate(ends)]
+    return [(code, output, root / str(number)) for number, (code, output) in enumerate(run_all(runs))]
 
 
 @pytest.mark.parametrize("number", range(len(BAD_FLAGS)), ids=[flags[-1] for flags, _ in BAD_FLAGS])

@@ -20,16 +20,17 @@ class Settings:
     value_encoder_layers: int = 2
     folds: int = 3
     n_steps: int = 10
-    smoothing_window: int = 11
+    # Values change little from step to step.
+    smoothing_window: int = 21
     # Few enough to leave out the slow ones: a tenth of the frames of set (a) are clean.
     positive_fraction: float = 0.12
-    advantage_dropout: float = 0.3
+    # Positive frames are few: most of the steps that see them are to go into the condition.
+    advantage_dropout: float = 0.1
 
 
 # A value function learns the outcomes of set (b), with so few successes, by heart if it sees where object and
 # goal are in the room, and it tells good from bad on episodes it has not seen the better the shallower it is
-# and the fewer successes a fold holds out. Fewer frames are known to be good than are, so more of the steps
-# that see them go into the condition. Values that change as little as these need more smoothing.
+# and the fewer successes a fold holds out.
 SETTINGS = {
     "a": Settings(),
     "b": Settings(
@@ -37,9 +38,7 @@ SETTINGS = {
         value_inputs="observation.environment_state",
         value_encoder_layers=0,
         folds=8,
-        smoothing_window=21,
         positive_fraction=0.3,
-        advantage_dropout=0.1,
     ),
 }
 
