@@ -70,6 +70,15 @@ class ValueStore:
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
+def require_reward_head(config: PreTrainedConfig) -> None:
+    """Stop with a ValueError if a checkpoint cannot serve as a value function."""
+    if not getattr(config, "use_reward_head", False):
+        raise ValueError(
+            f"{config.pretrained_path} ({config.type}) has no reward head to read values from: train one "
+            "with --policy.type=rewact, or do without by --from_returns=true"
+        )
+
+
 def load_value_policy(
     config: PreTrainedConfig, dataset: LeRobotDataset, rename_map: dict[str, str]
 ) -> "tuple[ACTRewardMixin, Any]":
@@ -83,12 +92,7 @@ def load_value_policy(
     Raises:
         ValueError: If the policy has no reward head, or the dataset lacks one of its inputs.
     """
-    if not getattr(config, "use_reward_head", False):
-        raise ValueError(
-            f"{config.pretrained_path} ({config.type}) has no reward head to read values from: train "
-            "one with "
-            "--policy.type=rewact, or do without by --from_returns=true"
-        )
+    require_reward_head(config)
     there = {rename_map.get(key, key) for key in dataset.meta.features}
     if missing := [key for key in config.input_features or {} if key not in there]:
         raise ValueError(

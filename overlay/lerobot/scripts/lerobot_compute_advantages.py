@@ -51,6 +51,7 @@ from lerobot.advantages.value_pass import (
     load_value_policy,
     predict_values,
     read_train_config,
+    require_reward_head,
     trained_labels,
 )
 from lerobot.configs import parser
@@ -248,12 +249,7 @@ def _adopt_penalty(cfg: ComputeAdvantagesConfig, train_config: dict[str, Any] | 
 def _value_type(cfg: ComputeAdvantagesConfig, train_config: dict[str, Any] | None) -> str | None:
     if cfg.policy is None:
         return None
-    if not getattr(cfg.policy, "use_reward_head", False):
-        raise ValueError(
-            f"{cfg.policy.pretrained_path} ({cfg.policy.type}) has no reward head to read values "
-            "from: train one with "
-            "--policy.type=rewact, or do without by --from_returns=true"
-        )
+    require_reward_head(cfg.policy)
     return guess_value_type(cfg.policy, train_config) if cfg.value_type == "auto" else cfg.value_type
 
 
