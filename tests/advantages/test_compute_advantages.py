@@ -10,6 +10,8 @@ import pytest
 import torch
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
+from torch.utils.data import default_collate
+from torchvision.ops.misc import FrozenBatchNorm2d
 
 from lerobot.advantages import ADVANTAGES_FILE, load_advantages, read_advantage_file, value_pass
 from lerobot.advantages import labels as advantage_labels
@@ -52,6 +54,33 @@ def test_values_are_those_of_the_policy(run, root, checkpoint, batch_size):
     np.testing.assert_allclose(columns["value"], expected, atol=1e-5)
     assert columns["index"].tolist() == list(range(N))
     assert columns["frame_index"][:9].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 0]
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "resnet50"])
+def test_a_trained_backbone_is_read_faster_but_as_it_is(tmp_path, backbone):
+    """Its norms have statistics, unlike those of the untrained ones in other tests."""
+    root = create_dataset(tmp_path / "data", camera="image")
+    checkpoint = create_checkpoint(tmp_path / "checkpoint", root, vision_backbone=backbone)
+    weights = load_file(checkpoint / "model.safetensors")
+    norms = [name.removesuffix(".running_mean") for name in weights if name.endswith(".running_mean")]
+    for name in norms:
+        weights[f"{name}.running_mean"] = 0.01 * torch.randn_like(weights[f"{name}.running_mean"])
+        weights[f"{name}.running_var"] *= 0.5 + torch.rand(())
+        weights[f"{name}.weight"] *= 0.5 + torch.rand_like(weights[f"{name}.weight"])
+        weights[f"{name}.bias"] += 0.01
+    save_file(weights, checkpoint / "model.safetensors")
+    policy = RewACTPolicy.from_pretrained(checkpoint)
+    policy.config.pretrained_path = checkpoint
+    faster, preprocessor = value_pass.load_value_policy(policy.config, load_dataset(root), {})
+    n_norms = [sum(isinstance(m, FrozenBatchNorm2d) for m in p.modules()) for p in (policy, faster)]
+    assert n_norms == [len(norms), 0]
+    batch = preprocessor(default_collate([load_dataset(root)[i] for i in range(4)]))
+    image = batch["observation.images.top"]
+    with torch.no_grad():
+        features, expected = (p.model.backbone(image)["feature_map"] for p in (faster, policy))
+    assert expected.std() > 1e-3
+    torch.testing.assert_close(features, expected, atol=1e-4 * float(expected.abs().max()), rtol=0)
+    torch.testing.assert_close(faster.predict_reward(batch), policy.predict_reward(batch))
 
 
 def test_advantages_follow_from_the_values(run, root, checkpoint):

@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,10 @@ import numpy as np
 import torch
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils.data import DataLoader
+from torchvision.ops.misc import FrozenBatchNorm2d
 from tqdm import tqdm
 
 from lerobot.configs.policies import PreTrainedConfig
@@ -102,7 +106,8 @@ def load_value_policy(
     policy = make_policy(cfg=config, ds_meta=dataset.meta, rename_map=rename_map)
     policy.eval()
     if config.image_features:
-        # Convolutions on a CPU are a third faster like this. It changes the layout, and nothing else.
+        # Each makes convolutions on a CPU a third faster, and changes values by no more than rounding.
+        _fold_norms(policy.model.backbone)
         policy.model.backbone.to(memory_format=torch.channels_last)
     preprocessor, _ = make_pre_post_processors(
         config,
@@ -113,6 +118,17 @@ def load_value_policy(
         },
     )
     return policy, preprocessor
+
+
+def _fold_norms(module: nn.Module) -> None:
+    """Fold each frozen batch norm of a ResNet into the convolution before it, which it scales and shifts."""
+    children = list(module.named_children())
+    for (conv_name, conv), (norm_name, norm) in pairwise(children):
+        if isinstance(conv, nn.Conv2d) and isinstance(norm, FrozenBatchNorm2d):
+            setattr(module, conv_name, fuse_conv_bn_eval(conv, norm))
+            setattr(module, norm_name, nn.Identity())
+    for _, child in children:
+        _fold_norms(child)
 
 
 @torch.inference_mode()
