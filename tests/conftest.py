@@ -8,8 +8,8 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def _ordinary_priority():
-    """Run by root, the AV1 encoder makes the thread that it is called from a real-time one, and so all processes
-    started after it, which then starve the rest of the machine."""
+    """Run by root, the AV1 encoder makes the thread that calls it a real-time one, and so all processes that
+    are started after it: they would starve the rest of the machine."""
     yield
     if hasattr(os, "sched_setscheduler") and os.sched_getscheduler(0) != os.SCHED_OTHER:
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
