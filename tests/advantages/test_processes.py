@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lerobot.advantages import ADVANTAGES_FILE, read_advantage_file
-from tests.ports import free_port
+from tests.launch import two_processes
 
 from .conftest import create_checkpoint, load_dataset
 
@@ -20,23 +20,9 @@ COMPUTE = "lerobot.scripts.lerobot_compute_advantages"
 
 
 def start(*command):
-    result = subprocess.run([sys.executable, "-m", *command], env=ENVIRONMENT, capture_output=True, text=True)
+    result = subprocess.run([sys.executable, *command], env=ENVIRONMENT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-3000:]
     return result
-
-
-def launch_two():
-    # Without --multi_gpu accelerate starts one process on a machine that has no GPU.
-    return [
-        "accelerate.commands.launch",
-        "--multi_gpu",
-        "--num_processes=2",
-        "--num_machines=1",
-        "--mixed_precision=no",
-        "--dynamo_backend=no",
-        f"--main_process_port={free_port()}",
-        "-m",
-    ]
 
 
 @pytest.mark.slow
@@ -46,7 +32,7 @@ def test_two_processes_make_the_same_file(run, root, tmp_path):
     alone = read_advantage_file(root / ADVANTAGES_FILE)
     (root / ADVANTAGES_FILE).unlink()
     flags = ["--dataset.repo_id=local/tiny", f"--dataset.root={root}", f"--policy.path={checkpoint}"]
-    result = start(*launch_two(), COMPUTE, *flags)
+    result = start(*two_processes(), "-m", COMPUTE, *flags)
     assert "4 episodes are shared by 2 processes" in result.stderr
     shared = read_advantage_file(root / ADVANTAGES_FILE)
     assert shared.provenance == alone.provenance
@@ -65,6 +51,7 @@ def test_value_models_of_folds_and_the_policy_trained_on_them(run, root, tmp_pat
         "n_action_steps=2",
     ]
     train = [
+        "-m",
         "lerobot.scripts.lerobot_train",
         "--dataset.repo_id=local/tiny",
         f"--dataset.root={root}",
@@ -77,7 +64,7 @@ def test_value_models_of_folds_and_the_policy_trained_on_them(run, root, tmp_pat
     flags = [f"--policy.path={checkpoint}", "--folds=2"]
     # Two processes, but each model is trained by one.
     data = ["--dataset.repo_id=local/tiny", f"--dataset.root={root}"]
-    start(*launch_two(), COMPUTE, *data, *flags)
+    start(*two_processes(), "-m", COMPUTE, *data, *flags)
     shared = read_advantage_file(root / ADVANTAGES_FILE)
     folds = checkpoint.parent / "folds"
     blind = [json.loads((folds / f"fold_{i}.json").read_text())["dataset"]["episodes"] for i in (0, 1)]

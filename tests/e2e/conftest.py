@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,15 @@ import pytest
 REPO_ID = "local/bar"
 N_EPISODES = 8
 FPS = 10
+
+# Of the scripts.
+ENVIRONMENT = {
+    **os.environ,
+    "HF_HUB_OFFLINE": "1",
+    "OMP_NUM_THREADS": "1",
+    "WANDB_MODE": "disabled",
+    "TQDM_DISABLE": "1",
+}
 
 # A few seconds of CPU for a run of some ten steps.
 SMALL_POLICY = [
@@ -95,21 +105,14 @@ def dataset_root(tmp_path_factory) -> Path:
     return root
 
 
-def run_script(module: str, *arguments: str, expect: int = 0, launcher: tuple[str, ...] = ()) -> str:
+def run_script(module: str, *arguments: str, expect: int = 0, launcher: Sequence[str] = ()) -> str:
     """Run a LeRobot script in a process of its own and return what it printed.
 
     Raises:
         AssertionError: If the exit code is not the expected one. The message holds the output.
     """
-    env = {
-        **os.environ,
-        "HF_HUB_OFFLINE": "1",
-        "OMP_NUM_THREADS": "1",
-        "WANDB_MODE": "disabled",
-        "TQDM_DISABLE": "1",
-    }
     command = [sys.executable, *launcher, "-m", module, *map(str, arguments)]
-    result = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    result = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     output = result.stdout + result.stderr
     assert (result.returncode == 0) == (expect == 0), f"{' '.join(command)}\n{output[-6000:]}"
     return output

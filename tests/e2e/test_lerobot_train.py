@@ -1,7 +1,6 @@
 """LeRobot's own training script with the reward head: its flags, its log, its checkpoints."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -14,10 +13,11 @@ import torch
 from safetensors.torch import load_file
 
 from lerobot.policies.act.modeling_act import ACTPolicy
-from tests.ports import free_port
+from tests.launch import two_processes
 from tests.versions import HELD_OUT, LOGS_LOSSES, STREAMS_IMAGES, rollouts_every, sample_weighting
 
 from .conftest import (
+    ENVIRONMENT,
     N_EPISODES,
     REPO_ID,
     SMALL_POLICY,
@@ -57,9 +57,8 @@ print(json.dumps(ends))
 
 def run_all(runs):
     """Run the training script with each list of arguments: the exit codes and what was printed."""
-    env = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
     command = [sys.executable, "-c", RUN_ALL, json.dumps([[str(word) for word in words] for words in runs])]
-    result = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    result = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=True)
     return json.loads(result.stdout.splitlines()[-1])
 
 
@@ -176,12 +175,10 @@ def test_plain_act_trains_resumes_and_is_fine_tuned_with_a_head(dataset_root, tm
 
     ends = run_all([resumed, fine_tuned("tuned", "--policy.use_reward_head=true"), fine_tuned("still_plain")])
     assert [code in (0, None) for code, _ in ends] == [True] * 3, ends
-    output = ends[0][1]
-    assert "without a reward head" in output and not logged(output, "reward_loss")
-    output = ends[1][1]
-    assert "start fresh" in output and "Reward labels" in output and logged(output, LOSS)
-    output = ends[2][1]
-    assert "Reward labels" not in output and not logged(output, "reward_loss")
+    after_resuming, after_tuning, still_plain = (output for _, output in ends)
+    assert "without a reward head" in after_resuming and not logged(after_resuming, "reward_loss")
+    assert "start fresh" in after_tuning and "Reward labels" in after_tuning and logged(after_tuning, LOSS)
+    assert "Reward labels" not in still_plain and not logged(still_plain, "reward_loss")
 
 
 def as_upstream_saves(checkpoint):
@@ -255,19 +252,13 @@ def test_rabc_weights_and_evaluation_during_training(dataset_root, tmp_path):
 
 
 def test_two_processes(dataset_root, tmp_path):
-    # Without --multi_gpu accelerate starts one process on a machine that has no GPU.
-    launcher = (
-        "-m",
-        "accelerate.commands.launch",
-        "--multi_gpu",
-        "--num_processes=2",
-        "--num_machines=1",
-        f"--main_process_port={free_port()}",
-        "--mixed_precision=no",
-        "--dynamo_backend=no",
-    )
     output = train(
-        dataset_root, tmp_path / "run", "--policy.type=rewact", "--steps=3", "--log_freq=1", launcher=launcher
+        dataset_root,
+        tmp_path / "run",
+        "--policy.type=rewact",
+        "--steps=3",
+        "--log_freq=1",
+        launcher=two_processes(),
     )
     assert "Effective batch size: 8 x 2 = 16" in output
     assert len(logged(output, LOSS)) == 3

@@ -15,7 +15,7 @@ from lerobot.scripts.lerobot_eval_rewards import EvalRewardsConfig, eval_rewards
 from rewact.evaluation import processes
 from rewact.evaluation.cli import load_policy_config
 from rewact.evaluation.processes import join_processes, together
-from tests.ports import free_port
+from tests.launch import two_processes
 
 # Runs a tool and writes down which process finished which episode. The third argument is an episode that the
 # policy predicts nothing but NaN for.
@@ -52,10 +52,7 @@ def run(camera_root, checkpoint, tmp_path):
         script.write_text(SCRIPT)
         log.mkdir()
         command = [
-            *(sys.executable, "-m", "accelerate.commands.launch"),
-            # Without --multi_gpu accelerate starts one process on a machine that has no GPU.
-            *("--multi_gpu", "--num_processes=2", "--num_machines=1", "--mixed_precision=no"),
-            *("--dynamo_backend=no", f"--main_process_port={free_port()}"),
+            *(sys.executable, *two_processes()),
             *(str(script), tool, str(log), str(diverged)),
             "--dataset.repo_id=local/cameras",
             f"--dataset.root={camera_root}",

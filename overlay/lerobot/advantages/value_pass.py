@@ -106,8 +106,8 @@ def load_value_policy(
     policy = make_policy(cfg=config, ds_meta=dataset.meta, rename_map=rename_map)
     policy.eval()
     if config.image_features:
-        # Each makes convolutions on a CPU a third faster, and changes values by no more than rounding.
-        _fold_norms(policy.model.backbone)
+        # Each makes convolutions on a CPU up to a third faster, and changes values by no more than rounding.
+        _fuse_norms(policy.model.backbone)
         policy.model.backbone.to(memory_format=torch.channels_last)
     preprocessor, _ = make_pre_post_processors(
         config,
@@ -120,15 +120,15 @@ def load_value_policy(
     return policy, preprocessor
 
 
-def _fold_norms(module: nn.Module) -> None:
-    """Fold each frozen batch norm of a ResNet into the convolution before it, which it scales and shifts."""
+def _fuse_norms(module: nn.Module) -> None:
+    """Fuse each frozen batch norm of a ResNet with the convolution before it, which it scales and shifts."""
     children = list(module.named_children())
     for (conv_name, conv), (norm_name, norm) in pairwise(children):
         if isinstance(conv, nn.Conv2d) and isinstance(norm, FrozenBatchNorm2d):
             setattr(module, conv_name, fuse_conv_bn_eval(conv, norm))
             setattr(module, norm_name, nn.Identity())
     for _, child in children:
-        _fold_norms(child)
+        _fuse_norms(child)
 
 
 @torch.inference_mode()

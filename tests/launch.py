@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: MIT
+"""How tests start two processes that share their work."""
+
+import socket
+
+
+def two_processes() -> list[str]:
+    """What follows `python`, and is followed by a script or by `-m` and a module."""
+    return [
+        "-m",
+        "accelerate.commands.launch",
+        # Without it accelerate starts one process on a machine that has no GPU.
+        "--multi_gpu",
+        "--num_processes=2",
+        "--num_machines=1",
+        "--mixed_precision=no",
+        "--dynamo_backend=no",
+        # So that such tests can run side by side.
+        f"--main_process_port={_free_port()}",
+    ]
+
+
+def _free_port() -> int:
+    """A TCP port that nobody listens on."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
