@@ -2,8 +2,14 @@
 """What concerns all tests."""
 
 import os
+from pathlib import Path
 
 import pytest
+
+from tests.startup import sitecustomize  # noqa: F401 - for this process
+
+STARTUP = str(Path(__file__).parent / "startup")
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [STARTUP, os.environ.get("PYTHONPATH")]))
 
 
 @pytest.fixture(autouse=True)
