@@ -11,13 +11,14 @@ import torch
 
 from lerobot.advantages.compute import AdvantageOptions
 from lerobot.configs.policies import PreTrainedConfig
+from lerobot.configs.types import FeatureType, PolicyFeature
 from lerobot.datasets.reward_labels import LeRobotDatasetWithReward
 from lerobot.policies.factory import get_policy_class
 from verify.bench.settings import SETTINGS, require_same_settings
-from verify.bench.training import LABELS, Frames, train
+from verify.bench.training import LABELS, MAX_SHIFT, Frames, shift_images, train
 from verify.bench.values import compute_advantages, predict_values
 
-from .conftest import FPS, load_dataset
+from .conftest import FPS, create_dataset, load_dataset
 
 CHUNK_SIZE = 4
 SMALL = {
@@ -37,7 +38,15 @@ def frames(root):
     return Frames(root)
 
 
-def test_batches_are_those_of_the_dataset(frames, root):
+@pytest.fixture
+def camera_root(tmp_path):
+    return create_dataset(tmp_path / "camera", camera="image")
+
+
+@pytest.mark.parametrize("name", ["root", "camera_root"])
+def test_batches_are_those_of_the_dataset(name, request):
+    root = request.getfixturevalue(name)
+    frames = Frames(root)
     delta_timestamps = {"action": [i / FPS for i in range(CHUNK_SIZE)]}
     dataset = LeRobotDatasetWithReward(
         load_dataset(root, delta_timestamps=delta_timestamps),
@@ -46,10 +55,39 @@ def test_batches_are_those_of_the_dataset(frames, root):
     )
     batch = frames.batch(torch.arange(len(dataset)), CHUNK_SIZE)
     assert len(frames) == len(dataset)
+    assert any(key.startswith("observation.image") for key in batch) == (name == "camera_root")
     for index in range(len(dataset)):
         item = dataset[index]
         for key, values in batch.items():
             assert torch.equal(values[index], item[key]), (index, key)
+
+
+def test_images_are_shifted_each_by_its_own_way():
+    height, width = 20, 30
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    image = torch.stack([rows, columns]).float()
+    batch = {"observation.images.top": image.expand(64, -1, -1, -1), "observation.state": torch.ones(64, 2)}
+    shifted = shift_images(batch, torch.Generator().manual_seed(0))
+    assert shifted["observation.state"] is batch["observation.state"]
+    images = shifted["observation.images.top"]
+    assert images.shape == (64, 2, height, width)
+    ways = set()
+    for down, right in images:
+        way = int(down[height // 2, 0]) - height // 2, int(right[0, width // 2]) - width // 2
+        assert torch.equal(down, (rows + way[0]).clamp(0, height - 1).float())
+        assert torch.equal(right, (columns + way[1]).clamp(0, width - 1).float())
+        ways.add(way)
+    assert len(ways) > 30 and {w for way in ways for w in way} == set(range(-MAX_SHIFT, MAX_SHIFT + 1))
+
+
+def test_policies_and_values_learn_from_images(camera_root, tmp_path):
+    frames = Frames(camera_root)
+    features = frames.input_features(("observation.images.top",))
+    assert features["observation.images.top"] == PolicyFeature(FeatureType.VISUAL, (3, 64, 64))
+    options = {**SMALL, "pretrained_backbone_weights": None, "input_features": features}
+    train(frames, tmp_path / "value", "rewact", options, steps=2, batch_size=4, seed=0)
+    values = predict_values(frames, tmp_path / "value", torch.arange(len(frames)))
+    assert values.shape == (len(frames),) and np.isfinite(values).all() and values.std() > 0
 
 
 def test_frames_of_episodes(frames):
@@ -114,7 +152,7 @@ def test_an_episode_is_judged_by_a_value_function_that_has_not_seen_it(frames, t
 
 
 def test_results_of_other_settings_are_not_mixed(tmp_path):
-    settings = SETTINGS["a"]
+    settings = SETTINGS["states"]["a"]
     require_same_settings(tmp_path, settings)
     require_same_settings(tmp_path, settings)
     message = f"{tmp_path} was made with steps={settings.steps}, not 7: choose another --output-dir"

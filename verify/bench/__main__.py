@@ -6,6 +6,7 @@ read the models of later releases):
 
     python -m verify.bench --output-dir outputs/bench
     python -m verify.bench --output-dir outputs/pilot --tasks push --sets a --seeds 1 --episodes 30
+    python -m verify.bench --output-dir outputs/camera --observations camera --tasks push --device cuda
 
 What is there already is not done again; `report.json`, `report.png` and a table are brought up to date after
 each seed on each data set.
@@ -14,6 +15,7 @@ each seed on each data set.
 import argparse
 import json
 from dataclasses import asdict, fields, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -45,9 +47,15 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--samples", type=int, default=200, help="frames whose advantage is checked by simulation"
     )
+    parser.add_argument(
+        "--observations", choices=SETTINGS, default="states", help="what policies and values are given"
+    )
+    parser.add_argument("--device", default="cpu", help="where they are trained (default: cpu)")
     for field in fields(Settings):
+        if field.name == "observations":
+            continue
         defaults = " or ".join(
-            dict.fromkeys(str(getattr(of_set, field.name)) for of_set in SETTINGS.values())
+            dict.fromkeys(str(getattr(of, field.name)) for of in chain(*map(dict.values, SETTINGS.values())))
         )
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=field.type, help=f"default: {defaults}")
     return parser.parse_args()
@@ -56,9 +64,11 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     arguments = parse_arguments()
     torch.set_num_threads(1)
+    torch.backends.cudnn.benchmark = torch.backends.cuda.matmul.allow_tf32 = True  # as in lerobot-train
     given = {field.name: getattr(arguments, field.name) for field in fields(Settings)}
     given = {name: value for name, value in given.items() if value is not None}
-    settings = {data_set: replace(SETTINGS[data_set], **given) for data_set in arguments.sets}
+    defaults = SETTINGS[arguments.observations]
+    settings = {data_set: replace(defaults[data_set], **given) for data_set in arguments.sets}
     used = {data_set: asdict(of_set) for data_set, of_set in settings.items()}
     names = [f"{task}-{data_set}" for task in arguments.tasks for data_set in arguments.sets]
     # All cells of one seed before the next, and a report after each: it can be stopped at any time.
@@ -78,13 +88,16 @@ def run_cell(arguments: argparse.Namespace, settings: dict[str, Settings], name:
     directory = arguments.output_dir / name / f"seed_{seed}"
     directory.mkdir(parents=True, exist_ok=True)
     require_same_settings(directory, settings[data_set])
-    data = make_dataset(directory / "data", task, data_set, seed)
+    data = make_dataset(directory / "data", task, data_set, seed, arguments.observations)
     inputs = read_inputs(data)
-    train_all(data, directory, seed, settings[data_set], tuple(arguments.policies))
+    train_all(data, directory, seed, settings[data_set], tuple(arguments.policies), arguments.device)
     for variant in wanted_variants(arguments):
         path = directory / result_file(variant, arguments.episodes)
         if not path.is_file():
-            write_result(path, evaluate(directory, variant, task, inputs, seed, arguments.episodes))
+            result = evaluate(
+                directory, variant, task, inputs, seed, arguments.episodes, arguments.observations
+            )
+            write_result(path, result)
         rate = np.mean(json.loads(path.read_text())["success"])
         print(f"{name}, seed {seed}, {variant.name}: {rate:.2f}", flush=True)
     path = directory / f"accuracy_{arguments.samples}.json"

@@ -11,37 +11,48 @@ import numpy as np
 
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
-from .simulation import Episode, generate, make_task
+from .simulation import OBSERVERS, Episode, generate, make_task
 
 FPS = 20
 INPUTS_FILE = "bench/inputs.json"
 STATES_FILE = "bench/states.pkl"
 
 
-def make_dataset(root: Path, task_name: str, data_set: str, seed: int) -> Path:
-    """Generate a data set, unless it is there. Returns its folder."""
+def make_dataset(root: Path, task_name: str, data_set: str, seed: int, observations: str) -> Path:
+    """Generate a data set, unless it is there. Returns its folder.
+
+    Args:
+        root: Its folder.
+        task_name: One of `TASKS`.
+        data_set: One of `PLANS`.
+        seed: Which of its instances.
+        observations: One of `OBSERVERS`.
+    """
     if (root / STATES_FILE).is_file():
         return root
     shutil.rmtree(root, ignore_errors=True)  # what an interrupted run left
-    episodes = list(generate(make_task(task_name), data_set, seed))
+    episodes = list(generate(make_task(task_name), data_set, seed, OBSERVERS[observations]))
     # Values that never change cannot be normalized.
-    inputs = {
-        name: np.flatnonzero(
-            np.concatenate([episode.observations[name] for episode in episodes]).std(0) > 1e-3
-        ).tolist()
-        for name in episodes[0].observations
-    }
-    features = {
-        name: {"dtype": "float32", "shape": (len(kept),), "names": None} for name, kept in inputs.items()
-    }
-    features["action"] = {"dtype": "float32", "shape": (4,), "names": None}
+    inputs, features = {}, {"action": {"dtype": "float32", "shape": (4,), "names": None}}
+    for name, first in episodes[0].observations.items():
+        if is_image(first):
+            inputs[name] = None
+            features[name] = {
+                "dtype": "image",
+                "shape": first.shape[1:],
+                "names": ["height", "width", "channels"],
+            }
+            continue
+        values = np.concatenate([episode.observations[name] for episode in episodes])
+        inputs[name] = np.flatnonzero(values.std(0) > 1e-3).tolist()
+        features[name] = {"dtype": "float32", "shape": (len(inputs[name]),), "names": None}
     dataset = LeRobotDataset.create(
         f"bench/{task_name}-{data_set}", FPS, features, root=root, use_videos=False
     )
     for episode in episodes:
         for frame, action in enumerate(episode.actions):
-            observation = {name: episode.observations[name][frame, kept] for name, kept in inputs.items()}
-            dataset.add_frame({**observation, "action": action, "task": task_name})
+            observed = {name: values[frame] for name, values in episode.observations.items()}
+            dataset.add_frame({**keep(observed, inputs), "action": action, "task": task_name})
         dataset.save_episode()
     dataset.finalize()
     outcomes = [
@@ -56,9 +67,21 @@ def make_dataset(root: Path, task_name: str, data_set: str, seed: int) -> Path:
     return root
 
 
-def read_inputs(root: Path) -> dict[str, list[int]]:
-    """Which of the values of `observe` the dataset has, for each of its keys."""
+Inputs = dict[str, list[int] | None]
+
+
+def read_inputs(root: Path) -> Inputs:
+    """Which of the values of an `Observer` the dataset has, for each of its keys; None: an image, whole."""
     return json.loads((root / INPUTS_FILE).read_text())
+
+
+def is_image(values: np.ndarray) -> bool:
+    return values.dtype == np.uint8
+
+
+def keep(observed: dict[str, np.ndarray], inputs: Inputs) -> dict[str, np.ndarray]:
+    """The part of an observation that the dataset has."""
+    return {name: observed[name] if kept is None else observed[name][kept] for name, kept in inputs.items()}
 
 
 def read_episodes(root: Path) -> list[Episode]:

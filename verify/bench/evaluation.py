@@ -7,9 +7,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
+from .data import Inputs, keep
 from .methods import Variant
-from .simulation import EVALUATION_STARTS, MAX_STEPS, STARTS_PER_SEED, Episode, make_task, observe
-from .training import load
+from .simulation import EVALUATION_STARTS, MAX_STEPS, OBSERVERS, STARTS_PER_SEED, Episode, make_task
+from .training import load, to_policy_input
 
 # Progress of an expert's step counts as 1; a segment is good if it is worth more than half as many steps as
 # it took.
@@ -21,9 +22,10 @@ def evaluate(
     directory: Path,
     variant: Variant,
     task_name: str,
-    inputs: dict[str, list[int]],
+    inputs: Inputs,
     seed: int,
     n_episodes: int,
+    observations: str,
 ) -> dict[str, list]:
     """Run a policy from the same numbered starts as all others of this seed.
 
@@ -33,19 +35,20 @@ def evaluate(
     policy, preprocessor, postprocessor = load(directory / variant.policy, **variant.options)
     if variant.without_token:
         policy.model.extra_tokens = None
-    task = make_task(task_name)
+    task, observe = make_task(task_name), OBSERVERS[observations]
     first_start = EVALUATION_STARTS + seed * STARTS_PER_SEED
     steps, success = [], []
     for episode in range(n_episodes):
         observation, is_success = task.reset(first_start + episode), False
         n_steps = 0
         while n_steps < MAX_STEPS and not is_success:
-            observed = observe(observation)
-            observed = {name: torch.from_numpy(observed[name][kept]) for name, kept in inputs.items()}
-            batch = preprocessor(observed)
+            observed = keep(observe(task, observation), inputs)
+            batch = preprocessor(
+                {name: to_policy_input(torch.from_numpy(values)) for name, values in observed.items()}
+            )
             # What `select_action` would hand out one by one.
             chunk = postprocessor(policy.predict_action_chunk(batch)[:, : policy.config.n_action_steps])
-            for action in chunk[0].numpy()[: MAX_STEPS - n_steps]:
+            for action in chunk[0].cpu().numpy()[: MAX_STEPS - n_steps]:
                 observation, is_success = task.step(action)
                 n_steps += 1
                 if is_success:

@@ -29,8 +29,9 @@ SIZE = {
     # In so short a training it blurs what tells good actions from bad ones.
     "dropout": 0.0,
     "optimizer_lr": 1e-3,
-    "device": "cpu",
 }
+# Of images; from scratch, since what is downloaded differs from place to place.
+BACKBONE = {"pretrained_backbone_weights": None, "optimizer_lr": 3e-4, "optimizer_lr_backbone": 3e-4}
 VALUE = {**SIZE, "dropout": 0.1, "num_value_bins": 51, "reward_loss_weight": 1.0}
 
 
@@ -69,12 +70,15 @@ VARIANTS = [
 ]
 
 
-def train_all(data: Path, directory: Path, seed: int, settings: Settings, policies: tuple[str, ...]) -> None:
+def train_all(
+    data: Path, directory: Path, seed: int, settings: Settings, policies: tuple[str, ...], device: str = "cpu"
+) -> None:
     """Train the value function and the policies of one seed, except those that are there."""
     missing = [name for name in policies if not (directory / name / WEIGHTS_FILE).is_file()]
     if not missing:
         return
-    frames = Frames(data)
+    frames = Frames(data, device)
+    setup = {**(BACKBONE if settings.observations == "camera" else {}), "device": device}
     advantages = directory / ADVANTAGES
     common = {"steps": settings.steps, "batch_size": settings.batch_size, "seed": seed}
     if {"rabc", "actvantage"} & set(missing) and not advantages.is_file():
@@ -82,6 +86,7 @@ def train_all(data: Path, directory: Path, seed: int, settings: Settings, polici
         training = {**common, "steps": settings.value_steps}
         value = {
             **VALUE,
+            **setup,
             "n_encoder_layers": settings.value_encoder_layers,
             "input_features": frames.input_features(settings.value_inputs.split(",")),
         }
@@ -89,7 +94,7 @@ def train_all(data: Path, directory: Path, seed: int, settings: Settings, polici
             frames, directory / "values", advantages, settings.folds, options, value, **training
         )
     outcomes = json.loads((data / "rewact_extensions" / "outcomes.json").read_text())
-    plain = {**SIZE, "use_reward_head": False}
+    plain = {**SIZE, **setup, "use_reward_head": False}
     for name in missing:
         if name == "act":
             train(frames, directory / name, "act", plain, **common)
@@ -99,10 +104,10 @@ def train_all(data: Path, directory: Path, seed: int, settings: Settings, polici
         elif name == "rabc":
             progress = directory / "rewact_progress.parquet"
             write_progress(advantages, progress)
-            weighter = RABCWeights(progress, SIZE["chunk_size"], device=torch.device("cpu"))
+            weighter = RABCWeights(progress, SIZE["chunk_size"], device=torch.device(device))
             train(frames, directory / name, "act", plain, **common, weighter=weighter)
         else:
-            conditioned = {**SIZE, "advantage_dropout": settings.advantage_dropout}
+            conditioned = {**SIZE, **setup, "advantage_dropout": settings.advantage_dropout}
             train(frames, directory / name, "actvantage", conditioned, **common, advantages=advantages)
 
 

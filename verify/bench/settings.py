@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """How the benchmark trains on each kind of data set."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from lerobot.datasets.reward_labels.files import read_json, write_json
@@ -13,6 +13,8 @@ SETTINGS_FILE = "settings.json"
 class Settings:
     """What all methods share, and after it what concerns the value functions and the advantages."""
 
+    # One of `OBSERVERS`.
+    observations: str = "states"
     # With half as many a policy learns too little from the eighth of set (a) that is positive.
     steps: int = 2400
     batch_size: int = 64
@@ -32,7 +34,7 @@ class Settings:
 # A value function learns the outcomes of set (b), with so few successes, by heart if it sees where object and
 # goal are in the room, and it tells good from bad on episodes it has not seen the better the shallower it is
 # and the fewer successes a fold holds out.
-SETTINGS = {
+_STATES = {
     "a": Settings(),
     "b": Settings(
         steps=1200,
@@ -42,6 +44,18 @@ SETTINGS = {
         folds=8,
         positive_fraction=0.3,
     ),
+}
+# The backbone starts from nothing, which takes more steps than all else.
+_CAMERA = {
+    "observations": "camera",
+    "steps": 4000,
+    "value_steps": 2000,
+    "value_inputs": "observation.state,observation.image",
+}
+# For each kind of observations and of data set.
+SETTINGS = {
+    "states": _STATES,
+    "camera": {data_set: replace(settings, **_CAMERA) for data_set, settings in _STATES.items()},
 }
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Meta-World tasks with their scripted experts, and experts with faults.
 
-Episodes end at the first success or after `MAX_STEPS`. Observations are what a robot would know: hand,
-gripper, object and goal, without velocities.
+Episodes end at the first success or after `MAX_STEPS`. Observations are either what a robot would know (hand,
+gripper, object and goal, without velocities) or what it would see: a camera's image, hand and gripper.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 import metaworld
+import mujoco
 import numpy as np
 from metaworld.policies import ENV_POLICY_MAP
 
@@ -21,6 +22,12 @@ MAX_STEPS = 200
 HAND_GRIPPER_OBJECT_GOAL = [0, 1, 2, 3, 4, 5, 6, 36, 37, 38]
 HAND, OBJECT, GOAL = slice(0, 3), slice(4, 7), slice(36, 39)
 GRIPPER_AND_HEIGHTS = [3, 2, 6]
+HAND_GRIPPER = slice(0, 4)
+
+# Near where LeRobot's Meta-World environment looks from, but no wider than what happens: an object is then
+# some 7 pixels wide.
+CAMERA, CAMERA_POSITION, FIELD_OF_VIEW = "corner2", (0.85, 0.22, 0.7), 34.0
+IMAGE_SIZE = 96
 
 SLOW_SPEED = 0.3  # of horizontal motion, so that episodes last some 2.5 times as long
 MISS = np.array([0.05, 0.0, 0.0])  # metres beside the object
@@ -37,7 +44,7 @@ class Episode:
     """Frames before each action, the actions, and how it ended.
 
     Attributes:
-        observations: For each key of `observe`, ``(T, n)`` float32 values.
+        observations: For each key of the `Observer`, ``(T, ...)`` values.
         actions: ``(T, 4)`` float32 in [-1, 1].
         states: For each frame, what the simulator needs to go back to it.
         start: Number of the start.
@@ -60,6 +67,9 @@ class Task:
         self.name = name
         self.expert = ENV_POLICY_MAP[f"{name}-v3"]()
         self.env = metaworld.MT1(f"{name}-v3", seed=0).train_classes[f"{name}-v3"]()
+        camera = self.env.model.camera(CAMERA)
+        camera.pos, camera.fovy = CAMERA_POSITION, FIELD_OF_VIEW
+        self._renderer: mujoco.Renderer | None = None
 
     def reset(self, start: int) -> np.ndarray:
         self.env.set_task(_starts(self.name, start // 50)[start % 50])
@@ -69,6 +79,17 @@ class Task:
     def step(self, action: np.ndarray) -> tuple[np.ndarray, bool]:
         observation, _, _, _, info = self.env.step(np.clip(action, -1.0, 1.0).astype(np.float32))
         return observation, bool(info["success"])
+
+    def render(self) -> np.ndarray:
+        """``(IMAGE_SIZE, IMAGE_SIZE, 3)`` uint8 image of the camera."""
+        if self._renderer is None:
+            model = self.env.model
+            # Both cost software renderers ten times as much as the rest of so small an image.
+            model.vis.quality.offsamples = 0
+            self._renderer = mujoco.Renderer(model, IMAGE_SIZE, IMAGE_SIZE)
+            self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = False
+        self._renderer.update_scene(self.env.data, camera=CAMERA)
+        return self._renderer.render()[::-1, ::-1].copy()  # the camera hangs upside down
 
     def save(self) -> tuple[Any, ...]:
         data = self.env.data
@@ -103,7 +124,10 @@ def _starts(name: str, block: int) -> list[Any]:
     return metaworld.MT1(f"{name}-v3", seed=block).train_tasks
 
 
-def observe(observation: np.ndarray) -> dict[str, np.ndarray]:
+Observer = Callable[[Task, np.ndarray], dict[str, np.ndarray]]
+
+
+def observe_states(task: Task, observation: np.ndarray) -> dict[str, np.ndarray]:
     """What the policies are given of Meta-World's observation.
 
     Returns:
@@ -119,6 +143,22 @@ def observe(observation: np.ndarray) -> dict[str, np.ndarray]:
         "observation.state": observation[HAND_GRIPPER_OBJECT_GOAL].astype(np.float32),
         "observation.environment_state": relations.astype(np.float32),
     }
+
+
+def observe_camera(task: Task, observation: np.ndarray) -> dict[str, np.ndarray]:
+    """What a robot with a camera is given, as in LeRobot's Meta-World environment.
+
+    Returns:
+        As `observation.state`, (4,) float32 hand and gripper. As `observation.image`, what `Task.render`
+        gives: object and goal are to be seen there.
+    """
+    return {
+        "observation.state": observation[HAND_GRIPPER].astype(np.float32),
+        "observation.image": task.render(),
+    }
+
+
+OBSERVERS: dict[str, Observer] = {"states": observe_states, "camera": observe_camera}
 
 
 Behaviour = Callable[[Task, np.ndarray], np.ndarray]
@@ -152,14 +192,14 @@ class Plan:
     must_fail: bool = field(default=False)
 
 
-def run_episode(task: Task, start: int, plan: Plan) -> Episode:
+def run_episode(task: Task, start: int, plan: Plan, observe: Observer = observe_states) -> Episode:
     observation = task.reset(start)
     observations, actions, states = [], [], []
     success = False
     for step in range(plan.max_steps):
         behaviour = [behaviour for first, behaviour in plan.stages if first <= step][-1]
         action = behaviour(task, observation)
-        observations.append(observe(observation))
+        observations.append(observe(task, observation))
         actions.append(action)
         states.append(task.save())
         observation, success = task.step(action)
@@ -193,7 +233,7 @@ def plan_set_b(rng: np.random.Generator) -> Iterator[Plan]:
 PLANS = {"a": plan_set_a, "b": plan_set_b}
 
 
-def generate(task: Task, data_set: str, seed: int) -> Iterator[Episode]:
+def generate(task: Task, data_set: str, seed: int, observe: Observer) -> Iterator[Episode]:
     """Episodes of a data set, shuffled. Those that end otherwise than planned are replaced."""
     start = TRAINING_STARTS + seed * STARTS_PER_SEED
     rng = np.random.default_rng(start)
@@ -201,7 +241,7 @@ def generate(task: Task, data_set: str, seed: int) -> Iterator[Episode]:
     for index in rng.permutation(len(plans)):
         plan = plans[index]
         for _ in range(20):
-            episode = run_episode(task, start, plan)
+            episode = run_episode(task, start, plan, observe)
             start += 1
             wanted = {"clean": True, "slow": True, "miss": False}.get(plan.kind, not plan.must_fail)
             if episode.success == wanted:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Training on a dataset that is small enough to be held in memory.
+"""Training on a dataset that is small enough to be held in memory, on the CPU or a GPU.
 
 The policies, their losses, optimizers and processors and the labels are LeRobot's own. What differs from
 `lerobot-train` is that a batch is cut out of arrays, where the training script would read its items one by
-one: on state observations that costs as much as the network.
+one: on state observations that costs as much as the network, and on images more.
 """
 
 from collections.abc import Iterable
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from lerobot.advantages import load_advantages
@@ -27,43 +28,44 @@ from lerobot.policies.factory import (
 )
 from lerobot.policies.pretrained import PreTrainedPolicy
 from lerobot.processor import PolicyProcessorPipeline
-from lerobot.utils.constants import OBS_ENV_STATE
+from lerobot.utils.constants import OBS_ENV_STATE, OBS_IMAGE
 
 GRADIENT_CLIP_NORM = 10.0
+# Pixels by which images are shifted in training.
+MAX_SHIFT = 4
 WEIGHTS_FILE = "model.safetensors"
 # How far along a success is; in a failure nothing is gained. The slower an episode, the less a step is worth.
 LABELS = RewardLabelsConfig(sources=["linear"], start_pct=0.0, end_pct=1.0, failure_ceiling=0.0)
 
 
 class Frames:
-    """The frames of a dataset with state observations.
+    """The frames of a dataset.
 
     Args:
         root: Folder of the dataset.
+        device: Where they are held.
     """
 
-    def __init__(self, root: Path):
+    def __init__(self, root: Path, device: str = "cpu"):
         dataset = LeRobotDataset(f"bench/{root.name}", root=root)
         self.meta = dataset.meta
         labels = build_reward_labels(self.meta, LABELS)
-        self.table, self.rewards = labels.table, labels.rewards
+        self.device = torch.device(device)
+        self.table, self.rewards = labels.table, labels.rewards.to(self.device)
         rows = dataset.hf_dataset.with_format("numpy")
         inputs = [name for name in self.meta.features if name.startswith("observation.")]
-        self.observations = {name: _to_tensor(rows[name]) for name in inputs}
-        self.actions = _to_tensor(rows["action"])
-        self.ends = torch.from_numpy(np.repeat(self.table.ends, self.table.lengths))
+        self.observations = {name: _to_tensor(rows[name]).to(self.device) for name in inputs}
+        self.actions = _to_tensor(rows["action"]).to(self.device)
+        self.ends = torch.from_numpy(np.repeat(self.table.ends, self.table.lengths)).to(self.device)
 
     def __len__(self) -> int:
         return len(self.ends)
 
     def input_features(self, names: Iterable[str]) -> dict[str, PolicyFeature]:
         """Some of the observations, for a policy that is not to see all."""
+        samples = {name: to_policy_input(self.observations[name][0]) for name in names}
         return {
-            name: PolicyFeature(
-                type=FeatureType.ENV if name == OBS_ENV_STATE else FeatureType.STATE,
-                shape=tuple(self.observations[name].shape[1:]),
-            )
-            for name in names
+            name: PolicyFeature(_feature_type(name), tuple(sample.shape)) for name, sample in samples.items()
         }
 
     def of_episodes(self, episodes: list[int]) -> Tensor:
@@ -71,12 +73,14 @@ class Frames:
         return torch.from_numpy(self.table.frames(np.array([self.table.row(e) for e in episodes])))
 
     def observation(self, indices: Tensor) -> dict[str, Tensor]:
-        """The observations at (B,) absolute indices."""
-        return {name: column[indices] for name, column in self.observations.items()}
+        """The observations at (B,) absolute indices, images as float32 in [0, 1]."""
+        indices = indices.to(self.device)
+        return {name: to_policy_input(column[indices]) for name, column in self.observations.items()}
 
     def batch(self, indices: Tensor, chunk_size: int) -> dict[str, Tensor]:
         """The collated items at (B,) absolute indices, with their reward labels."""
-        window = indices[:, None] + torch.arange(chunk_size)
+        indices = indices.to(self.device)
+        window = indices[:, None] + torch.arange(chunk_size, device=self.device)
         last = self.ends[indices][:, None] - 1
         is_pad = window > last
         window = torch.minimum(window, last)
@@ -90,8 +94,46 @@ class Frames:
         }
 
 
+def to_policy_input(values: Tensor) -> Tensor:
+    """Vectors as they are; (..., H, W, C) uint8 images as (..., C, H, W) float32 in [0, 1]."""
+    return values.movedim(-1, -3).float() / 255 if values.dtype == torch.uint8 else values
+
+
 def _to_tensor(column: list[np.ndarray]) -> Tensor:
-    return torch.from_numpy(np.stack(column).astype(np.float32))
+    values = np.stack(column)
+    return torch.from_numpy(values if values.dtype == np.uint8 else values.astype(np.float32))
+
+
+def _feature_type(name: str) -> FeatureType:
+    if name.startswith(OBS_IMAGE):
+        return FeatureType.VISUAL
+    return FeatureType.ENV if name == OBS_ENV_STATE else FeatureType.STATE
+
+
+def shift_images(batch: dict[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
+    """Move each image by up to `MAX_SHIFT` pixels, its border repeated.
+
+    What keeps networks that learn from pixels from learning them by heart, see "Image Augmentation Is All You
+    Need" (https://huggingface.co/papers/2004.13649), section 3.1.
+
+    Args:
+        batch: Its (B, C, H, W) images are those whose key is that of an image.
+        generator: Of random numbers, on the CPU.
+    """
+    shifted = dict(batch)
+    for name in batch:
+        if not name.startswith(OBS_IMAGE):
+            continue
+        images = batch[name]
+        n, _, height, width = images.shape
+        padded = F.pad(images, (MAX_SHIFT,) * 4, mode="replicate")
+        corners = torch.randint(2 * MAX_SHIFT + 1, (n, 2, 1), generator=generator).to(images.device)
+        rows = corners[:, 0] + torch.arange(height, device=images.device)
+        columns = corners[:, 1] + torch.arange(width, device=images.device)
+        samples = torch.arange(n, device=images.device)
+        # Indexing puts the channels last.
+        shifted[name] = padded[samples[:, None, None], :, rows[:, :, None], columns[:, None]].movedim(-1, 1)
+    return shifted
 
 
 def train(
@@ -142,8 +184,8 @@ def train(
         indices, order = order[:batch_size], order[batch_size:]
         batch = frames.batch(indices, config.chunk_size)
         if labels is not None:
-            batch["advantage"] = labels[indices]
-        batch = preprocessor(batch)
+            batch["advantage"] = labels[indices].to(frames.device)
+        batch = preprocessor(shift_images(batch))
         if weighter is None:
             loss, _ = policy.forward(batch)
         else:

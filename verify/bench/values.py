@@ -67,4 +67,4 @@ def predict_values(frames: Frames, checkpoint: Path, indices: torch.Tensor) -> n
         policy.predict_reward(preprocessor(frames.observation(part))).float()
         for part in indices.split(BATCH_SIZE)
     ]
-    return torch.cat(parts).numpy()
+    return torch.cat(parts).cpu().numpy()
