@@ -8,6 +8,8 @@ read the models of later releases):
     python -m verify.bench --output-dir outputs/pilot --tasks push --sets a --seeds 1 --episodes 30
     python -m verify.bench --output-dir outputs/camera --observations camera --tasks push --device cuda
 
+On a machine without a screen images need MUJOCO_GL=egl.
+
 What is there already is not done again; `report.json`, `report.png` and a table are brought up to date after
 each seed on each data set.
 """
