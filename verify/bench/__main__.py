@@ -17,7 +17,6 @@ each seed on each data set.
 import argparse
 import json
 from dataclasses import asdict, fields, replace
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +56,11 @@ def parse_arguments() -> argparse.Namespace:
         if field.name == "observations":
             continue
         defaults = " or ".join(
-            dict.fromkeys(str(getattr(of, field.name)) for of in chain(*map(dict.values, SETTINGS.values())))
+            dict.fromkeys(
+                str(getattr(of_set, field.name))
+                for of_sets in SETTINGS.values()
+                for of_set in of_sets.values()
+            )
         )
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=field.type, help=f"default: {defaults}")
     return parser.parse_args()
@@ -89,16 +92,15 @@ def run_cell(arguments: argparse.Namespace, settings: dict[str, Settings], name:
     task, data_set = name.rsplit("-", 1)
     directory = arguments.output_dir / name / f"seed_{seed}"
     directory.mkdir(parents=True, exist_ok=True)
-    require_same_settings(directory, settings[data_set])
-    data = make_dataset(directory / "data", task, data_set, seed, arguments.observations)
+    of_set = settings[data_set]
+    require_same_settings(directory, of_set)
+    data = make_dataset(directory / "data", task, data_set, seed, of_set.observations)
     inputs = read_inputs(data)
-    train_all(data, directory, seed, settings[data_set], tuple(arguments.policies), arguments.device)
+    train_all(data, directory, seed, of_set, tuple(arguments.policies), arguments.device)
     for variant in wanted_variants(arguments):
         path = directory / result_file(variant, arguments.episodes)
         if not path.is_file():
-            result = evaluate(
-                directory, variant, task, inputs, seed, arguments.episodes, arguments.observations
-            )
+            result = evaluate(directory, variant, task, inputs, seed, arguments.episodes, of_set.observations)
             write_result(path, result)
         rate = np.mean(json.loads(path.read_text())["success"])
         print(f"{name}, seed {seed}, {variant.name}: {rate:.2f}", flush=True)
@@ -108,7 +110,7 @@ def run_cell(arguments: argparse.Namespace, settings: dict[str, Settings], name:
             directory / ADVANTAGES,
             read_episodes(data),
             task,
-            settings[data_set].n_steps,
+            of_set.n_steps,
             np.random.default_rng(seed),
             arguments.samples,
         )

@@ -17,6 +17,9 @@ FPS = 20
 INPUTS_FILE = "bench/inputs.json"
 STATES_FILE = "bench/states.pkl"
 
+# Which of the values of an `Observer` a dataset has, for each of its keys; None: an image, whole.
+Inputs = dict[str, list[int] | None]
+
 
 def make_dataset(root: Path, task_name: str, data_set: str, seed: int, observations: str) -> Path:
     """Generate a data set, unless it is there. Returns its folder.
@@ -35,7 +38,7 @@ def make_dataset(root: Path, task_name: str, data_set: str, seed: int, observati
     # Values that never change cannot be normalized.
     inputs, features = {}, {"action": {"dtype": "float32", "shape": (4,), "names": None}}
     for name, first in episodes[0].observations.items():
-        if is_image(first):
+        if first.dtype == np.uint8:  # images
             inputs[name] = None
             features[name] = {
                 "dtype": "image",
@@ -67,16 +70,9 @@ def make_dataset(root: Path, task_name: str, data_set: str, seed: int, observati
     return root
 
 
-Inputs = dict[str, list[int] | None]
-
-
 def read_inputs(root: Path) -> Inputs:
-    """Which of the values of an `Observer` the dataset has, for each of its keys; None: an image, whole."""
+    """The `Inputs` of a data set."""
     return json.loads((root / INPUTS_FILE).read_text())
-
-
-def is_image(values: np.ndarray) -> bool:
-    return values.dtype == np.uint8
 
 
 def keep(observed: dict[str, np.ndarray], inputs: Inputs) -> dict[str, np.ndarray]:

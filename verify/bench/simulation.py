@@ -192,7 +192,7 @@ class Plan:
     must_fail: bool = field(default=False)
 
 
-def run_episode(task: Task, start: int, plan: Plan, observe: Observer = observe_states) -> Episode:
+def run_episode(task: Task, start: int, plan: Plan, observe: Observer) -> Episode:
     observation = task.reset(start)
     observations, actions, states = [], [], []
     success = False

@@ -110,7 +110,7 @@ def _feature_type(name: str) -> FeatureType:
     return FeatureType.ENV if name == OBS_ENV_STATE else FeatureType.STATE
 
 
-def shift_images(batch: dict[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
+def shift_images(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     """Move each image by up to `MAX_SHIFT` pixels, its border repeated.
 
     What keeps networks that learn from pixels from learning them by heart, see "Image Augmentation Is All You
@@ -118,7 +118,6 @@ def shift_images(batch: dict[str, Tensor], generator: torch.Generator | None = N
 
     Args:
         batch: Its (B, C, H, W) images are those whose key is that of an image.
-        generator: Of random numbers, on the CPU.
     """
     shifted = dict(batch)
     for name in batch:
@@ -127,7 +126,7 @@ def shift_images(batch: dict[str, Tensor], generator: torch.Generator | None = N
         images = batch[name]
         n, _, height, width = images.shape
         padded = F.pad(images, (MAX_SHIFT,) * 4, mode="replicate")
-        corners = torch.randint(2 * MAX_SHIFT + 1, (n, 2, 1), generator=generator).to(images.device)
+        corners = torch.randint(2 * MAX_SHIFT + 1, (n, 2, 1)).to(images.device)
         rows = corners[:, 0] + torch.arange(height, device=images.device)
         columns = corners[:, 1] + torch.arange(width, device=images.device)
         samples = torch.arange(n, device=images.device)
