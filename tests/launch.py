@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: MIT
 """How tests start two processes that share their work."""
 
+import os
 import socket
+
+# Two processes for two cores, which also a machine with one GPU can run.
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
 def two_processes() -> list[str]:

@@ -2,7 +2,6 @@
 """Real processes: work shared by two of them, models of folds, and ACTvantage trained on the result."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -11,11 +10,10 @@ import numpy as np
 import pytest
 
 from lerobot.advantages import ADVANTAGES_FILE, read_advantage_file
-from tests.launch import two_processes
+from tests.launch import ENVIRONMENT, two_processes
 
 from .conftest import create_checkpoint, load_dataset
 
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
 COMPUTE = "lerobot.scripts.lerobot_compute_advantages"
 
 

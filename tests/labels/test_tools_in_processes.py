@@ -2,7 +2,6 @@
 """`lerobot-eval-rewards` and `lerobot-visualize-rewards` under `accelerate launch`, in two real processes."""
 
 import json
-import os
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -15,7 +14,7 @@ from lerobot.scripts.lerobot_eval_rewards import EvalRewardsConfig, eval_rewards
 from rewact.evaluation import processes
 from rewact.evaluation.cli import load_policy_config
 from rewact.evaluation.processes import join_processes, together
-from tests.launch import two_processes
+from tests.launch import ENVIRONMENT, two_processes
 
 # Runs a tool and writes down which process finished which episode. The third argument is an episode that the
 # policy predicts nothing but NaN for.
@@ -61,8 +60,7 @@ def run(camera_root, checkpoint, tmp_path):
             "--policy.device=cpu",
             f"--output_dir={folder}",
         ]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-        result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        result = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
         pairs = sorted(tuple(map(int, path.name.split("-"))) for path in log.iterdir())
         return result, pairs
 
