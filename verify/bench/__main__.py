@@ -4,7 +4,7 @@
 Needs an environment with the patched LeRobot, `metaworld==3.0.0` and `mujoco<3.4` (Meta-World 3.0.0 cannot
 read the models of later releases):
 
-    python -m verify.bench --output-dir outputs/bench
+    python -m verify.bench --output-dir outputs/bench --jobs 2
     python -m verify.bench --output-dir outputs/pilot --tasks push --sets a --seeds 1 --episodes 30
     python -m verify.bench --output-dir outputs/camera --observations camera --tasks push --device cuda
 
@@ -20,13 +20,13 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from lerobot.datasets.reward_labels.files import write_atomically
 
 from .data import make_dataset, read_episodes, read_inputs
 from .evaluation import advantage_accuracy, evaluate
 from .methods import ADVANTAGES, POLICIES, VARIANTS, Variant, train_all
+from .parallel import run_all
 from .plots import plot_report
 from .report import format_table, summarize
 from .settings import SETTINGS, Settings, require_same_settings
@@ -52,6 +52,7 @@ def parse_arguments() -> argparse.Namespace:
         "--observations", choices=SETTINGS, default="states", help="what policies and values are given"
     )
     parser.add_argument("--device", default="cpu", help="where they are trained (default: cpu)")
+    parser.add_argument("--jobs", type=int, default=1, help="data sets under way at once, each on one core")
     for field in fields(Settings):
         if field.name == "observations":
             continue
@@ -68,8 +69,6 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     arguments = parse_arguments()
-    torch.set_num_threads(1)
-    torch.backends.cudnn.benchmark = torch.backends.cuda.matmul.allow_tf32 = True  # as in lerobot-train
     given = {field.name: getattr(arguments, field.name) for field in fields(Settings)}
     given = {name: value for name, value in given.items() if value is not None}
     defaults = SETTINGS[arguments.observations]
@@ -77,14 +76,12 @@ def main() -> None:
     used = {data_set: asdict(of_set) for data_set, of_set in settings.items()}
     names = [f"{task}-{data_set}" for task in arguments.tasks for data_set in arguments.sets]
     # All cells of one seed before the next, and a report after each: it can be stopped at any time.
-    for seed in range(arguments.seeds):
-        for name in names:
-            run_cell(arguments, settings, name, seed)
-            results = read_results(arguments, names)
-            report = {"settings": used, "results": summarize(results)}
-            write_result(arguments.output_dir / "report.json", report)
-            plot_report(arguments.output_dir / "report.png", report["results"])
-            print(format_table(report["results"]), flush=True)
+    cells = [(arguments, settings, name, seed) for seed in range(arguments.seeds) for name in names]
+    for _ in run_all(run_cell, cells, arguments.jobs):
+        report = {"settings": used, "results": summarize(read_results(arguments, names))}
+        write_result(arguments.output_dir / "report.json", report)
+        plot_report(arguments.output_dir / "report.png", report["results"])
+        print(format_table(report["results"]), flush=True)
 
 
 def run_cell(arguments: argparse.Namespace, settings: dict[str, Settings], name: str, seed: int) -> None:
