@@ -11,7 +11,8 @@ import torch
 def run_all(function: Callable[..., None], calls: list[tuple], jobs: int) -> Iterator[tuple]:
     """Make calls in processes with one thread each, and yield the arguments of each as it returns.
 
-    Calls begin in their order. After one that fails, those that no process was handed yet are not made.
+    The function must stand in a module that can be imported, which that of `python -m` cannot. Calls begin in
+    their order. After one that fails, those that no process was handed yet are not made.
 
     Raises:
         BaseException: What a call has raised, when those that were handed out have returned.
