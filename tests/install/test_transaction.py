@@ -86,6 +86,55 @@ def test_kill_at_every_step_then_old_or_new(project: Project, checkout: Checkout
         assert (victim.state() is None) == (verb == "uninstall"), step
 
 
+@pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
+@pytest.mark.parametrize("step", ["replace ", "verify", "remove journal"])
+def test_repair_that_ends_anywhere_is_finished_by_the_next(
+    project: Project, checkout: Checkout, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Every change on the disk that the repair makes is once its last, a file half written."""
+    patching.install(project.root, checkout)
+    installed = snapshot(checkout.root)
+    reference = Checkout(Path(shutil.copytree(checkout.root, checkout.root.with_name("reference"))))
+    steps = steps_of(lambda on_step: patching.uninstall(project.root, reference, on_step))
+    number = next(i for i, name in enumerate(steps) if name.startswith(step))
+    wanted = snapshot(reference.root) if step == "remove journal" else installed
+    changes = []
+
+    def ending_at(last: int, change):
+        def counted(*arguments, **options):
+            changes.append(change.__name__)
+            if len(changes) <= last:
+                return change(*arguments, **options)
+            if change is files.write_new:
+                path, data, *_ = arguments
+                path.write_bytes(data[: len(data) // 2])
+            raise _StopError
+
+        return counted
+
+    broken = Checkout(Path(shutil.copytree(checkout.root, checkout.root.with_name("broken"))))
+    killed_at(number, "uninstall", project, broken)
+    last, finished = 0, False
+    while not finished:
+        victim = Checkout(Path(shutil.copytree(broken.root, broken.root.with_name(f"victim-{last}"))))
+        changes.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(transaction, "write_new", ending_at(last, files.write_new))
+            for owner, name in ((os, "replace"), (Path, "unlink"), (Path, "rmdir")):
+                patch.setattr(owner, name, ending_at(last, getattr(owner, name)))
+            try:
+                patching.recover(victim)
+                finished = True
+            except _StopError:
+                pass
+        patching.recover(victim)
+        assert snapshot(victim.root) == wanted, changes
+        assert not victim.journal_path.exists()
+        last += 1
+    assert last > 3
+    assert step != "verify" or {"write_new", "replace", "unlink"} <= set(changes)
+
+
 @pytest.mark.parametrize("command", ["install", "uninstall"])
 def test_error_at_every_step_leaves_the_old_tree_at_once(
     project: Project, checkout: Checkout, command: str
