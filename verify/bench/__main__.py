@@ -19,7 +19,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 from .cells import read_results, run_cell, write_result
-from .methods import POLICIES
+from .methods import ORACLE, POLICIES
 from .parallel import run_all
 from .plots import plot_report
 from .report import format_table, summarize
@@ -36,7 +36,13 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--output-dir", type=Path, required=True)
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
     parser.add_argument("--sets", nargs="+", choices=sorted(PLANS), default=sorted(PLANS), help="data sets")
-    parser.add_argument("--policies", nargs="+", choices=POLICIES, default=POLICIES)
+    parser.add_argument(
+        "--policies",
+        nargs="+",
+        choices=(*POLICIES, ORACLE),
+        default=POLICIES,
+        help=f"to train and evaluate (default: all but {ORACLE}, which sees which demonstrations are clean)",
+    )
     parser.add_argument("--seeds", type=int, default=3, help="how often, each time on data of its own")
     parser.add_argument("--episodes", type=int, default=100, help="evaluation episodes of each seed")
     parser.add_argument(

@@ -13,6 +13,7 @@ import torch
 from lerobot.advantages.compute import AdvantageOptions
 from lerobot.rewards.sarm.rabc import RABCWeights
 
+from .data import read_episodes
 from .settings import Settings
 from .training import WEIGHTS_FILE, Frames, train
 from .values import compute_advantages
@@ -49,9 +50,12 @@ ADVANTAGES = "advantages.parquet"
 
 # Policies to train, and the ways to ask them.
 POLICIES = ("act", "filtered", "rabc", "actvantage")
+# Knows what nobody tells the others: what perfect labels could give on set (a). On (b) it is filtered BC.
+ORACLE = "clean"
 VARIANTS = [
     Variant("ACT on everything", "act", {}),
     Variant("ACT on successes only (filtered BC)", "filtered", {}),
+    Variant("ACT on clean demonstrations only (oracle)", ORACLE, {}),
     Variant("ACT with RA-BC weights", "rabc", {}),
     *(
         Variant(f"ACTvantage, cfg_beta {beta:g}", "actvantage", {"cfg_beta": beta})
@@ -101,6 +105,9 @@ def train_all(
         elif name == "filtered":
             successes = [entry["episode_index"] for entry in outcomes if entry["outcome"] == "success"]
             train(frames, directory / name, "act", plain, **common, episodes=successes)
+        elif name == ORACLE:
+            clean = [index for index, episode in enumerate(read_episodes(data)) if episode.kind == "clean"]
+            train(frames, directory / name, "act", plain, **common, episodes=clean)
         elif name == "rabc":
             progress = directory / "rewact_progress.parquet"
             write_progress(advantages, progress)
