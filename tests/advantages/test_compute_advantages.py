@@ -17,6 +17,7 @@ from lerobot.advantages import ADVANTAGES_FILE, load_advantages, read_advantage_
 from lerobot.advantages import labels as advantage_labels
 from lerobot.advantages.compute import AdvantageOptions, gather_evidence
 from lerobot.advantages.estimate import compute_returns
+from lerobot.advantages.file import write_advantage_file
 from lerobot.advantages.folds import assign_folds
 from lerobot.configs.reward_labels import RewardLabelsConfig
 from lerobot.datasets.reward_labels.episodes import EpisodeTable
@@ -54,6 +55,26 @@ def test_values_are_those_of_the_policy(run, root, checkpoint, batch_size):
     np.testing.assert_allclose(columns["value"], expected, atol=1e-5)
     assert columns["index"].tolist() == list(range(N))
     assert columns["frame_index"][:9].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 0]
+
+
+@pytest.mark.parametrize("use_amp", [False, True])
+def test_mixed_precision_is_used_where_it_is_asked_for(run, root, checkpoint, monkeypatch, use_amp):
+    read_values, seen = RewACTPolicy.predict_reward, set()
+
+    def spied(self, batch):
+        seen.add(torch.is_autocast_enabled("cpu"))
+        return read_values(self, batch)
+
+    monkeypatch.setattr(RewACTPolicy, "predict_reward", spied)
+    # The values of a run in the other precision, which was stopped, are not taken over.
+    monkeypatch.setattr(tool, "write_advantage_file", lambda *_: pytest.fail("full disk"))
+    with pytest.raises(pytest.fail.Exception):
+        run(f"--policy.path={checkpoint}", f"--policy.use_amp={str(not use_amp).lower()}")
+    monkeypatch.setattr(tool, "write_advantage_file", write_advantage_file)
+    seen.clear()
+    assert run(f"--policy.path={checkpoint}", f"--policy.use_amp={str(use_amp).lower()}") is None
+    assert seen == {use_amp}
+    assert read(root).columns["value"].dtype == np.float32
 
 
 @pytest.mark.parametrize("backbone", ["resnet18", "resnet50"])

@@ -65,6 +65,24 @@ def single_predictions(camera_root, checkpoint):
     return np.concatenate([predictor(default_collate([dataset[i]])).reward for i in range(len(dataset))])
 
 
+@pytest.mark.parametrize("use_amp", [False, True])
+def test_mixed_precision_is_used_where_it_is_asked_for(camera_root, checkpoint, monkeypatch, use_amp):
+    dataset = LeRobotDataset("local/cameras", root=camera_root, video_backend="pyav")
+    predictors = [
+        RewardPredictor(
+            load_policy_config(checkpoint, ["--device=cpu", f"--use_amp={str(amp).lower()}"]), dataset.meta
+        )
+        for amp in (use_amp, not use_amp)
+    ]
+    model, seen = predictors[0].policy.model, []
+    model.register_forward_pre_hook(lambda *_: seen.append(torch.is_autocast_enabled("cpu")))
+    prediction = predictors[0](default_collate([dataset[0]]))
+    assert seen == [use_amp]
+    assert prediction.reward.dtype == np.float32
+    # Predictions of one are not taken over by a run with the other.
+    assert predictors[0].fingerprint() != predictors[1].fingerprint()
+
+
 # lerobot-eval-rewards
 
 

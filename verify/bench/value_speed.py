@@ -3,9 +3,11 @@
 
 Both go over the same frames, from the dataset's files to the values: the pass as `lerobot-compute-advantages`
 runs it, and a loop that takes one item after the other from the dataset and calls the whole policy. They take
-turns in one process, so that a busy machine slows both; the figure is the median of the ratios.
+turns in one process, so that a busy machine slows both; the figure is the median of the ratios. With
+`--use-amp` the pass, and it alone, is in mixed precision.
 
-    python -m verify.bench.value_speed [--image-size 480 640] [--frames 32] [--batch-size 8] [--repeats 5]
+    python -m verify.bench.value_speed [--use-amp] [--image-size 480 640] [--frames 32] [--batch-size 8]
+                                       [--repeats 5]
 """
 
 import argparse
@@ -13,6 +15,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -80,13 +83,15 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=32)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--use-amp", action="store_true")
     arguments = parser.parse_args()
 
     with tempfile.TemporaryDirectory() as folder:
         dataset = make_dataset(Path(folder) / "data", arguments.frames, tuple(arguments.image_size))
         config = make_checkpoint(Path(folder) / "value", dataset)
-        policy, preprocessor = load_value_policy(config, dataset, {})
         plain = make_policy(config, ds_meta=dataset.meta).eval()
+        amp_config = replace(config, use_amp=arguments.use_amp)
+        policy, preprocessor = load_value_policy(amp_config, dataset, {})
         keys = config.input_features
 
         def reward_only() -> None:
@@ -109,9 +114,10 @@ def main() -> None:
     ratio = statistics.median(loop / batched for loop, batched in pairs)
     loop, batched = (arguments.frames / statistics.median(times) for times in zip(*pairs, strict=True))
     height, width = arguments.image_size
+    precision = " in mixed precision" if arguments.use_amp else ""
     print(
-        f"{height}x{width}, batch {arguments.batch_size}, {torch.get_num_threads()} threads: reward-only "
-        f"{batched:.1f} frames/s, full forward per frame {loop:.1f} frames/s, ratio {ratio:.1f}"
+        f"{height}x{width}, batch {arguments.batch_size}, {torch.get_num_threads()} threads: reward-only"
+        f"{precision} {batched:.1f} frames/s, full forward per frame {loop:.1f} frames/s, ratio {ratio:.1f}"
     )
 
 

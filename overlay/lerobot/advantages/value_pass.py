@@ -145,6 +145,8 @@ def predict_values(
 ) -> None:
     """Read the value of every frame of some episodes, and store those of each episode as it is finished.
 
+    With `use_amp` in the policy's configuration in mixed precision, as in `lerobot-eval`.
+
     Raises:
         ValueError: Naming episode and frame, if a value is not finite.
     """
@@ -157,7 +159,11 @@ def predict_values(
     n_frames = sum(int(dataset.meta.episodes[episode]["length"]) for episode in episodes)
     # Workers take turns, so several episodes are under way at once.
     started: dict[int, list[np.ndarray]] = {}
-    with tqdm(total=n_frames, desc="Values", unit="frame", disable=not show_progress) as progress:
+    device_type = torch.device(policy.config.device).type
+    with (
+        torch.autocast(device_type, enabled=policy.config.use_amp),
+        tqdm(total=n_frames, desc="Values", unit="frame", disable=not show_progress) as progress,
+    ):
         for episode, first, batch in loader:
             values = policy.predict_reward(preprocessor(batch)).float().cpu().numpy()
             broken = np.flatnonzero(~np.isfinite(values))

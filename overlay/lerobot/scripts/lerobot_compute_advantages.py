@@ -195,6 +195,7 @@ def compute_advantages(cfg: ComputeAdvantagesConfig) -> None:
             "folds": cfg.folds,
             "folds_dir": str(_folds_dir(cfg)) if cfg.folds else None,
             "rename_map": cfg.rename_map,
+            "use_amp": cfg.policy.use_amp,
         }
         store = ValueStore(output_path.with_suffix(".values"), source, processes.is_main_process)
         processes.wait_for_everyone()

@@ -60,10 +60,10 @@ class RewardPredictor:
         self.has_band = getattr(config, "reward_head_type", None) == "distributional"
 
     def fingerprint(self) -> str:
-        """Hexadecimal digest that differs between checkpoints; computed once."""
+        """Hexadecimal digest that differs between checkpoints and precisions; computed once."""
         if self._fingerprint is not None:
             return self._fingerprint
-        digest = hashlib.sha256(BAND.__repr__().encode())
+        digest = hashlib.sha256(repr((BAND, self.config.use_amp)).encode())
         for name, parameter in sorted(self.policy.state_dict().items()):
             digest.update(name.encode())
             digest.update(parameter.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
@@ -72,16 +72,17 @@ class RewardPredictor:
 
     @torch.no_grad()
     def __call__(self, batch: dict[str, Any]) -> Prediction:
-        """Predict for a batch of dataset items.
+        """Predict for a batch of dataset items, with `use_amp` in mixed precision, as in `lerobot-eval`.
 
         Args:
             batch: Collated items, images float32 in [0, 1] or uint8, not preprocessed.
         """
         batch = {key: _to_float(value) for key, value in batch.items()}
         batch = self.preprocessor(batch)
-        if not self.has_band:
-            return Prediction(_to_numpy(self.policy.predict_reward(batch)))
-        distribution = self.policy.predict_reward_distribution(batch)
+        with torch.autocast(torch.device(self.config.device).type, enabled=self.config.use_amp):
+            if not self.has_band:
+                return Prediction(_to_numpy(self.policy.predict_reward(batch)))
+            distribution = self.policy.predict_reward_distribution(batch)
         lower, upper = (distribution.quantile(q) for q in BAND)
         return Prediction(_to_numpy(distribution.mean), _to_numpy(lower), _to_numpy(upper))
 
