@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 from collections.abc import Iterable
+from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -161,7 +162,7 @@ def predict_values(
     started: dict[int, list[np.ndarray]] = {}
     device_type = torch.device(policy.config.device).type
     with (
-        torch.autocast(device_type, enabled=policy.config.use_amp),
+        torch.autocast(device_type) if policy.config.use_amp else nullcontext(),
         tqdm(total=n_frames, desc="Values", unit="frame", disable=not show_progress) as progress,
     ):
         for episode, first, batch in loader:

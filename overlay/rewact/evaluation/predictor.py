@@ -3,6 +3,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -79,7 +80,8 @@ class RewardPredictor:
         """
         batch = {key: _to_float(value) for key, value in batch.items()}
         batch = self.preprocessor(batch)
-        with torch.autocast(torch.device(self.config.device).type, enabled=self.config.use_amp):
+        device_type = torch.device(self.config.device).type
+        with torch.autocast(device_type) if self.config.use_amp else nullcontext():
             if not self.has_band:
                 return Prediction(_to_numpy(self.policy.predict_reward(batch)))
             distribution = self.policy.predict_reward_distribution(batch)
