@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from _rewact_installer import console
+from _rewact_installer import console, lock
 from _rewact_installer.files import write_atomically
 from _rewact_installer.locate import parse_direct_url
 from _rewact_installer.pythons import Python, find_python, try_python
@@ -159,6 +159,23 @@ def _is_unfinished(prefix: Path) -> bool:
 
 
 def _make(prefix: Path, release: Release) -> Environment:
+    try:
+        prefix.parent.mkdir(parents=True, exist_ok=True)
+        # Two runs that fill one environment would trip over each other's files.
+        with lock.hold(prefix.with_name(f"{prefix.name}-lock"), str(prefix)):
+            if prefix.exists() and any(prefix.iterdir()) and not _is_unfinished(prefix):
+                raise RewactError(
+                    ExitCode.BUSY, f"{prefix} was made by another run in the meantime: run again to use it."
+                )
+            return _fill(prefix, release)
+    except OSError as error:
+        raise RewactError(
+            ExitCode.NO_PERMISSION,
+            f"{prefix} cannot be written ({error.strerror}): activate an environment first.",
+        ) from None
+
+
+def _fill(prefix: Path, release: Release) -> Environment:
     uv = _find_uv(None)
     python = find_python(release.python, can_make_venv_otherwise=uv is not None)
     console.step(f"making {prefix} with Python {python.version_text} ({python.executable})")
@@ -167,14 +184,8 @@ def _make(prefix: Path, release: Release) -> Environment:
     else:
         seed = ["--quiet", "--seed", "--allow-existing", "--python", str(python.executable)]
         command = [str(uv), "venv", *seed, str(prefix)]
-    try:
-        prefix.mkdir(parents=True, exist_ok=True)
-        (prefix / _UNFINISHED).touch()
-    except OSError as error:
-        raise RewactError(
-            ExitCode.NO_PERMISSION,
-            f"{prefix} cannot be written ({error.strerror}): activate an environment first.",
-        ) from None
+    prefix.mkdir(exist_ok=True)
+    (prefix / _UNFINISHED).touch()
     result = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     environment = _opened(prefix, ours=True)
     if result.returncode or environment is None:

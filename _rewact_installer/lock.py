@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""One run at a time for each checkout."""
+"""One run at a time for each checkout, and for each environment that is being made."""
 
 import contextlib
 import errno
@@ -38,10 +38,13 @@ def _try_lock(descriptor: int) -> bool:
 
 
 @contextlib.contextmanager
-def hold(directory: Path) -> Iterator[None]:
+def hold(directory: Path, what: str = "this checkout") -> Iterator[None]:
     """Holds the lock file in `directory`, which is made when missing and removed again when left empty.
 
     The system drops the lock when the process ends, however it ends.
+
+    Args:
+        what: what is locked, for messages.
 
     Raises:
         RewactError: BUSY, saying who holds it.
@@ -62,7 +65,7 @@ def hold(directory: Path) -> Iterator[None]:
             _release(path, descriptor)
             raise RewactError(
                 ExitCode.DISK_FULL,
-                f"{path} cannot be locked ({error.strerror}), so that two runs could meet: move the checkout "
+                f"{path} cannot be locked ({error.strerror}), so that two runs could meet: move {what} "
                 "to a file system with locks, for example a local disk.",
             ) from None
         if not locked:
@@ -70,7 +73,7 @@ def hold(directory: Path) -> Iterator[None]:
             holder = path.read_text(encoding="utf-8", errors="replace").strip() if path.exists() else ""
             raise RewactError(
                 ExitCode.BUSY,
-                f"Another run is at work on this checkout ({holder or 'just begun'}): wait for it to end.",
+                f"Another run is at work on {what} ({holder or 'just begun'}): wait for it to end.",
             )
         if _is_still(path, descriptor):
             break

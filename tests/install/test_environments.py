@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from _rewact_installer import environment, locate, pythons
+from _rewact_installer import environment, locate, lock, pythons
 from _rewact_installer.environment import Environment
 from _rewact_installer.pythons import Python
 from _rewact_installer.releases import Release
@@ -137,6 +137,38 @@ def test_environment_whose_making_was_interrupted_is_finished(
     write(tmp_path / ".venv", {".rewact-unfinished": b"", "bin/other": b""})
     assert environment.choose(FITTING, tmp_path).prefix == tmp_path / ".venv"
     assert not (tmp_path / ".venv/.rewact-unfinished").exists()
+
+
+def test_environment_that_another_run_is_making_is_left_alone(
+    nowhere: Path, real_python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (nowhere / "python3").symlink_to(real_python)
+    fill, refusals = environment._fill, []
+
+    def filled_while_another_begins(prefix: Path, release: Release) -> Environment:
+        write(prefix, {".rewact-unfinished": b""})
+        refusals.append(refused(ExitCode.BUSY, environment.choose, release, tmp_path))
+        return fill(prefix, release)
+
+    monkeypatch.setattr(environment, "_fill", filled_while_another_begins)
+    made = environment.choose(FITTING, tmp_path)
+    assert str(tmp_path / ".venv") in refusals[0] and str(os.getpid()) in refusals[0]
+    assert environment.choose(FITTING, tmp_path) == made
+    assert not list(tmp_path.glob(".venv-*"))
+
+
+def test_environment_that_another_run_has_made_in_the_meantime(
+    nowhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold = lock.hold
+
+    def late(directory: Path, what: str):
+        write(tmp_path / ".venv", {"pyvenv.cfg": b"theirs"})
+        return hold(directory, what)
+
+    monkeypatch.setattr(lock, "hold", late)
+    assert "run again" in refused(ExitCode.BUSY, environment.choose, FITTING, tmp_path)
+    assert os.listdir(tmp_path / ".venv") == ["pyvenv.cfg"]
 
 
 def test_environment_that_does_not_run_is_named_and_kept(nowhere: Path, tmp_path: Path) -> None:
