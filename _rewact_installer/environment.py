@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The Python environment LeRobot is installed into: chosen, made, filled, asked."""
 
+import contextlib
 import json
 import os
 import shlex
@@ -108,7 +109,7 @@ def choose(release: Release, project: Path, explicit: Path | None = None, name: 
         prefix = explicit.absolute()
         if prefix.exists() and not prefix.is_dir():
             raise RewactError(ExitCode.NO_PYTHON, f"{prefix} is a file, no environment: name a directory.")
-        if not prefix.exists() or not any(prefix.iterdir()) or _is_unfinished(prefix):
+        if _is_free(prefix):
             return _make(prefix, release)
         environment = _opened(prefix, ours=(prefix / "rewact-environment.json").exists())
         if environment is None or environment.python.version < release.python:
@@ -158,34 +159,40 @@ def _is_unfinished(prefix: Path) -> bool:
     return (prefix / _UNFINISHED).exists()
 
 
+def _is_free(prefix: Path) -> bool:
+    """Whether nothing is here, or only what we began."""
+    return not prefix.exists() or not any(prefix.iterdir()) or _is_unfinished(prefix)
+
+
 def _make(prefix: Path, release: Release) -> Environment:
-    try:
-        prefix.parent.mkdir(parents=True, exist_ok=True)
-        # Two runs that fill one environment would trip over each other's files.
-        with lock.hold(prefix.with_name(f"{prefix.name}-lock"), str(prefix)):
-            if prefix.exists() and any(prefix.iterdir()) and not _is_unfinished(prefix):
-                raise RewactError(
-                    ExitCode.BUSY, f"{prefix} was made by another run in the meantime: run again to use it."
-                )
-            return _fill(prefix, release)
-    except OSError as error:
-        raise RewactError(
-            ExitCode.NO_PERMISSION,
-            f"{prefix} cannot be written ({error.strerror}): activate an environment first.",
-        ) from None
-
-
-def _fill(prefix: Path, release: Release) -> Environment:
     uv = _find_uv(None)
     python = find_python(release.python, can_make_venv_otherwise=uv is not None)
-    console.step(f"making {prefix} with Python {python.version_text} ({python.executable})")
     if python.venv:
         command = [str(python.executable), "-m", "venv", str(prefix)]
     else:
         seed = ["--quiet", "--seed", "--allow-existing", "--python", str(python.executable)]
         command = [str(uv), "venv", *seed, str(prefix)]
-    prefix.mkdir(exist_ok=True)
-    (prefix / _UNFINISHED).touch()
+    with contextlib.ExitStack() as stack:
+        try:
+            prefix.parent.mkdir(parents=True, exist_ok=True)
+            # Two runs that fill one environment would trip over each other's files.
+            stack.enter_context(lock.hold(prefix.with_name(f"{prefix.name}-lock"), str(prefix)))
+            if not _is_free(prefix):
+                raise RewactError(
+                    ExitCode.BUSY, f"{prefix} was made by another run in the meantime: run again to use it."
+                )
+            prefix.mkdir(exist_ok=True)
+            (prefix / _UNFINISHED).touch()
+        except OSError as error:
+            raise RewactError(
+                ExitCode.NO_PERMISSION,
+                f"{prefix} cannot be written ({error.strerror}): activate an environment first.",
+            ) from None
+        console.step(f"making {prefix} with Python {python.version_text} ({python.executable})")
+        return _fill(prefix, command)
+
+
+def _fill(prefix: Path, command: list[str]) -> Environment:
     result = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     environment = _opened(prefix, ours=True)
     if result.returncode or environment is None:

@@ -145,10 +145,9 @@ def test_environment_that_another_run_is_making_is_left_alone(
     (nowhere / "python3").symlink_to(real_python)
     fill, refusals = environment._fill, []
 
-    def filled_while_another_begins(prefix: Path, release: Release) -> Environment:
-        write(prefix, {".rewact-unfinished": b""})
-        refusals.append(refused(ExitCode.BUSY, environment.choose, release, tmp_path))
-        return fill(prefix, release)
+    def filled_while_another_begins(prefix: Path, command: list[str]) -> Environment:
+        refusals.append(refused(ExitCode.BUSY, environment.choose, FITTING, tmp_path))
+        return fill(prefix, command)
 
     monkeypatch.setattr(environment, "_fill", filled_while_another_begins)
     made = environment.choose(FITTING, tmp_path)
@@ -157,9 +156,22 @@ def test_environment_that_another_run_is_making_is_left_alone(
     assert not list(tmp_path.glob(".venv-*"))
 
 
-def test_environment_that_another_run_has_made_in_the_meantime(
-    nowhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_tool_that_cannot_be_started_is_not_a_folder_that_cannot_be_written(
+    nowhere: Path, real_python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (nowhere / "python3").symlink_to(real_python)
+    fill = environment._fill
+    monkeypatch.setattr(environment, "_fill", lambda prefix, _: fill(prefix, [str(tmp_path / "gone")]))
+    with pytest.raises(FileNotFoundError, match="gone"):
+        environment.choose(FITTING, tmp_path)
+    monkeypatch.undo()
+    assert not list(tmp_path.glob(".venv-*"))
+
+
+def test_environment_that_another_run_has_made_in_the_meantime(
+    nowhere: Path, real_python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (nowhere / "python3").symlink_to(real_python)
     hold = lock.hold
 
     def late(directory: Path, what: str):
