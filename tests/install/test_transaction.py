@@ -22,6 +22,11 @@ class _StopError(Exception):
     pass
 
 
+def copied(checkout: Checkout, name: str) -> Checkout:
+    """A copy beside it."""
+    return Checkout(Path(shutil.copytree(checkout.root, checkout.root.with_name(name))))
+
+
 def steps_of(call) -> list[str]:
     """The names of the steps that a run goes through."""
     steps: list[str] = []
@@ -63,17 +68,14 @@ def test_kill_at_every_step_then_old_or_new(project: Project, checkout: Checkout
         (project.root / "overlay/rewact/deep/__init__.py").unlink()
     verb = "uninstall" if command == "uninstall" else "install"
 
-    def fresh(name: str) -> Checkout:
-        return Checkout(Path(shutil.copytree(checkout.root, checkout.root.with_name(name))))
-
-    reference = fresh("reference")
+    reference = copied(checkout, "reference")
     old = snapshot(reference.root)
     steps = steps_of(lambda on_step: getattr(patching, verb)(project.root, reference, on_step))
     new = snapshot(reference.root)
     assert len(steps) > 8 and old != new
 
     for number, step in enumerate(steps):
-        victim = fresh(f"killed-{number}")
+        victim = copied(checkout, f"killed-{number}")
         killed_at(number, verb, project, victim)
         patching.recover(victim)
         committed = step in ("remove journal", "remove originals")
@@ -94,7 +96,7 @@ def test_repair_that_ends_anywhere_is_finished_by_the_next(
     """Every change on the disk that the repair makes is once its last, a file half written."""
     patching.install(project.root, checkout)
     installed = snapshot(checkout.root)
-    reference = Checkout(Path(shutil.copytree(checkout.root, checkout.root.with_name("reference"))))
+    reference = copied(checkout, "reference")
     steps = steps_of(lambda on_step: patching.uninstall(project.root, reference, on_step))
     number = next(i for i, name in enumerate(steps) if name.startswith(step))
     wanted = snapshot(reference.root) if step == "remove journal" else installed
@@ -112,11 +114,11 @@ def test_repair_that_ends_anywhere_is_finished_by_the_next(
 
         return counted
 
-    broken = Checkout(Path(shutil.copytree(checkout.root, checkout.root.with_name("broken"))))
+    broken = copied(checkout, "broken")
     killed_at(number, "uninstall", project, broken)
     last, finished = 0, False
     while not finished:
-        victim = Checkout(Path(shutil.copytree(broken.root, broken.root.with_name(f"victim-{last}"))))
+        victim = copied(broken, f"victim-{last}")
         changes.clear()
         with monkeypatch.context() as patch:
             patch.setattr(transaction, "write_new", ending_at(last, files.write_new))
@@ -268,7 +270,7 @@ def test_files_put_back_with_git_after_a_killed_upgrade(
     series = project.series("v9.9.1")
     series.write_text(series.read_text().replace("0003-c.patch\n", ""))
     project.patch_path("0003-c.patch").unlink()
-    reference = Checkout(Path(shutil.copytree(checkout.root, checkout.root.with_name("reference"))))
+    reference = copied(checkout, "reference")
     steps = steps_of(lambda on_step: patching.install(project.root, reference, on_step))
     killed_at(steps.index("verify"), "install", project, checkout)
     with open(checkout.root / "src/lerobot/act.py", "ab") as file:

@@ -66,7 +66,7 @@ def single_predictions(camera_root, checkpoint):
 
 
 @pytest.mark.parametrize("use_amp", [False, True])
-def test_mixed_precision_is_used_where_it_is_asked_for(camera_root, checkpoint, monkeypatch, use_amp):
+def test_mixed_precision_is_used_where_it_is_asked_for(camera_root, checkpoint, use_amp):
     dataset = LeRobotDataset("local/cameras", root=camera_root, video_backend="pyav")
     predictors = [
         RewardPredictor(
