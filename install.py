@@ -18,8 +18,8 @@ if sys.version_info < (3, 10):  # noqa: UP036 (an older Python is to read this s
     sys.stderr.write("install.py: needs Python 3.10 or newer, this is {}.{}.\n".format(*sys.version_info))
     sys.exit(9)
 
-from _rewact_installer import commands, console  # noqa: E402
-from _rewact_installer.faults import explain  # noqa: E402
+from installer import commands, console  # noqa: E402
+from installer.faults import explain  # noqa: E402
 from verify.errors import ExitCode, RewactError  # noqa: E402
 
 _CHECKOUT = (

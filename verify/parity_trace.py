@@ -128,7 +128,7 @@ def main() -> None:
             "initial_state_dict": {name: digest(value) for name, value in fresh.state_dict().items()},
             **trace(loaded),
         }
-    patched = importlib.util.find_spec("lerobot.policies.act.reward_head") is not None
+    patched = importlib.util.find_spec("rewact.act.head") is not None
     print(json.dumps({"patched": patched, "torch": torch.__version__, "cases": records}))
 
 

@@ -12,10 +12,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lerobot.datasets.reward_labels import KeypointReward, LeRobotDatasetWithReward
-
-    from .completion import CompletionDetector
-    from .policy import make_rewact_policy
+    from rewact.judge.completion import CompletionDetector
+    from rewact.labels import KeypointReward, LeRobotDatasetWithReward
+    from rewact.policy import make_rewact_policy
 
 __version__ = "1.0.0"
 
@@ -28,9 +27,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "CompletionDetector": "rewact.completion",
-    "KeypointReward": "lerobot.datasets.reward_labels",
-    "LeRobotDatasetWithReward": "lerobot.datasets.reward_labels",
+    "CompletionDetector": "rewact.judge.completion",
+    "KeypointReward": "rewact.labels",
+    "LeRobotDatasetWithReward": "rewact.labels",
     "make_rewact_policy": "rewact.policy",
 }
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from lerobot.policies.factory import make_policy
 from lerobot.policies.pretrained import PreTrainedPolicy
-from lerobot.policies.rewact.configuration_rewact import RewACTConfig
-from lerobot.policies.rewact.modeling_rewact import RewACTPolicy
+from rewact.act.configuration_rewact import RewACTConfig
+from rewact.act.modeling_rewact import RewACTPolicy
 
 if TYPE_CHECKING:
     from lerobot.configs.policies import PreTrainedConfig

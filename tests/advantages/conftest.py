@@ -16,7 +16,7 @@ import torch
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.policies.act.configuration_act import ACTConfig  # noqa: F401 - registers the policy types
 from lerobot.policies.factory import make_policy, make_policy_config, make_pre_post_processors
-from lerobot.scripts import lerobot_compute_advantages
+from rewact.cli import compute_advantages as compute_tool
 
 FPS = 10
 LENGTHS = (8, 5, 12, 3)
@@ -145,7 +145,7 @@ def run(monkeypatch, root):
         ]
         monkeypatch.setattr(sys, "argv", [*argv, *map(str, flags)])
         try:
-            lerobot_compute_advantages.main()
+            compute_tool.main()
         except SystemExit as exit:
             return str(exit.code)
         return None

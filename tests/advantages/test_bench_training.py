@@ -9,11 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from lerobot.advantages.compute import AdvantageOptions
 from lerobot.configs.policies import PreTrainedConfig
 from lerobot.configs.types import FeatureType, PolicyFeature
-from lerobot.datasets.reward_labels import LeRobotDatasetWithReward
 from lerobot.policies.factory import get_policy_class
+from rewact.advantages.compute import AdvantageOptions
+from rewact.labels import LeRobotDatasetWithReward
 from verify.bench.settings import SETTINGS, require_same_settings
 from verify.bench.training import LABELS, MAX_SHIFT, Frames, shift_images, train
 from verify.bench.values import compute_advantages, predict_values

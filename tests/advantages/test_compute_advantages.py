@@ -13,18 +13,18 @@ from safetensors.torch import load_file, save_file
 from torch.utils.data import default_collate
 from torchvision.ops.misc import FrozenBatchNorm2d
 
-from lerobot.advantages import ADVANTAGES_FILE, load_advantages, read_advantage_file, value_pass
-from lerobot.advantages import labels as advantage_labels
-from lerobot.advantages.compute import AdvantageOptions, gather_evidence
-from lerobot.advantages.estimate import compute_returns
-from lerobot.advantages.file import write_advantage_file
-from lerobot.advantages.folds import assign_folds
-from lerobot.configs.reward_labels import RewardLabelsConfig
-from lerobot.datasets.reward_labels.episodes import EpisodeTable
 from lerobot.policies.act.modeling_act import ACTPolicy
 from lerobot.policies.factory import make_pre_post_processors
-from lerobot.policies.rewact import RewACTPolicy
-from lerobot.scripts import lerobot_compute_advantages as tool
+from rewact.act.modeling_rewact import RewACTPolicy
+from rewact.advantages import ADVANTAGES_FILE, load_advantages, read_advantage_file, value_pass
+from rewact.advantages import labels as advantage_labels
+from rewact.advantages.compute import AdvantageOptions, gather_evidence
+from rewact.advantages.estimate import compute_returns
+from rewact.advantages.file import write_advantage_file
+from rewact.advantages.folds import assign_folds
+from rewact.cli import compute_advantages as tool
+from rewact.labels.episodes import EpisodeTable
+from rewact.options.labels import RewardLabelsConfig
 
 from .conftest import LENGTHS, OUTCOMES, create_checkpoint, create_dataset, load_dataset, write_outcomes
 
@@ -604,7 +604,7 @@ def test_options_are_checked_in_the_library_too():
 @pytest.mark.parametrize("failure_return", ["steps", "worst"])
 def test_returns_are_those_of_the_reward_labels(root, failure_return):
     """The labels that a value function is trained on and the returns it is compared with agree."""
-    from lerobot.datasets.reward_labels import build_reward_labels
+    from rewact.labels import build_reward_labels
 
     meta = load_dataset(root).meta
     config = RewardLabelsConfig(sources=["returns"], failure_return=failure_return)

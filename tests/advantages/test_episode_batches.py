@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lerobot.datasets import episode_batches
-from lerobot.datasets.episode_batches import EpisodeBatches, decode_in_order
+from rewact.values.batches import EpisodeBatches, decode_in_order
 
 from .conftest import LENGTHS, create_dataset, load_dataset
 

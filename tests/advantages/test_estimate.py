@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lerobot.advantages.estimate import (
+from rewact.advantages.estimate import (
     advantages_of_progress,
     advantages_of_returns,
     compute_returns,
@@ -17,7 +17,7 @@ from lerobot.advantages.estimate import (
     monte_carlo_advantages,
     smooth,
 )
-from lerobot.datasets.reward_labels.episodes import EpisodeTable
+from rewact.labels.episodes import EpisodeTable
 
 SUCCESS, FAILURE, UNKNOWN = 1, 0, -1
 

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lerobot.advantages import ADVANTAGES_FILE, AdvantageTable, load_advantages, read_advantage_file
-from lerobot.advantages.file import METADATA_KEY, dataset_fingerprint, write_advantage_file
+from rewact.advantages import ADVANTAGES_FILE, AdvantageTable, load_advantages, read_advantage_file
+from rewact.advantages.file import METADATA_KEY, dataset_fingerprint, write_advantage_file
 
 from .conftest import LENGTHS, create_dataset, load_dataset
 

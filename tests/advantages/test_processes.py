@@ -9,12 +9,12 @@ import sys
 import numpy as np
 import pytest
 
-from lerobot.advantages import ADVANTAGES_FILE, read_advantage_file
+from rewact.advantages import ADVANTAGES_FILE, read_advantage_file
 from tests.launch import ENVIRONMENT, two_processes
 
 from .conftest import create_checkpoint, load_dataset
 
-COMPUTE = "lerobot.scripts.lerobot_compute_advantages"
+COMPUTE = "rewact.cli.compute_advantages"
 
 
 def start(*command):

@@ -5,11 +5,11 @@ import json
 
 import pytest
 
-from lerobot.scripts import lerobot_recap
-from lerobot.scripts.lerobot_recap import STAGES, Loop, run_loop
+from rewact.cli import recap
+from rewact.cli.recap import STAGES, Loop, run_loop
 
 BASE = ["--dataset.repo_id=local/tiny", "--dataset.root=data", "--env.type=pusht", "--seed=3", "--device=cpu"]
-TRAIN, COMPUTE, EVAL = lerobot_recap.TRAIN, lerobot_recap.COMPUTE, lerobot_recap.EVAL
+TRAIN, COMPUTE, EVAL = recap.TRAIN, recap.COMPUTE, recap.EVAL
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def commands(monkeypatch):
         fail_at = None
 
     commands = Commands()
-    monkeypatch.setattr(lerobot_recap.subprocess, "run", fake_run)
+    monkeypatch.setattr(recap.subprocess, "run", fake_run)
     return commands
 
 
@@ -246,6 +246,6 @@ def test_bad_command_lines(flags, message):
 
 def test_help_names_every_stage(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["lerobot-recap", "--help"])
-    lerobot_recap.main()
+    recap.main()
     output = capsys.readouterr().out
     assert all(f"`{stage}`" in output for stage in STAGES)

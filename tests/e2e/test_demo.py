@@ -12,13 +12,13 @@ from PIL import Image
 
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from rewact import LeRobotDatasetWithReward
-from rewact.demo import expert, record, report, simulation
-from rewact.demo.__main__ import main
-from rewact.demo.expert import Outcome, record_attempt
-from rewact.demo.pipeline import plan_outcomes
-from rewact.demo.render import Camera
-from rewact.demo.report import Prediction
-from rewact.demo.simulation import PickAndPlace, Scene
+from verify.demo import expert, record, report, simulation
+from verify.demo.__main__ import main
+from verify.demo.expert import Outcome, record_attempt
+from verify.demo.pipeline import plan_outcomes
+from verify.demo.render import Camera
+from verify.demo.report import Prediction
+from verify.demo.simulation import PickAndPlace, Scene
 
 
 class NoCamera:

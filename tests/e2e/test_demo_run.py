@@ -8,8 +8,8 @@ import av
 import pytest
 from PIL import Image
 
-from rewact.demo import __main__ as command
-from rewact.demo import pipeline, training
+from verify.demo import __main__ as command
+from verify.demo import pipeline, training
 
 TINY = pipeline.Preset("tiny", train_episodes=5, unseen_episodes=5, steps=3)
 

@@ -68,7 +68,7 @@ def run_install(tmp_path: Path):
         start = (
             "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
             "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); "
-            "import install; from _rewact_installer import commands; "
+            "import install; from installer import commands; "
             "commands.PROJECT = Path(sys.argv[2]); sys.exit(install.main(sys.argv[3:]))"
         )
         return subprocess.run(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from _rewact_installer import patching, status
+from installer import patching, status
 from tests.install.upstreams import (
     ACT,
     ACT_PATCHED_TWICE,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from _rewact_installer import patching, status
+from installer import patching, status
 from tests.install.test_export import run as export
 from tests.install.upstreams import (
     ACT,

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from _rewact_installer import commands, develop, environment, patching, wheel
-from _rewact_installer.environment import Environment, Installed
-from _rewact_installer.pythons import Python
-from _rewact_installer.releases import Release
+from installer import commands, develop, environment, patching, wheel
+from installer.environment import Environment, Installed
+from installer.pythons import Python
+from installer.releases import Release
 from tests.install.upstreams import (
     ACT,
     PYPROJECT,
@@ -243,7 +243,7 @@ def test_tests_and_demo_pass_on_arguments_and_exit_code(
     monkeypatch.setattr(commands.develop, "dev", lambda *_, **__: develop.Setup(checkout, env, False))
     assert commands.demo(Namespace(lerobot=None, rest=["--fast"])) == 7
     words = (tmp_path / "words").read_text().split()
-    assert words[:2] == ["-m", "rewact.demo"] and words[-1] == "--fast" and "--output-dir" in words
+    assert words[:2] == ["-m", "verify.demo"] and words[-1] == "--fast" and "--output-dir" in words
     monkeypatch.chdir(tmp_path)  # the user's directory, which is not where the demo runs
     for words in (["--output-dir", "out"], ["--output-dir=out"]):
         commands.demo(Namespace(lerobot=None, rest=words))

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from _rewact_installer import environment, locate, lock, pythons
-from _rewact_installer.environment import Environment
-from _rewact_installer.pythons import Python
-from _rewact_installer.releases import Release
+from installer import environment, locate, lock, pythons
+from installer.environment import Environment
+from installer.pythons import Python
+from installer.releases import Release
 from tests.install.upstreams import refused, write
 from verify.errors import ExitCode
 

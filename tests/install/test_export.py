@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from _rewact_installer import export as exporting
-from _rewact_installer import patching
-from _rewact_installer.export import Export, export
+from installer import export as exporting
+from installer import patching
+from installer.export import Export, export
 from tests.install.upstreams import (
     ACT,
     ACT_PATCHED_TWICE,
@@ -335,4 +335,4 @@ def test_export_command(run_install, project: Project, upstream: Path) -> None:
     write(upstream, {OTHER: b"edited = 1\n"})
     result = run_install(project, "export", str(upstream), "--name", "other")
     assert result.returncode == 0 and "0004-other.patch" in result.stdout
-    assert "v9.9.1 once it has an entry in _rewact_installer/releases.py" in result.stdout
+    assert "v9.9.1 once it has an entry in installer/releases.py" in result.stdout

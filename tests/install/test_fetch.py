@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from _rewact_installer import fetch, patching
-from _rewact_installer.releases import RELEASES, Release, find_release
+from installer import fetch, patching
+from installer.releases import RELEASES, Release, find_release
 from tests.install.upstreams import PROJECT, TRAIN_PATCHED, UPSTREAM, Project, git, refused, snapshot
 from verify.checkout import Checkout
 from verify.errors import ExitCode

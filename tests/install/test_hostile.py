@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from _rewact_installer import patching
+from installer import patching
 from tests.install.upstreams import (
     ACT_PATCHED_TWICE,
     PROJECT,
@@ -373,7 +373,7 @@ def test_translated_git_messages_change_nothing(
 
 def test_no_sweeping_git_command_in_the_code() -> None:
     """data/, outputs/ and environments cannot be hit by commands that are never run."""
-    for package in ("_rewact_installer", "verify"):
+    for package in ("installer", "verify"):
         for path in (PROJECT / package).rglob("*.py"):
             code = path.read_text(encoding="utf-8")
             for words in (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from _rewact_installer import patching
+from installer import patching
 from tests.install.upstreams import (
     ACT,
     ACT_PATCHED,

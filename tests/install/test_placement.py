@@ -214,7 +214,7 @@ def test_exact_application_equals_gits(
     before_lines: list[bytes], after_lines: list[bytes], ended: bool
 ) -> None:
     """On the very bytes a diff was made from, our placement and git agree, whatever the bytes."""
-    from _rewact_installer.export import diff_of
+    from installer.export import diff_of
 
     before, after = b"".join(before_lines) + b"x", b"".join(after_lines) + (b"x\n" if ended else b"x")
     with Scratch() as scratch:

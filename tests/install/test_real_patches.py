@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from _rewact_installer import locate, patching, wheel
-from _rewact_installer.export import export
-from _rewact_installer.releases import find_release
+from installer import locate, patching, wheel
+from installer.export import export
+from installer.releases import find_release
 from tests.install.upstreams import PROJECT, git, git_snapshot, snapshot
 from verify.checkout import Checkout
 from verify.drift import pre_image

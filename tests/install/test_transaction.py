@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from _rewact_installer import files, lock, patching, transaction
+from installer import files, lock, patching, transaction
 from tests.install.upstreams import PROJECT, TALLY, Project, git, mounted, refused, snapshot, write
 from verify.checkout import Checkout
 from verify.errors import ExitCode, RewactError
@@ -41,7 +41,7 @@ def killed_at(step: int, command: str, project: Project, checkout: Checkout) -> 
         import itertools, os, signal, sys
         from pathlib import Path
         sys.path.insert(0, sys.argv[1])
-        from _rewact_installer import patching
+        from installer import patching
         from verify.checkout import Checkout
         os.fsync = lambda descriptor: None  # the process dies here, not the machine
         count = itertools.count()
@@ -342,7 +342,7 @@ def test_hostile_journal_writes_nothing_outside(project: Project, checkout: Chec
 def test_concurrent_run_is_refused_and_names_the_holder(project: Project, checkout: Checkout) -> None:
     program = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from pathlib import Path\nfrom _rewact_installer import lock\n"
+        "from pathlib import Path\nfrom installer import lock\n"
         "with lock.hold(Path(sys.argv[2])):\n    print('held', flush=True); sys.stdin.read()\n"
     )
     words = [sys.executable, "-c", program, str(PROJECT), str(checkout.state_dir)]

@@ -3,7 +3,7 @@
 
 import pytest
 
-from _rewact_installer import patching, status
+from installer import patching, status
 from tests.install.test_transaction import killed_at
 from tests.install.upstreams import (
     ACT,

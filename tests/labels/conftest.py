@@ -15,7 +15,7 @@ import torch
 
 from lerobot.datasets.lerobot_dataset import LeRobotDataset, LeRobotDatasetMetadata
 from lerobot.policies.factory import make_policy, make_pre_post_processors
-from lerobot.policies.rewact.configuration_rewact import RewACTConfig
+from rewact.act.configuration_rewact import RewACTConfig
 
 FPS = 10
 LENGTHS = (7, 1, 12, 20, 5, 9)

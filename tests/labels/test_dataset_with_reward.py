@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch.utils.data import ConcatDataset, DataLoader, Subset
 
-from lerobot.configs.reward_labels import RewardLabelsConfig
-from lerobot.datasets.reward_labels import KeypointReward, LeRobotDatasetWithReward, build_reward_labels
+from rewact.labels import KeypointReward, LeRobotDatasetWithReward, build_reward_labels
+from rewact.options.labels import RewardLabelsConfig
 from tests.versions import HAS_SLICES
 
 LENGTHS = (7, 1, 12, 20, 5, 9)

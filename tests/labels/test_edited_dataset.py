@@ -6,13 +6,13 @@ import shutil
 
 import pytest
 
-from lerobot.configs.reward_labels import RewardLabelsConfig
 from lerobot.datasets.dataset_tools import delete_episodes
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
-from lerobot.datasets.reward_labels import LeRobotDatasetWithReward, build_reward_labels
-from lerobot.datasets.reward_labels.episodes import EpisodeTable
-from lerobot.datasets.reward_labels.keypoints import KEYPOINTS_FILE
-from lerobot.datasets.reward_labels.outcomes import OUTCOMES_FILE, save_outcomes
+from rewact.labels import LeRobotDatasetWithReward, build_reward_labels
+from rewact.labels.episodes import EpisodeTable
+from rewact.labels.keypoints import KEYPOINTS_FILE
+from rewact.labels.outcomes import OUTCOMES_FILE, save_outcomes
+from rewact.options.labels import RewardLabelsConfig
 
 
 def edited(dataset, path):

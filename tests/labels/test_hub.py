@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
-from lerobot.configs.reward_labels import RewardLabelsConfig
 from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
-from lerobot.datasets.reward_labels import build_reward_labels, hub
-from lerobot.datasets.reward_labels.control_modes import CONTROL_MODES_FILE
-from lerobot.datasets.reward_labels.episodes import EpisodeTable
-from lerobot.datasets.reward_labels.files import write_json
-from lerobot.datasets.reward_labels.keypoints import KEYPOINTS_FILE
-from lerobot.datasets.reward_labels.outcomes import OUTCOMES_FILE
-from lerobot.datasets.reward_labels.progress_files import save_progress
-from lerobot.scripts.lerobot_label_rewards import LabelledDatasetConfig, LabelRewardsConfig, label_rewards
+from rewact.cli.label_rewards import LabelledDatasetConfig, LabelRewardsConfig, label_rewards
+from rewact.labels import build_reward_labels, hub
+from rewact.labels.control import CONTROL_MODES_FILE
+from rewact.labels.episodes import EpisodeTable
+from rewact.labels.files import write_json
+from rewact.labels.keypoints import KEYPOINTS_FILE
+from rewact.labels.outcomes import OUTCOMES_FILE
+from rewact.labels.progress import save_progress
+from rewact.options.labels import RewardLabelsConfig
 
 from .conftest import FPS, create_dataset
 

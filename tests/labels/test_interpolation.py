@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lerobot.datasets.reward_labels.interpolation import STEP_DROP, interpolate_keypoints, linear_rewards
+from rewact.labels.interpolation import STEP_DROP, interpolate_keypoints, linear_rewards
 
 METHODS = ("pchip", "linear")
 REWARDS = st.floats(0.0, 1.0, width=32)

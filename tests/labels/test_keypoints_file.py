@@ -7,9 +7,9 @@ import threading
 
 import pytest
 
-from lerobot.configs.reward_labels import RewardLabelsConfig
-from lerobot.datasets.reward_labels import KeypointReward, LeRobotDatasetWithReward, dataset, files
-from lerobot.datasets.reward_labels.keypoints import KEYPOINTS_FILE
+from rewact.labels import KeypointReward, LeRobotDatasetWithReward, dataset, files
+from rewact.labels.keypoints import KEYPOINTS_FILE
+from rewact.options.labels import RewardLabelsConfig
 
 
 def keypoint_file(root, content):

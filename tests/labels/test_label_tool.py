@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from lerobot.datasets.reward_labels import LeRobotDatasetWithReward
-from lerobot.datasets.reward_labels.keypoints import KEYPOINTS_FILE
-from lerobot.scripts import lerobot_label_rewards
-from lerobot.scripts.lerobot_label_rewards import LabelledDatasetConfig, LabelRewardsConfig, label_rewards
+from rewact.cli import label_rewards as label_tool
+from rewact.cli.label_rewards import LabelledDatasetConfig, LabelRewardsConfig, label_rewards
+from rewact.labels import LeRobotDatasetWithReward
+from rewact.labels.keypoints import KEYPOINTS_FILE
 
 LABELS = {
     "repo_id": "local/tiny",
@@ -77,14 +77,14 @@ def test_applying_replaces_what_the_episode_had(run):
 
 
 def test_what_another_process_writes_meanwhile_stays(run, monkeypatch):
-    shown = lerobot_label_rewards.print_labels
+    shown = label_tool.print_labels
 
     def interrupted(*args):
-        monkeypatch.setattr(lerobot_label_rewards, "print_labels", shown)
+        monkeypatch.setattr(label_tool, "print_labels", shown)
         run({"episodes": {"5": {"outcome": "success"}}})
         shown(*args)
 
-    monkeypatch.setattr(lerobot_label_rewards, "print_labels", interrupted)
+    monkeypatch.setattr(label_tool, "print_labels", interrupted)
     assert run({"episodes": {"2": {"outcome": "failure"}}}).outcomes == {2: "failure", 5: "success"}
 
 
@@ -152,7 +152,7 @@ def test_errors_are_one_sentence_and_an_exit_status(monkeypatch, root, capsys):
         "sys.argv", ["x", "--dataset.repo_id=local/tiny", f"--dataset.root={root}", "--clear=[9]"]
     )
     with pytest.raises(SystemExit) as stop:
-        lerobot_label_rewards.main()
+        label_tool.main()
     assert stop.value.code == "error: local/tiny has no episode 9; its 6 episodes are 0 to 5"
 
 
@@ -168,7 +168,7 @@ def test_a_folder_that_cannot_be_written_is_named_and_left_as_it_was(monkeypatch
     flags = ["--dataset.repo_id=local/tiny", f"--dataset.root={root}", f"--labels={labels}"]
     monkeypatch.setattr("sys.argv", ["x", *flags])
     with pytest.raises(SystemExit) as stop:
-        lerobot_label_rewards.main()
+        label_tool.main()
     assert stop.value.code.startswith("error: ") and "Permission denied" in stop.value.code
     assert str(root / "rewact_extensions") in stop.value.code and "\n" not in stop.value.code
     assert [path for path in sorted(root.rglob("*")) if path.is_file()] == [p for p in before if p.is_file()]

@@ -7,12 +7,12 @@ import shutil
 import numpy as np
 import pytest
 
-from lerobot.configs.reward_labels import RewardLabelsConfig
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
-from lerobot.datasets.reward_labels import LeRobotDatasetWithReward, build_reward_labels
-from lerobot.datasets.reward_labels.control_modes import load_control_modes, save_control_modes
-from lerobot.datasets.reward_labels.episodes import EpisodeTable
-from lerobot.datasets.reward_labels.outcomes import load_outcomes, save_outcomes
+from rewact.labels import LeRobotDatasetWithReward, build_reward_labels
+from rewact.labels.control import load_control_modes, save_control_modes
+from rewact.labels.episodes import EpisodeTable
+from rewact.labels.outcomes import load_outcomes, save_outcomes
+from rewact.options.labels import RewardLabelsConfig
 
 LENGTHS = (7, 1, 12, 20, 5, 9)
 STARTS = np.concatenate([[0], np.cumsum(LENGTHS)])

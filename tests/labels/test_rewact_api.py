@@ -12,10 +12,10 @@ import rewact
 
 MODULES = [
     "rewact",
-    "rewact.completion",
-    "lerobot.configs.reward_labels",
-    "lerobot.datasets.reward_labels.interpolation",
-    "lerobot.datasets.reward_labels.keypoints",
+    "rewact.judge.completion",
+    "rewact.options.labels",
+    "rewact.labels.interpolation",
+    "rewact.labels.keypoints",
 ]
 
 

@@ -7,7 +7,7 @@ import draccus
 import pytest
 
 from lerobot.configs.default import DatasetConfig
-from lerobot.configs.reward_labels import RewardLabelsConfig
+from rewact.options.labels import RewardLabelsConfig
 
 
 def test_defaults():

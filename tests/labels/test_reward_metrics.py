@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from rewact import CompletionDetector
-from rewact.evaluation import plots
-from rewact.evaluation.metrics import (
+from rewact.draw import plots
+from rewact.draw.plots import odd_episodes, plot_overview
+from rewact.judge.metrics import (
     EpisodeRewards,
     calibration,
     detection_metrics,
@@ -20,7 +21,6 @@ from rewact.evaluation.metrics import (
     outcome_metrics,
     overall_metrics,
 )
-from rewact.evaluation.plots import odd_episodes, plot_overview
 
 
 def rewards(prediction, label=None, success=None, episode=0, **band):

@@ -14,19 +14,19 @@ import torch
 from PIL import Image
 from torch.utils.data import default_collate
 
-from lerobot.configs.completion import CompletionDetectorConfig
 from lerobot.configs.default import DatasetConfig
-from lerobot.configs.reward_labels import RewardLabelsConfig
 from lerobot.configs.train import TrainPipelineConfig
 from lerobot.datasets import episode_batches
 from lerobot.datasets.lerobot_dataset import LeRobotDataset, LeRobotDatasetMetadata
 from lerobot.policies.act.configuration_act import ACTConfig
-from lerobot.scripts import lerobot_eval_rewards
-from lerobot.scripts.lerobot_eval_rewards import EvalRewardsConfig, eval_rewards
-from lerobot.scripts.lerobot_visualize_rewards import VisualizeRewardsConfig, visualize_rewards
-from rewact.evaluation.cli import load_policy_config
-from rewact.evaluation.names import file_names, model_names
-from rewact.evaluation.predictor import RewardPredictor, held_out_episodes
+from rewact.cli import eval_rewards as eval_tool
+from rewact.cli.common import load_policy_config
+from rewact.cli.eval_rewards import EvalRewardsConfig, eval_rewards
+from rewact.cli.names import file_names, model_names
+from rewact.cli.visualize_rewards import VisualizeRewardsConfig, visualize_rewards
+from rewact.options.completion import CompletionDetectorConfig
+from rewact.options.labels import RewardLabelsConfig
+from rewact.values.predictor import RewardPredictor, held_out_episodes
 from tests.versions import HAS_REWARD_MODELS, HELD_OUT, make_train_eval_datasets
 
 LENGTHS = (6, 9, 4, 7, 5)
@@ -140,16 +140,14 @@ def test_other_models_are_judged_by_their_files(data, camera_root, tmp_path):
 def test_an_interrupted_run_goes_on_where_it_stopped(data, checkpoint, tmp_path, counted, monkeypatch):
     saves = []
 
-    def interrupted(
-        store, episode, values, save=lerobot_eval_rewards.predict_episodes.__globals__["ValueStore"].save
-    ):
+    def interrupted(store, episode, values, save=eval_tool.predict_episodes.__globals__["ValueStore"].save):
         if len(saves) == 3:
             raise KeyboardInterrupt
         saves.append(episode)
         save(store, episode, values)
 
     with monkeypatch.context() as patch:
-        patch.setattr("lerobot.advantages.value_pass.ValueStore.save", interrupted)
+        patch.setattr("rewact.values.value_pass.ValueStore.save", interrupted)
         with pytest.raises(KeyboardInterrupt):
             eval_rewards(EvalRewardsConfig(data(), policy(checkpoint), output_dir=tmp_path))
     assert not (tmp_path / "eval_rewards.json").exists()
@@ -345,7 +343,7 @@ def test_names_tell_files_apart(tmp_path, monkeypatch):
 @pytest.mark.skipif(not HAS_REWARD_MODELS, reason="this LeRobot has no reward models")
 def test_reward_model(camera_root, checkpoint, tmp_path):
     from lerobot.rewards import make_reward_model, make_reward_pre_post_processors
-    from lerobot.rewards.rewact import RewACTHeadConfig, RewACTHeadRewardModel
+    from rewact.reward_model import RewACTHeadConfig, RewACTHeadRewardModel
 
     config = RewACTHeadConfig(pretrained_path=str(checkpoint), device="cpu")
     model = make_reward_model(config)

@@ -7,8 +7,8 @@ import av
 import numpy as np
 import pytest
 
-from rewact.evaluation.prediction import Prediction
-from rewact.evaluation.video import PLOT_HEIGHT, RewardVideo, camera_row
+from rewact.draw.video import PLOT_HEIGHT, RewardVideo, camera_row
+from rewact.values.prediction import Prediction
 
 # The pixels of cameras that people have; three of the last are an odd row of 1289 pixels.
 CAMERAS = ((480, 640), (96, 96), (84, 84), (376, 672), (1080, 1920), (720, 1280))

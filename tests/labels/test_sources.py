@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lerobot.configs.reward_labels import RewardLabelsConfig
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
-from lerobot.datasets.reward_labels import LeRobotDatasetWithReward, build_reward_labels
-from lerobot.datasets.reward_labels.episodes import EpisodeTable
-from lerobot.datasets.reward_labels.progress_files import load_progress, save_progress
+from rewact.labels import LeRobotDatasetWithReward, build_reward_labels
+from rewact.labels.episodes import EpisodeTable
+from rewact.labels.progress import load_progress, save_progress
+from rewact.options.labels import RewardLabelsConfig
 
 LENGTHS = (7, 1, 12, 20, 5, 9)
 STARTS = np.concatenate([[0], np.cumsum(LENGTHS)])

@@ -10,10 +10,10 @@ import pytest
 
 from lerobot.configs.default import DatasetConfig
 from lerobot.policies.act.configuration_act import ACTConfig
-from lerobot.scripts.lerobot_eval_rewards import EvalRewardsConfig, eval_rewards
-from rewact.evaluation import processes
-from rewact.evaluation.cli import load_policy_config
-from rewact.evaluation.processes import join_processes, together
+from rewact.cli import processes
+from rewact.cli.common import load_policy_config
+from rewact.cli.eval_rewards import EvalRewardsConfig, eval_rewards
+from rewact.cli.processes import join_processes, together
 from tests.launch import ENVIRONMENT, two_processes
 
 # Runs a tool and writes down which process finished which episode. The third argument is an episode that the
@@ -21,8 +21,8 @@ from tests.launch import ENVIRONMENT, two_processes
 SCRIPT = """
 import importlib, json, os, sys
 from pathlib import Path
-from lerobot.advantages.value_pass import ValueStore
-from rewact.evaluation.predictor import RewardPredictor
+from rewact.values.value_pass import ValueStore
+from rewact.values.predictor import RewardPredictor
 
 tool, log, diverged = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 del sys.argv[1:4]
@@ -38,7 +38,7 @@ def diverged_call(predictor, batch):
     return prediction
 
 ValueStore.save, RewardPredictor.__call__ = logged_save, diverged_call
-importlib.import_module(f"lerobot.scripts.{tool}").main()
+importlib.import_module(f"rewact.cli.{tool}").main()
 """
 
 
@@ -71,7 +71,7 @@ SHARED_OUT = [(0, 0), (1, 1), (2, 0), (3, 1), (4, 0)]
 
 
 def test_two_processes_share_the_evaluation(run, camera_root, checkpoint, tmp_path):
-    result, pairs = run("lerobot_eval_rewards", tmp_path / "two")
+    result, pairs = run("eval_rewards", tmp_path / "two")
     assert result.returncode == 0, result.stderr[-3000:]
     assert pairs == SHARED_OUT
     data = DatasetConfig("local/cameras", root=str(camera_root), video_backend="pyav")
@@ -84,7 +84,7 @@ def test_two_processes_share_the_evaluation(run, camera_root, checkpoint, tmp_pa
 
 
 def test_two_processes_share_the_drawing(run, tmp_path):
-    result, pairs = run("lerobot_visualize_rewards", tmp_path / "out")
+    result, pairs = run("visualize_rewards", tmp_path / "out")
     assert result.returncode == 0, result.stderr[-3000:]
     assert pairs == SHARED_OUT
     videos = {f"episode_{episode:06d}.mp4" for episode in range(4)}
@@ -94,7 +94,7 @@ def test_two_processes_share_the_drawing(run, tmp_path):
 
 
 def test_an_error_of_one_process_stops_both(run, tmp_path):
-    result, pairs = run("lerobot_eval_rewards", tmp_path / "out", diverged=1)
+    result, pairs = run("eval_rewards", tmp_path / "out", diverged=1)
     assert result.returncode != 0
     assert pairs == [(0, 0), (2, 0), (4, 0)]
     assert "predicts nan for episode 1, frame 0" in result.stderr

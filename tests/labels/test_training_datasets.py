@@ -9,19 +9,19 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
-import lerobot.advantages
+import rewact.advantages
 from lerobot.configs.default import DatasetConfig
-from lerobot.configs.reward_labels import RewardLabelsConfig
 from lerobot.configs.train import TrainPipelineConfig
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
-from lerobot.datasets.reward_labels import (
+from lerobot.datasets.streaming_dataset import StreamingLeRobotDataset
+from lerobot.policies.act.configuration_act import ACTConfig
+from lerobot.policies.diffusion.configuration_diffusion import DiffusionConfig
+from rewact.labels import (
     LeRobotDatasetWithReward,
     StreamingLeRobotDatasetWithReward,
     wrap_train_eval_datasets,
 )
-from lerobot.datasets.streaming_dataset import StreamingLeRobotDataset
-from lerobot.policies.act.configuration_act import ACTConfig
-from lerobot.policies.diffusion.configuration_diffusion import DiffusionConfig
+from rewact.options.labels import RewardLabelsConfig
 from tests.versions import HELD_OUT, make_train_eval_datasets
 
 LENGTHS = (7, 1, 12, 20, 5, 9)
@@ -176,7 +176,7 @@ def test_advantages_are_keyed_by_the_absolute_index(root, monkeypatch):
         advantages[::2] = 1.0
         return advantages
 
-    monkeypatch.setattr(lerobot.advantages, "load_advantages", load)
+    monkeypatch.setattr(rewact.advantages, "load_advantages", load)
     cfg = conditioned(root, "required", episodes=[2, 3, 5], **HELD_OUT)
     train, held_out = wrap_train_eval_datasets(cfg, *make_train_eval_datasets(cfg))
     assert asked == [(None, [2, 3, 5])]

@@ -8,7 +8,8 @@ from lerobot.configs.types import FeatureType, PolicyFeature
 from lerobot.policies.act.configuration_act import ACTConfig
 from lerobot.policies.act.modeling_act import ACTPolicy
 from lerobot.policies.factory import make_pre_post_processors
-from lerobot.policies.rewact import RewACTConfig, RewACTPolicy
+from rewact.act.configuration_rewact import RewACTConfig
+from rewact.act.modeling_rewact import RewACTPolicy
 from tests import versions
 
 # Tests of the control loops that this LeRobot does not have.

@@ -9,12 +9,10 @@ import torch
 
 from lerobot.configs.policies import PreTrainedConfig
 from lerobot.policies.act.modeling_act import ACTTemporalEnsembler
-from lerobot.policies.actvantage import (
-    ACTvantageConfig,
-    ACTvantagePolicy,
-    make_actvantage_pre_post_processors,
-)
 from lerobot.policies.factory import get_policy_class, make_policy_config, make_pre_post_processors
+from rewact.act.configuration_actvantage import ACTvantageConfig
+from rewact.act.modeling_actvantage import ACTvantagePolicy
+from rewact.act.processor_actvantage import make_actvantage_pre_post_processors
 
 from . import conftest
 from .conftest import ACTION_DIM, CAMERA, CHUNK_SIZE, ROBOT_STATE, STATE_INPUTS, make_batch, make_observation

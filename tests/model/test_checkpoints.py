@@ -10,11 +10,12 @@ import torch
 
 import lerobot
 from lerobot.configs.policies import PreTrainedConfig
-from lerobot.configs.reward_head import match_saved_reward_head, restore_reward_head_flag
 from lerobot.policies.act.configuration_act import ACTConfig
 from lerobot.policies.act.modeling_act import ACTPolicy
 from lerobot.policies.factory import get_policy_class, make_policy_config, make_pre_post_processors
-from lerobot.policies.rewact import RewACTConfig, RewACTPolicy
+from rewact.act.configuration_rewact import RewACTConfig
+from rewact.act.modeling_rewact import RewACTPolicy
+from rewact.options.head import match_saved_reward_head, restore_reward_head_flag
 
 from .conftest import POLICY_CLASSES, make_batch, make_observation, make_policy
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from lerobot.configs.completion import CompletionDetectorConfig
-from lerobot.utils.completion import CompletionWatch, set_stop_on_completion
-from lerobot.utils.predicted_reward import (
+from rewact.hooks.completion import CompletionWatch, set_stop_on_completion
+from rewact.hooks.predicted_reward import (
     PREDICTED_REWARD,
     add_predicted_rewards,
     summarize_predicted_rewards,
 )
+from rewact.options.completion import CompletionDetectorConfig
 
 
 def make_policy(use_reward_head=True):

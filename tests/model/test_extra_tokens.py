@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lerobot.policies.act.extra_tokens import ExtraTokens
+from rewact.act.extra_tokens import ExtraTokens
 
 from .conftest import CAMERA, ROBOT_STATE, make_batch, make_policy
 

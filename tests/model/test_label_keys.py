@@ -6,7 +6,7 @@ import torch
 
 from lerobot.processor.converters import batch_to_transition, create_transition, transition_to_batch
 from lerobot.processor.pipeline import TransitionKey
-from lerobot.utils.label_keys import LABEL_KEYS
+from rewact.keys import LABEL_KEYS
 
 
 def test_every_label_survives_there_and_back():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from lerobot.utils.predicted_reward import (
+from rewact.hooks.predicted_reward import (
     PREDICTED_REWARD,
     PREDICTED_REWARD_KEYS,
     add_predicted_rewards,

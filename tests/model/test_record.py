@@ -5,10 +5,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from lerobot.configs.completion import CompletionDetectorConfig
 from lerobot.scripts import lerobot_record
-from lerobot.utils.completion import set_stop_on_completion
-from lerobot.utils.predicted_reward import PREDICTED_REWARD
+from rewact.hooks.completion import set_stop_on_completion
+from rewact.hooks.predicted_reward import PREDICTED_REWARD
+from rewact.options.completion import CompletionDetectorConfig
 
 from .conftest import N_ACTION_STEPS
 

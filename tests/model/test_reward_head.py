@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lerobot.policies.act.configuration_act import ACTConfig
-from lerobot.policies.act.reward_head import DistributionalRewardHead, RewardDistribution, make_reward_head
-from lerobot.policies.rewact import RewACTConfig
+from rewact.act.configuration_rewact import RewACTConfig
+from rewact.act.head import DistributionalRewardHead, RewardDistribution, make_reward_head
 
 from .conftest import CHUNK_SIZE, make_batch, make_policy
 

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from lerobot.configs.completion import CompletionDetectorConfig
 from lerobot.rollout.configs import (
     BaseStrategyConfig,
     EpisodicStrategyConfig,
@@ -20,7 +19,8 @@ from lerobot.rollout.strategies.base import BaseStrategy
 from lerobot.rollout.strategies.core import send_next_action
 from lerobot.rollout.strategies.episodic import EpisodicStrategy
 from lerobot.utils.action_interpolator import ActionInterpolator
-from lerobot.utils.predicted_reward import PREDICTED_REWARD
+from rewact.hooks.predicted_reward import PREDICTED_REWARD
+from rewact.options.completion import CompletionDetectorConfig
 
 from .conftest import N_ACTION_STEPS
 

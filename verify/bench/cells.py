@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lerobot.datasets.reward_labels.files import write_atomically
+from rewact.labels.files import write_atomically
 
 from .data import make_dataset, read_episodes, read_inputs
 from .evaluation import advantage_accuracy, evaluate

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from lerobot.advantages.compute import AdvantageOptions
 from lerobot.rewards.sarm.rabc import RABCWeights
+from rewact.advantages.compute import AdvantageOptions
 
 from .data import read_episodes
 from .settings import Settings

@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from lerobot.datasets.reward_labels.files import write_atomically
+from rewact.labels.files import write_atomically
 
 from .report import list_methods
 

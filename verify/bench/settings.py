@@ -4,7 +4,7 @@
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from lerobot.datasets.reward_labels.files import read_json, write_json
+from rewact.labels.files import read_json, write_json
 
 SETTINGS_FILE = "settings.json"
 

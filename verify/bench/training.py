@@ -14,12 +14,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from lerobot.advantages import load_advantages
 from lerobot.configs.policies import PreTrainedConfig
-from lerobot.configs.reward_labels import RewardLabelsConfig
 from lerobot.configs.types import FeatureType, PolicyFeature
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
-from lerobot.datasets.reward_labels.build import build_reward_labels
 from lerobot.policies.factory import (
     get_policy_class,
     make_policy,
@@ -29,6 +26,9 @@ from lerobot.policies.factory import (
 from lerobot.policies.pretrained import PreTrainedPolicy
 from lerobot.processor import PolicyProcessorPipeline
 from lerobot.utils.constants import OBS_ENV_STATE, OBS_IMAGE
+from rewact.advantages import load_advantages
+from rewact.labels.build import build_reward_labels
+from rewact.options.labels import RewardLabelsConfig
 
 GRADIENT_CLIP_NORM = 10.0
 # Pixels by which images are shifted in training.

@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lerobot.advantages.value_pass import ValueStore, load_value_policy, predict_values
 from lerobot.configs.policies import PreTrainedConfig
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.policies.factory import make_policy, make_policy_config, make_pre_post_processors
+from rewact.values.value_pass import ValueStore, load_value_policy, predict_values
 
 REPO_ID = "bench/speed"
 FPS = 10

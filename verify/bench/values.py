@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lerobot.advantages.compute import AdvantageOptions, estimate_advantages, gather_evidence
-from lerobot.advantages.file import write_advantage_file
-from lerobot.advantages.folds import assign_folds
-from lerobot.advantages.labels import label_advantages
-from lerobot.advantages.plots import plot_advantages
+from rewact.advantages.compute import AdvantageOptions, estimate_advantages, gather_evidence
+from rewact.advantages.file import write_advantage_file
+from rewact.advantages.folds import assign_folds
+from rewact.advantages.labels import label_advantages
+from rewact.draw.advantages import plot_advantages
 
 from .training import LABELS, Frames, load, train
 

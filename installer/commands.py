@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: MIT
+"""The commands of install.py: what each does, in order. Each returns the exit code."""
+
+import contextlib
+import json
+import shlex
+import subprocess
+import time
+from argparse import Namespace
+from pathlib import Path
+
+from installer import console, develop, patching, wheel
+from installer import export as exporting
+from installer import status as report
+from installer.develop import Setup
+from installer.locate import find_checkout
+from installer.releases import DEFAULT, RELEASES
+from verify.checkout import Checkout
+from verify.errors import ExitCode, RewactError
+from verify.gitcmd import require_git
+from verify.nearest import describe_misfit
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+# The fast ones first, so that what is broken shows early; those not named here come before the last.
+_FIRST_TESTS, _LAST_TESTS = ("install", "model", "labels"), ("e2e",)
+# Of the matrix, what is tested on the default release alone; and what of it all the same on every other.
+_ONCE = (
+    "tests/install",
+    "tests/e2e/test_demo.py",
+    "tests/e2e/test_demo_run.py",
+    "tests/e2e/test_prod.py",
+    "tests/e2e/test_readme.py",
+)
+_EVERYWHERE = ("tests/install/test_real_patches.py",)
+
+
+def _checkout(directory: Path | None) -> Checkout:
+    require_git()
+    if directory is not None:
+        return Checkout(directory)
+    found = find_checkout(PROJECT)
+    if found is None:
+        raise RewactError(
+            ExitCode.NOT_LEROBOT, f"No LeRobot clone was found in or beside {Path.cwd()}: name one."
+        )
+    console.step(f"using {found[0]} ({found[1]})")
+    return Checkout(found[0])
+
+
+def _activation(setup: Setup) -> str:
+    activate = setup.environment.activate if setup.environment else None
+    return f"{activate}\n  " if activate else ""
+
+
+def dev(arguments: Namespace) -> int:
+    setup = develop.dev(
+        PROJECT,
+        arguments.checkout,
+        arguments.lerobot,
+        install=not arguments.no_install,
+        nearest=arguments.nearest,
+    )
+    if not setup.changed:
+        console.done("Nothing to do: everything is in place.")
+    if setup.environment is None:
+        where = shlex.quote(str(setup.checkout.root))
+        console.done(f"Next:\n  python install.py dev {where}    (installs it too)")
+        return ExitCode.OK
+    console.done(
+        f"Ready. Next:\n  {_activation(setup)}lerobot-train --policy.type=act --dataset.repo_id=... "
+        "--dataset.root=...\nor, without a dataset:\n  python install.py demo"
+    )
+    return ExitCode.OK
+
+
+def prod(arguments: Namespace) -> int:
+    checkout = develop.open_or_fetch(PROJECT, arguments.checkout, arguments.lerobot)
+    patching.recover(checkout)
+    plan, _ = patching.read_plan(PROJECT, checkout)
+    develop.require_version(checkout, plan, arguments.lerobot)
+    env, changed = wheel.install(PROJECT, checkout, plan, arguments.env)
+    if not changed:
+        console.done("Nothing to do: everything is in place.")
+    console.done(f"Ready. Next:\n  {env.activate or env.prefix}\n  lerobot-train --policy.type=act ...")
+    return ExitCode.OK
+
+
+def status(arguments: Namespace) -> int:
+    if arguments.json:
+        with console.quiet():
+            checkout = _checkout(arguments.checkout)
+        console.answer(json.dumps(report.collect(PROJECT, checkout), indent=2))
+    else:
+        report.show(report.collect(PROJECT, _checkout(arguments.checkout)))
+    return ExitCode.OK
+
+
+def uninstall(arguments: Namespace) -> int:
+    if patching.uninstall(PROJECT, _checkout(arguments.checkout)):
+        console.done("The checkout is LeRobot's own again. An editable install of it goes on working.")
+    return ExitCode.OK
+
+
+def test(arguments: Namespace) -> int:
+    if arguments.all:
+        return _test_matrix(arguments.rest)
+    return _test(develop.dev(PROJECT, None, arguments.lerobot, install=True), arguments.rest)
+
+
+def _test_matrix(rest: list[str]) -> int:
+    """The tests on every supported release, one after the other, whatever comes of those before.
+
+    Returns:
+        The first exit code that is not 0, or 0.
+    """
+    ends = {}
+    for release in RELEASES:
+        console.step(f"testing LeRobot {release.version}")
+        start = time.monotonic()
+        try:
+            code = _test(develop.dev_apart(PROJECT, release), rest, whole=release is DEFAULT)
+        except RewactError as error:
+            console.fault(str(error))
+            code = int(error.code)
+        ends[release.version] = (code, time.monotonic() - start)
+    for version, (code, seconds) in ends.items():
+        end = "passed" if code == 0 else f"FAILED (exit code {code})"
+        console.done(f"LeRobot {version}: {end} after {seconds / 60:.1f} min")
+    return next((code for code, _ in ends.values() if code), ExitCode.OK)
+
+
+def _test(setup: Setup, rest: list[str], *, whole: bool = True) -> int:
+    """Runs pytest, on all tests or those that `rest` names.
+
+    Args:
+        whole: also the tests that have nothing to do with which LeRobot it is.
+    """
+    chosen = [word for word in rest if (PROJECT / word.split("::")[0]).exists()]
+    directories = [] if chosen else _test_directories(whole)
+    return _run(setup, ["-m", "pytest", *directories, *rest])
+
+
+def drift(arguments: Namespace) -> int:
+    tree = arguments.checkout
+    with console.quiet() if arguments.json else contextlib.nullcontext():
+        found = patching.examine(PROJECT, tree if tree is not None else _checkout(None).root)
+    if arguments.json:
+        console.answer(json.dumps(found.as_json(), indent=2))
+        return ExitCode.OK if found.fits else ExitCode.CONFLICT
+    console.done(f"{found.tree}, against the series for {found.tag}:")
+    patching.show_drift(found)
+    if not found.fits:
+        raise RewactError(ExitCode.CONFLICT, describe_misfit(found))
+    if not (Path(found.tree) / ".git").exists():
+        console.done(f"It fits. Next: make {found.tree} a repository (git init, and commit what it holds)")
+        return ExitCode.OK
+    console.done("It fits. Next:\n  python install.py dev --nearest " + shlex.quote(found.tree))
+    return ExitCode.OK
+
+
+def export(arguments: Namespace) -> int:
+    checkout = _checkout(arguments.checkout)
+    patching.recover(checkout)
+    made = exporting.export(PROJECT, checkout, name=arguments.name, description=arguments.description)
+    console.step(f"{made.directory}: {console.plural(made.kept, 'patch', 'patches')} as before")
+    if made.since:
+        console.step(f"edits are what changed since the commit it was installed on, {made.since[:12]}")
+    for name in made.rewritten:
+        console.step(f"{name}: made anew for this tree")
+    for name in made.dropped:
+        console.step(f"{name}: left out, this tree has its changes")
+    for path in made.copied:
+        console.step(f"overlay/{path}: copied from the checkout")
+    for path in made.missing:
+        console.step(f"overlay/{path}: not in the checkout any more; delete it here too if it is to go")
+    if made.added:
+        console.step(f"{made.added}: the edits; fill in its header")
+    if made.directory.name not in {release.tag for release in RELEASES}:
+        console.step(
+            f"`dev` installs {made.directory.name} once it has an entry in installer/releases.py; "
+            "until then `dev --no-install` patches it"
+        )
+    if not (made.added or made.rewritten or made.dropped or made.copied or made.missing):
+        console.done("Nothing was edited: the series is byte for byte as before.")
+    return ExitCode.OK
+
+
+def _test_directories(whole: bool) -> list[str]:
+    there = {path.parent.name for path in (PROJECT / "tests").glob("*/test_*.py")}
+    others = sorted(there.difference(_FIRST_TESTS, _LAST_TESTS))
+    directories = [f"tests/{name}" for name in (*_FIRST_TESTS, *others, *_LAST_TESTS) if name in there]
+    if whole:
+        return directories
+    left_out = [f"--ignore={path}" for path in _ONCE if path not in directories]
+    return [*_EVERYWHERE, *(path for path in directories if path not in _ONCE), *left_out]
+
+
+def demo(arguments: Namespace) -> int:
+    setup = develop.dev(PROJECT, None, arguments.lerobot, install=True)
+    output = [] if "--output-dir" in arguments.rest else ["--output-dir", str(PROJECT / "outputs" / "demo")]
+    return _run(setup, ["-m", "verify.demo", *output, *_from_here(arguments.rest)])
+
+
+def _from_here(words: list[str]) -> list[str]:
+    """The words with the output directory in full: the user's directory is not the one it is run from."""
+    option = "--output-dir"
+    result: list[str] = []
+    for word in words:
+        if result and result[-1] == option:
+            word = str(Path(word).absolute())
+        elif word.startswith(f"{option}="):
+            word = f"{option}={Path(word.removeprefix(f'{option}=')).absolute()}"
+        result.append(word)
+    return result
+
+
+def _run(setup: Setup, words: list[str]) -> int:
+    """Runs Python in the environment, as if it was activated, from the project's directory."""
+    env = setup.environment
+    console.step(f"running python {' '.join(words)}")
+    try:
+        return subprocess.call([str(env.python.executable), *words], cwd=PROJECT, env=env.variables())
+    except OSError as error:
+        raise RewactError(ExitCode.CHECK_FAILED, f"{env.python.executable} does not run: {error}") from None

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: MIT
+"""`dev`: find or fetch a checkout, patch it, install it editable."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from installer import console, environment, fetch, patching
+from installer.environment import RUNTIME, TESTING, Environment
+from installer.locate import find_checkout
+from installer.releases import DEFAULT, Release, find_release
+from verify.checkout import Checkout
+from verify.errors import ExitCode, RewactError
+from verify.gitcmd import require_git
+from verify.plan import Plan
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What `dev` made ready. `changed`: something was written or installed."""
+
+    checkout: Checkout
+    environment: Environment | None
+    changed: bool
+
+
+def open_or_fetch(project: Path, directory: Path | None, version: str | None) -> Checkout:
+    """The named checkout, else the one found nearby, else a release fetched to ./lerobot."""
+    require_git()
+    if directory is not None:
+        return Checkout(directory)
+    release = find_release(version) if version else DEFAULT
+    found = find_checkout(project, release.version if version else None)
+    if found is not None:
+        console.step(f"using {found[0]} ({found[1]})")
+        return Checkout(found[0])
+    target = Path.cwd() / "lerobot"
+    if target.exists() and version:
+        target = Path.cwd() / f"lerobot-{release.version}"
+    if target.exists():
+        if version:
+            return Checkout(target)
+        raise RewactError(
+            ExitCode.NOT_LEROBOT, f"{target} is there, but is no LeRobot clone: rename it, or name a clone."
+        )
+    fetch.unpack(fetch.archive(release), release, target)
+    return Checkout(target)
+
+
+def require_version(checkout: Checkout, plan: Plan, version: str | None) -> None:
+    """Refuses a checkout that is another release than the one that was asked for.
+
+    Raises:
+        RewactError: USAGE, or UNSUPPORTED_VERSION where there is no such release.
+    """
+    if version is None:
+        return
+    wanted = find_release(version)
+    if plan.nearest or plan.patch_set.tag != wanted.tag:
+        found = f"a LeRobot near {plan.patch_set.tag}" if plan.nearest else f"LeRobot {plan.patch_set.tag}"
+        raise RewactError(
+            ExitCode.USAGE,
+            f"{checkout.root} is {found}, not {wanted.tag} as --lerobot says: leave --lerobot out, or name "
+            "another clone.",
+        )
+
+
+def dev_apart(project: Path, release: Release) -> Setup:
+    """`dev` for one release in a checkout and an environment of its own, both beside install.py."""
+    directory = project / f"lerobot-{release.version}"
+    if not directory.exists():
+        require_git()
+        fetch.unpack(fetch.archive(release), release, directory)
+    return dev(project, directory, None, install=True, prefix=project / f".venv-{release.version}")
+
+
+def dev(
+    project: Path,
+    directory: Path | None,
+    version: str | None,
+    *,
+    install: bool,
+    nearest: bool = False,
+    prefix: Path | None = None,
+) -> Setup:
+    """Patches a checkout and, unless told otherwise, installs it editable with what training needs."""
+    checkout = open_or_fetch(project, directory, version)
+
+    def accept(plan: Plan) -> None:
+        require_version(checkout, plan, version)
+        if install:
+            find_release(plan.patch_set.tag)  # what it needs has to be known, before it is patched
+
+    plan = patching.install(project, checkout, nearest=nearest, accept=accept)
+    if not install:
+        return Setup(checkout, None, bool(plan.changes))
+    release = find_release(plan.patch_set.tag)
+    env = environment.choose(release, project, prefix)
+    installed = _install_editable(env, checkout, release)
+    return Setup(checkout, env, bool(plan.changes) or installed)
+
+
+def _install_editable(env: Environment, checkout: Checkout, release: Release) -> bool:
+    """Makes the environment hold this checkout, editable; returns whether anything had to be done."""
+    extras = ",".join(release.extras)
+    others = [*RUNTIME, *TESTING]
+    # An editable install notices edits of the source by itself, but not of its entry points and requirements.
+    project_file = hashlib.sha256((checkout.root / "pyproject.toml").read_bytes()).hexdigest()
+    wanted = {"checkout": str(checkout.root), "pyproject": project_file, "extras": extras}
+    found = environment.ask(env, [f"lerobot[{extras}]", *others])
+    if env.marker() == wanted and found.editable == checkout.root and not found.missing:
+        console.step(f"LeRobot is installed editable in {env.prefix}: nothing changed")
+        return False
+    console.step(
+        f"installing {checkout.root} editable in {env.prefix} (the first time this downloads PyTorch)"
+    )
+    environment.pip_install(env, ["--editable", f"{checkout.root}[{extras}]", *others])
+    found = environment.ask(env, [f"lerobot[{extras}]", *others])
+    if found.editable != checkout.root or found.missing:
+        raise RewactError(
+            ExitCode.CHECK_FAILED,
+            f"After the installation {env.prefix} still lacks {', '.join(found.missing) or checkout.root}.",
+        )
+    env.mark(wanted)
+    environment.warn_without_ffmpeg(env)
+    return True

@@ -1,0 +1,341 @@
+# SPDX-License-Identifier: MIT
+"""The Python environment LeRobot is installed into: chosen, made, filled, asked."""
+
+import contextlib
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from installer import console, lock
+from installer.files import write_atomically
+from installer.locate import parse_direct_url
+from installer.pythons import Python, find_python, try_python
+from installer.releases import Release
+from verify.errors import ExitCode, RewactError
+
+# What the overlay imports beyond LeRobot's own extras.
+RUNTIME = ("matplotlib>=3.9,<4", "scipy>=1.14,<2", "scikit-learn>=1.5,<2", "rich>=13")
+# What the tests and `python -m verify` import.
+TESTING = (
+    "pytest>=8.1,<10",
+    "pytest-timeout>=2.4,<3",
+    "pytest-xdist>=3.7,<4",
+    "hypothesis>=6.100",
+    "unidiff>=1.0.1,<2",
+)
+
+_PROBE = Path(__file__).with_name("probe.py")
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual or conda environment. `ours`: made here, so that tools may be added to it."""
+
+    prefix: Path
+    python: Python
+    ours: bool
+
+    @property
+    def bin(self) -> Path:
+        return self.python.executable.parent
+
+    @property
+    def marker_path(self) -> Path:
+        """Our note of what was installed, by which a second run sees that all is there."""
+        return self.prefix / "rewact-environment.json"
+
+    def marker(self) -> dict:
+        try:
+            return dict(json.loads(self.marker_path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return {}
+
+    def mark(self, facts: dict) -> None:
+        write_atomically(self.marker_path, json.dumps(facts, indent=1).encode())
+
+    def variables(self) -> dict[str, str]:
+        """The process environment as if this one was activated."""
+        env = {key: value for key, value in os.environ.items() if key not in ("PYTHONHOME", "CONDA_PREFIX")}
+        scripts = self.prefix / ("Scripts" if os.name == "nt" else "bin")
+        path = os.pathsep.join([str(scripts), env.get("PATH", os.defpath)])
+        return env | {"VIRTUAL_ENV": str(self.prefix), "PATH": path}
+
+    @property
+    def activate(self) -> str | None:
+        """The command that activates it, or None when it is active."""
+        if os.environ.get("VIRTUAL_ENV") == str(self.prefix) or not self.ours:
+            return None
+        return (
+            str(self.prefix / "Scripts" / "activate")
+            if os.name == "nt"
+            else f"source {shlex.quote(str(self.prefix))}/bin/activate"
+        )
+
+
+def _executable(prefix: Path) -> Path:
+    if os.name != "nt":
+        return prefix / "bin" / "python"
+    inner = prefix / "Scripts" / "python.exe"
+    return inner if inner.exists() else prefix / "python.exe"
+
+
+def _active_prefix() -> Path | None:
+    if sys.prefix != sys.base_prefix:
+        return Path(sys.prefix)
+    for variable in ("VIRTUAL_ENV", "CONDA_PREFIX"):
+        if os.environ.get(variable):
+            return Path(os.environ[variable])
+    return None
+
+
+def _opened(prefix: Path, *, ours: bool) -> Environment | None:
+    python = try_python(_executable(prefix))
+    return Environment(prefix, python, ours) if python else None
+
+
+def choose(release: Release, project: Path, explicit: Path | None = None, name: str = ".venv") -> Environment:
+    """The named environment, else the active one where it fits, else `.venv` beside install.py.
+
+    Raises:
+        RewactError: NO_PYTHON when there is no Python to make one with, or the named one does not fit.
+    """
+    wanted = "{}.{}".format(*release.python)
+    if explicit is not None:
+        prefix = explicit.absolute()
+        if prefix.exists() and not prefix.is_dir():
+            raise RewactError(ExitCode.NO_PYTHON, f"{prefix} is a file, no environment: name a directory.")
+        if _is_free(prefix):
+            return _make(prefix, release)
+        environment = _opened(prefix, ours=(prefix / "rewact-environment.json").exists())
+        if environment is None or environment.python.version < release.python:
+            raise RewactError(
+                ExitCode.NO_PYTHON, f"{prefix} is no environment with a Python {wanted} or newer that runs."
+            )
+        return environment
+    active = _active_prefix()
+    ours = [project / name, project / f"{name}-{release.version}"]
+    if active is not None and active not in ours:
+        environment = _opened(active, ours=False)
+        if environment and environment.python.version >= release.python:
+            console.step(f"using the active environment {active} (Python {environment.python.version_text})")
+            return environment
+        has = f"has Python {environment.python.version_text}" if environment else "does not run"
+        console.step(
+            f"the active environment {active} {has}; LeRobot {release.version} needs Python {wanted}+"
+        )
+    for prefix in ours:
+        if not prefix.exists() or _is_unfinished(prefix):
+            return _make(prefix, release)
+        environment = _opened(prefix, ours=True)
+        if environment is None:
+            raise RewactError(
+                ExitCode.NO_PYTHON, f"{prefix} is there, but its Python does not run: remove it."
+            )
+        if environment.python.version >= release.python:
+            console.step(f"using {prefix} (Python {environment.python.version_text})")
+            return environment
+    raise RewactError(ExitCode.NO_PYTHON, f"{ours[-1]} has a Python older than {wanted}: remove it.")
+
+
+def existing(project: Path) -> list[Environment]:
+    """The environments that `choose` would take without making one."""
+    active = _active_prefix()
+    ours = sorted(path for path in project.glob(".venv*") if path.is_dir() and path != active)
+    found = [_opened(active, ours=active in ours)] if active else []
+    found += [_opened(prefix, ours=True) for prefix in ours]
+    return [environment for environment in found if environment is not None]
+
+
+_UNFINISHED = ".rewact-unfinished"
+
+
+def _is_unfinished(prefix: Path) -> bool:
+    """Whether we began to make an environment here and were ended in the middle."""
+    return (prefix / _UNFINISHED).exists()
+
+
+def _is_free(prefix: Path) -> bool:
+    """Whether nothing is here, or only what we began."""
+    return not prefix.exists() or not any(prefix.iterdir()) or _is_unfinished(prefix)
+
+
+def _make(prefix: Path, release: Release) -> Environment:
+    uv = _find_uv(None)
+    python = find_python(release.python, can_make_venv_otherwise=uv is not None)
+    if python.venv:
+        command = [str(python.executable), "-m", "venv", str(prefix)]
+    else:
+        seed = ["--quiet", "--seed", "--allow-existing", "--python", str(python.executable)]
+        command = [str(uv), "venv", *seed, str(prefix)]
+    with contextlib.ExitStack() as stack:
+        try:
+            prefix.parent.mkdir(parents=True, exist_ok=True)
+            # Two runs that fill one environment would trip over each other's files.
+            stack.enter_context(lock.hold(prefix.with_name(f"{prefix.name}-lock"), str(prefix)))
+            if not _is_free(prefix):
+                raise RewactError(
+                    ExitCode.BUSY, f"{prefix} was made by another run in the meantime: run again to use it."
+                )
+            prefix.mkdir(exist_ok=True)
+            (prefix / _UNFINISHED).touch()
+        except OSError as error:
+            raise RewactError(
+                ExitCode.NO_PERMISSION,
+                f"{prefix} cannot be written ({error.strerror}): activate an environment first.",
+            ) from None
+        console.step(f"making {prefix} with Python {python.version_text} ({python.executable})")
+        return _fill(prefix, command)
+
+
+def _fill(prefix: Path, command: list[str]) -> Environment:
+    result = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    environment = _opened(prefix, ours=True)
+    if result.returncode or environment is None:
+        reason = (result.stderr or result.stdout).strip().splitlines()[-1:] or ["no reason given"]
+        raise RewactError(ExitCode.NO_PYTHON, f"{prefix} could not be made: {reason[0]}")
+    (prefix / _UNFINISHED).unlink()
+    return environment
+
+
+def _find_uv(environment: Environment | None) -> Path | None:
+    places = [str(environment.bin)] if environment else []
+    for directory in [*places, *os.get_exec_path()]:
+        found = shutil.which("uv", path=directory)
+        if found and _runs([found, "--version"]):
+            return Path(found)
+    return None
+
+
+def _runs(command: list[str]) -> bool:
+    try:
+        return subprocess.run(command, capture_output=True, check=False, timeout=30).returncode == 0
+    except (OSError, subprocess.SubprocessError):
+        return False
+
+
+@dataclass(frozen=True)
+class _Tool:
+    """uv or pip, acting on one environment."""
+
+    install: list[str]
+    wheel: list[str]
+    reinstall: list[str]
+
+
+def _tool(environment: Environment) -> _Tool:
+    """uv where there is one, else the environment's own pip.
+
+    Raises:
+        RewactError: INDEX, when there is neither.
+    """
+    uv = _find_uv(environment)
+    python = str(environment.python.executable)
+    pip = [python, "-m", "pip", "--disable-pip-version-check"]
+    if uv is None and environment.ours:
+        console.step("fetching uv, which installs faster than pip")
+        if (
+            subprocess.run(
+                [*pip, "install", "--quiet", "uv"], check=False, stdin=subprocess.DEVNULL
+            ).returncode
+            == 0
+        ):
+            uv = _find_uv(environment)
+    if uv is not None:
+        # LeRobot's pyproject.toml sends uv to PyTorch's own index for torch; the default index has it too.
+        return _Tool(
+            [str(uv), "pip", "install", "--no-sources", "--python", python],
+            [str(uv), "build", "--quiet", "--wheel", "--no-sources", "--python", python, "--out-dir"],
+            ["--reinstall-package", "lerobot"],
+        )
+    if not _runs([*pip, "--version"]):
+        raise RewactError(
+            ExitCode.INDEX, f"{environment.prefix} has no pip, and uv was not found: install uv."
+        )
+    return _Tool([*pip, "install"], [*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir"], [])
+
+
+def pip_install(environment: Environment, arguments: list[str], *, replace_lerobot: bool = False) -> None:
+    """Installs with uv where there is one, else with the environment's pip; output goes to the terminal.
+
+    Args:
+        replace_lerobot: also where the same version is installed already.
+
+    Raises:
+        RewactError: INDEX, when the installation failed.
+    """
+    tool = _tool(environment)
+    if replace_lerobot and not tool.reinstall and ask(environment, []).version:
+        # pip has no way to reinstall one package of several; taken out first, it is put in anew.
+        _run_tool([*tool.install[:-1], "uninstall", "--yes", "--quiet", "lerobot"], environment)
+    _run_tool([*tool.install, *(tool.reinstall if replace_lerobot else []), *arguments], environment)
+
+
+def build_wheel(environment: Environment, source: Path, output: Path) -> None:
+    """Builds the wheel of a source tree into a directory."""
+    _run_tool([*_tool(environment).wheel, str(output), str(source)], environment)
+
+
+def _run_tool(command: list[str], environment: Environment) -> None:
+    # Run where no pyproject.toml or uv.toml of the user's is in the way.
+    result = subprocess.run(
+        command, check=False, stdin=subprocess.DEVNULL, cwd=environment.prefix, env=_tool_variables()
+    )
+    if result.returncode:
+        raise RewactError(
+            ExitCode.INDEX,
+            f"{Path(command[0]).name} failed (its reason is above): check the network and the package index, "
+            "then run again; what was downloaded is kept.",
+        )
+
+
+def _tool_variables() -> dict[str, str]:
+    """pip and uv act on the environment they are told, not on the one that is active."""
+    return {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONHOME")}
+
+
+@dataclass(frozen=True)
+class Installed:
+    """What an environment says about LeRobot. `editable`: the source tree of an editable install."""
+
+    version: str | None
+    editable: Path | None
+    missing: tuple[str, ...]
+
+
+def ask(environment: Environment, requirements: list[str]) -> Installed:
+    """Asks an environment which of the requirements, and of what they need in turn, it lacks."""
+    result = subprocess.run(
+        [str(environment.python.executable), "-I", str(_PROBE)],
+        input=json.dumps({"requirements": requirements}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if result.returncode:
+        return Installed(None, None, tuple(requirements))
+    answer = json.loads(result.stdout)
+    return Installed(answer["version"], parse_direct_url(answer["direct_url"]), tuple(answer["missing"]))
+
+
+def warn_without_ffmpeg(environment: Environment) -> None:
+    """Says what to do where torchcodec is installed and cannot load ffmpeg's libraries."""
+    check = (
+        "import importlib.util, sys\n"
+        "if importlib.util.find_spec('torchcodec') is None: sys.exit(0)\n"
+        "try:\n    import torchcodec.decoders\n"
+        "except Exception: sys.exit(3)\n"
+    )
+    result = subprocess.run(
+        [str(environment.python.executable), "-I", "-c", check], capture_output=True, check=False
+    )
+    if result.returncode == 3:
+        console.step(
+            "ffmpeg's libraries were not found, so torchcodec cannot decode video: install them "
+            "(`apt-get install ffmpeg`, `conda install ffmpeg`, `brew install ffmpeg`) "
+            "or pass --dataset.video_backend=pyav"
+        )

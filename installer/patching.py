@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: MIT
+"""Installs the patch set in a checkout and takes it out again."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from installer import console, lock, sets, transaction
+from installer.faults import explain
+from installer.transaction import OnStep
+from verify.checkout import Checkout, State, looks_like_lerobot
+from verify.drift import Drift, directory_reader, pristine_reader
+from verify.drift import nearest as nearest_series
+from verify.errors import RewactError
+from verify.gitcmd import require_git
+from verify.nearest import plan_checkout
+from verify.plan import Plan, plan_removal
+from verify.recognition import unrecorded_states
+from verify.standing import is_applied
+
+
+def read_plan(project: Path, checkout: Checkout, *, nearest: bool = False) -> tuple[Plan, Drift | None]:
+    """Plans for a checkout with the patches and the overlay of this project; writes nothing.
+
+    Args:
+        nearest: take the closest series where the tree is no supported release.
+
+    Returns:
+        The plan, and for the closest series how it fits.
+    """
+    patch_sets, overlay = sets.load(project)
+    return plan_checkout(checkout, patch_sets, overlay, allow_nearest=nearest)
+
+
+def open_checkout(directory: Path) -> Checkout:
+    """A checkout, once git is known to be usable."""
+    require_git()
+    return Checkout(directory)
+
+
+@contextlib.contextmanager
+def _locked(checkout: Checkout) -> Iterator[None]:
+    """Holds the checkout's lock; a file system that cannot be written is explained."""
+    try:
+        with lock.hold(checkout.state_dir):
+            yield
+    except OSError as error:
+        raise explain(error, checkout.root) from error
+
+
+def recover(checkout: Checkout) -> None:
+    """Repairs what an interrupted run left, if any; says so."""
+    if transaction.needs_recovery(checkout):
+        with _locked(checkout):
+            _recover(checkout)
+
+
+def _recover(checkout: Checkout) -> None:
+    outcome = transaction.recover(checkout)
+    if outcome:
+        files = "the files of before are back" if outcome == "old" else "its changes were complete"
+        console.step(f"an earlier run was interrupted: {files}")
+
+
+def show_drift(drift: Drift) -> None:
+    """One line for each patch, and one for each hunk that lies elsewhere or has no place."""
+    for patch in drift.patches:
+        advice = " (upstream has it: drop it)" if patch.status == "merged" else ""
+        console.done(f"  {patch.status:8} {patch.name}{advice}")
+        for file in patch.files:
+            if file.how == "three-way" and file.status == "moved":
+                console.done(f"             {file.path}: three-way merge, in the functions it was made for")
+            elif file.status == "gone":
+                console.done(f"             {file.path}: not there")
+            for hunk in file.hunks if file.how != "three-way" else ():
+                where = f" in {hunk.scope}" if hunk.scope else ""
+                if hunk.status == "moved":
+                    console.done(
+                        f"             {file.path}: hunk {hunk.number}{where}, {hunk.offset:+d} lines"
+                    )
+                elif hunk.status == "merged" or hunk.status == "conflict":
+                    console.done(f"             {file.path}: hunk {hunk.number}{where}: {hunk.status}")
+    for path in drift.taken:
+        console.done(f"  taken    {path}: another file is there")
+
+
+def _is_recorded(plan: Plan, state: State | None) -> bool:
+    return (
+        state is not None
+        and not plan.changes
+        and (state.tag, state.fingerprint, state.nearest)
+        == (plan.patch_set.tag, plan.fingerprint, plan.nearest)
+        and state.files.keys() == plan.records.keys()
+    )
+
+
+def install(
+    project: Path,
+    checkout: Checkout,
+    on_step: OnStep | None = None,
+    *,
+    nearest: bool = False,
+    accept: Callable[[Plan], object] = lambda plan: None,
+) -> Plan:
+    """Brings a checkout to the patch set of this project: all of it, or nothing.
+
+    Args:
+        accept: raises where the caller cannot go on with this plan, before anything is written.
+
+    Returns:
+        The plan that was carried out; its `changes` are empty when all was in place already.
+
+    Raises:
+        RewactError: with the checkout as it was.
+    """
+    recover(checkout)
+    plan, drift = read_plan(project, checkout, nearest=nearest)
+    if drift is None:
+        console.step(f"{checkout.root} is LeRobot {plan.patch_set.tag}")
+    else:
+        console.step(f"{checkout.root} is no supported release; the nearest series, {drift.tag}, fits:")
+        show_drift(drift)
+    accept(plan)
+    if _is_recorded(plan, checkout.state()):
+        console.step("patches and overlay are in place already: nothing changed")
+        return plan
+    with _locked(checkout):
+        # Both again, now that nobody else writes: another run may have been killed in between.
+        _recover(checkout)
+        plan, _ = read_plan(project, checkout, nearest=nearest)
+        accept(plan)
+        before = checkout.state()
+        # What `export` compares with: an upgrade of the patches is no reason to forget where edits began.
+        commit = before.commit if before and is_applied(checkout, before) else None
+        commit = commit or checkout.commit()
+        state = State("", plan.patch_set.tag, plan.fingerprint, plan.records, (), plan.nearest, commit)
+        upgraded = before is not None
+        transaction.run(checkout, plan.changes, state, plan.pristine, *([on_step] if on_step else []))
+    patches = console.plural(plan.applied, "patch", "patches")
+    verb = "brought up to date" if upgraded else "applied"
+    console.step(f"{patches} {verb}, {console.plural(len(plan.changes), 'file')} written and verified")
+    return plan
+
+
+def uninstall(project: Path, checkout: Checkout, on_step: OnStep | None = None) -> int:
+    """Puts every file back as it was before the first install.
+
+    Returns:
+        How many files were put back or removed.
+
+    Raises:
+        RewactError: with the checkout as it was; EDITED when a file was edited since it was written.
+    """
+    recover(checkout)
+    if checkout.state() is None and not _is_there(project, checkout):
+        console.step(f"nothing is installed in {checkout.root}: nothing changed")
+        return 0
+    with _locked(checkout):
+        _recover(checkout)  # again, now that nobody else writes
+        state = checkout.state()
+        if state is None:
+            if not _is_there(project, checkout):
+                return 0  # another run has just taken it out
+            state = _record_again(project, checkout)
+        changes = plan_removal(checkout, state)
+        transaction.run(checkout, changes, None, {}, *([on_step] if on_step else []))
+    files = console.plural(len(changes), "file") if changes else "nothing was left to be"
+    console.step(f"{files} put back or removed in {checkout.root}")
+    return len(changes)
+
+
+def _is_there(project: Path, checkout: Checkout) -> list[str]:
+    """The files that hold what is installed, where nothing is recorded."""
+    patch_sets, overlay = sets.load(project)
+    return sorted(
+        {
+            path
+            for patch_set in patch_sets.values()
+            for path, name in unrecorded_states(checkout, patch_set, overlay).items()
+            if name == "applied" and checkout.read(path) is not None
+        }
+    )
+
+
+def _record_again(project: Path, checkout: Checkout) -> State:
+    """Makes the record anew from what the files hold: it was lost, or a patched tree was committed.
+
+    Raises:
+        RewactError: where that cannot be told, naming the files.
+    """
+    try:
+        plan, _ = read_plan(project, checkout)
+    except RewactError as error:
+        raise RewactError(
+            error.code,
+            f"{checkout.root} holds what install.py writes ({', '.join(_is_there(project, checkout))}), but "
+            "no record of it, and none can be made: restore these files with git, or delete those it does "
+            f"not track. {error}",
+        ) from None
+    made = {
+        parent
+        for path, record in plan.records.items()
+        if record.pristine is None
+        for parent in Path(path).parents[:-1]
+    }
+    names = sorted(parent.as_posix() for parent in made)
+    tracked = checkout.head_blobs(names) if names else {}
+    directories = tuple(name for name in names if name not in tracked)
+    state = State("", plan.patch_set.tag, plan.fingerprint, plan.records, directories)
+    transaction.run(checkout, (), state, plan.pristine)
+    return state
+
+
+def examine(project: Path, tree: Path) -> Drift:
+    """How the series that fits a tree best would fare on it; the tree need not be a repository.
+
+    Raises:
+        RewactError: NOT_LEROBOT, when it is no LeRobot.
+    """
+    require_git()
+    patch_sets, overlay = sets.load(project)
+    if looks_like_lerobot(tree) and not (tree / ".git").exists():
+        return nearest_series(patch_sets, overlay, directory_reader(tree), str(tree))
+    checkout = Checkout(tree)
+    return nearest_series(
+        patch_sets, overlay, pristine_reader(checkout, checkout.state()), str(checkout.root)
+    )

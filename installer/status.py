@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MIT
+"""`status`: what a checkout holds, file by file, without changing anything."""
+
+from collections import Counter
+from pathlib import Path
+
+from installer import console, environment, sets, transaction
+from verify.checkout import Checkout, State
+from verify.errors import RewactError
+from verify.patchset import fingerprint
+from verify.recognition import recognise, unrecorded_states
+from verify.standing import file_states
+
+_NEXT = {
+    "outdated": "`install.py dev` brings it up to date, `install.py uninstall` takes it out.",
+    "mixed": "`install.py dev` completes it, `install.py uninstall` takes it out; `install.py export` keeps "
+    "what is edited.",
+    "unrecorded": "It is there without a record: `install.py dev` makes one, `install.py uninstall` takes "
+    "it out.",
+}
+
+
+def collect(project: Path, checkout: Checkout) -> dict:
+    """Everything `status --json` prints.
+
+    Returns:
+        checkout; lerobot (tag or None); summary (one of: not installed, applied, outdated, mixed,
+        unrecorded, interrupted, unsupported); message (what to do about it, or None); files (path to
+        pristine, applied, other, edited or missing); environment.
+    """
+    patch_sets, overlay = sets.load(project)
+    state = checkout.state()
+    message = tag = None
+    try:
+        tag = recognise(checkout, patch_sets, state).tag
+    except RewactError as error:
+        message = str(error)
+    if state is not None:
+        files = file_states(checkout, state)
+        current = fingerprint(patch_sets[state.tag], overlay) if state.tag in patch_sets else None
+        summary = _summary(state, files, current)
+    else:
+        files = unrecorded_states(checkout, patch_sets[tag], overlay) if tag else {}
+        there = "unrecorded" if "applied" in files.values() else "not installed"
+        summary = there if tag else "unsupported"
+    message = message or _NEXT.get(summary)
+    if transaction.needs_recovery(checkout):
+        summary, message = "interrupted", "run `install.py dev` or `install.py uninstall` to finish it"
+    return {
+        "checkout": str(checkout.root),
+        "lerobot": tag,
+        "summary": summary,
+        "message": message,
+        "files": dict(sorted(files.items())),
+        "environment": _environment(project, checkout),
+    }
+
+
+def _summary(state: State, files: dict[str, str], current: str | None) -> str:
+    if set(files.values()) != {"applied"}:
+        return "mixed"
+    return "applied" if state.fingerprint == current else "outdated"
+
+
+def _environment(project: Path, checkout: Checkout) -> dict | None:
+    """The environment that holds this checkout or a wheel, if one of those we would use does."""
+    for candidate in environment.existing(project):
+        found = environment.ask(candidate, [])
+        if found.version is not None:
+            return {
+                "prefix": str(candidate.prefix),
+                "python": candidate.python.version_text,
+                "lerobot": found.version,
+                "editable": str(found.editable) if found.editable else None,
+                "is_this_checkout": found.editable == checkout.root,
+            }
+    return None
+
+
+def show(report: dict) -> None:
+    """Prints a report for people."""
+    console.done(f"{report['checkout']}: LeRobot {report['lerobot'] or 'of no supported release'}")
+    counts = Counter(report["files"].values())
+    listing = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+    console.done(f"patch set: {report['summary']}" + (f" ({listing})" if listing else ""))
+    for path, name in report["files"].items():
+        console.done(f"  {name:9} {path}")
+    if (env := report["environment"]) is not None:
+        kind = f"editable, from {env['editable']}" if env["editable"] else "a wheel"
+        console.done(
+            f"environment: {env['prefix']} (Python {env['python']}) has LeRobot {env['lerobot']}, {kind}"
+        )
+    else:
+        console.done("environment: none has LeRobot installed")
+    if report["message"]:
+        console.done(report["message"])

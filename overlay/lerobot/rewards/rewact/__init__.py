@@ -1,8 +1,0 @@
-# SPDX-License-Identifier: MIT
-"""A trained reward head as one of LeRobot's reward models (LeRobot 0.6 and later)."""
-
-from .configuration_rewact import RewACTHeadConfig
-from .modeling_rewact import RewACTHeadRewardModel
-from .processor_rewact import make_rewact_pre_post_processors
-
-__all__ = ["RewACTHeadConfig", "RewACTHeadRewardModel", "make_rewact_pre_post_processors"]

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: MIT
+from dataclasses import dataclass
+
+from lerobot.configs.policies import PreTrainedConfig
+from lerobot.policies.act.configuration_act import ACTConfig
+
+
+@PreTrainedConfig.register_subclass("rewact")
+@dataclass
+class RewACTConfig(ACTConfig):
+    """Configuration of ACT with a distributional reward head.
+
+    All options are those of `ACTConfig`. The head cannot be switched off: `--policy.type=act
+    --policy.use_reward_head=false` is the policy without one.
+    """
+
+    reward_head_type: str = "distributional"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.use_reward_head:
+            raise ValueError(
+                "`rewact` always has a reward head. Without one, use "
+                "`--policy.type=act --policy.use_reward_head=false`."
+            )

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: MIT
+"""Reward heads for ACT, and where in the network they read.
+
+Shapes: B is the batch size, T the number of steps the head speaks about (1, or `chunk_size` with the
+forecast), K the number of value bins, D the model dimension.
+"""
+
+import abc
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from rewact.act.extra_tokens import neutralize_extra_tokens
+from rewact.options.head import RewardHeadConfig
+
+
+@dataclass
+class RewardDistribution:
+    """A categorical distribution over reward values.
+
+    Args:
+        probs: (..., K) float32 probabilities that sum to 1.
+        bin_centers: (K,) float32 values of the bins, increasing.
+    """
+
+    probs: Tensor
+    bin_centers: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        """(...) expected reward."""
+        return (self.probs * self.bin_centers).sum(-1)
+
+    @property
+    def entropy(self) -> Tensor:
+        """(...) entropy in nats, between 0 and log K."""
+        return torch.special.entr(self.probs).sum(-1)
+
+    def quantile(self, q: float) -> Tensor:
+        """(...) smallest bin value whose cumulative probability reaches `q`, a number in [0, 1]."""
+        if not 0.0 <= q <= 1.0:
+            raise ValueError(f"A quantile must lie in [0, 1]. Got {q}.")
+        # Rounding may leave the last cumulative probability a hair below 1.
+        index = (self.probs.cumsum(-1) < q - 1e-6).sum(-1)
+        return self.bin_centers[index.clamp_max(len(self.bin_centers) - 1)]
+
+
+class RewardHead(nn.Module, abc.ABC):
+    """Two-layer trunk on one decoder token, with an output for the current step and, optionally, the next
+    ones.
+
+    The forecast is what changes against the current step, and nothing changes before it is trained. So all
+    steps learn from each other, and a head with the forecast and one without share their output for the
+    current step.
+    """
+
+    def __init__(self, config: RewardHeadConfig, outputs_per_step: int):
+        super().__init__()
+        dim, half, quarter = config.dim_model, max(config.dim_model // 2, 1), max(config.dim_model // 4, 1)
+        self.outputs_per_step = outputs_per_step
+        self.value_range = (config.value_min, config.value_max)
+        self.trunk = nn.Sequential(nn.Linear(dim, half), nn.ReLU(), nn.Linear(half, quarter), nn.ReLU())
+        self.readout = nn.Linear(quarter, outputs_per_step)
+        n_forecast_steps = (config.reward_label_horizon or 1) - 1
+        self.forecast = None
+        if n_forecast_steps:
+            self.forecast = nn.Linear(quarter, n_forecast_steps * outputs_per_step)
+            nn.init.zeros_(self.forecast.weight)
+            nn.init.zeros_(self.forecast.bias)
+
+    def forward(self, token: Tensor) -> Tensor:
+        """Map a (B, D) decoder token to (B, T, outputs_per_step) float32 logits."""
+        features = self.trunk(token)
+        logits = self.readout(features).unsqueeze(1)
+        if self.forecast is not None:
+            change = self.forecast(features).unflatten(-1, (-1, self.outputs_per_step))
+            logits = torch.cat([logits, logits + change], dim=1)
+        return logits.float()
+
+    @abc.abstractmethod
+    def mean(self, logits: Tensor) -> Tensor:
+        """(B, T) float32 predicted reward."""
+
+    @abc.abstractmethod
+    def entropy(self, logits: Tensor) -> Tensor:
+        """(B, T) float32 entropy of the prediction in nats."""
+
+    @abc.abstractmethod
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """(B, T) float32 loss against (B, T) reward labels."""
+
+
+class SigmoidRewardHead(RewardHead):
+    """Regresses the reward to (0, 1) with a squared error."""
+
+    def __init__(self, config: RewardHeadConfig):
+        super().__init__(config, outputs_per_step=1)
+
+    def mean(self, logits: Tensor) -> Tensor:
+        return logits.squeeze(-1).sigmoid()
+
+    def entropy(self, logits: Tensor) -> Tensor:
+        # Of a Bernoulli variable with this mean: 0 where the head is sure, log 2 at a reward of one half.
+        mean = self.mean(logits)
+        return torch.special.entr(mean) + torch.special.entr(1 - mean)
+
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        return F.mse_loss(self.mean(logits), target, reduction="none")
+
+
+class DistributionalRewardHead(RewardHead):
+    """Predicts a distribution over the centres of equal bins of [value_min, value_max].
+
+    Targets are two-hot (Bellemare et al., "A Distributional Perspective on Reinforcement Learning",
+    https://huggingface.co/papers/1707.06887, eq. 7 for a single atom) or HL-Gauss (Farebrother et al., "Stop
+    Regressing", https://huggingface.co/papers/2403.03950, section 3.1).
+    """
+
+    def __init__(self, config: RewardHeadConfig):
+        super().__init__(config, outputs_per_step=config.num_value_bins)
+        self.target_type = config.value_target
+        edges = torch.linspace(config.value_min, config.value_max, config.num_value_bins + 1)
+        self.bin_width = (config.value_max - config.value_min) / config.num_value_bins
+        self.sigma = config.hl_gauss_sigma_ratio * self.bin_width
+        # Derived from the configuration, hence not part of the checkpoint.
+        self.register_buffer("bin_edges", edges, persistent=False)
+        self.register_buffer("bin_centers", (edges[:-1] + edges[1:]) / 2, persistent=False)
+
+    def distribution(self, logits: Tensor) -> RewardDistribution:
+        """Distribution with (B, T, K) probabilities."""
+        return RewardDistribution(logits.softmax(-1), self.bin_centers)
+
+    def mean(self, logits: Tensor) -> Tensor:
+        return self.distribution(logits).mean
+
+    def entropy(self, logits: Tensor) -> Tensor:
+        return self.distribution(logits).entropy
+
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        return -(self.target_probs(target) * logits.log_softmax(-1)).sum(-1)
+
+    def target_probs(self, target: Tensor) -> Tensor:
+        """Turn (...) rewards into (..., K) probabilities. Rewards beyond the outer centres count as these."""
+        return self._hl_gauss(target) if self.target_type == "hl_gauss" else self._two_hot(target)
+
+    def _two_hot(self, target: Tensor) -> Tensor:
+        n_bins = len(self.bin_centers)
+        position = ((target - self.bin_centers[0]) / self.bin_width).clamp(0, n_bins - 1)
+        lower = position.floor().long().clamp_max(n_bins - 2)
+        upper_weight = (position - lower).unsqueeze(-1)
+        probs = torch.zeros(*target.shape, n_bins, device=target.device, dtype=position.dtype)
+        probs.scatter_(-1, lower.unsqueeze(-1), 1 - upper_weight)
+        return probs.scatter_(-1, lower.unsqueeze(-1) + 1, upper_weight)
+
+    def _hl_gauss(self, target: Tensor) -> Tensor:
+        target = target.clamp(self.bin_edges[0], self.bin_edges[-1]).unsqueeze(-1)
+        cdf = torch.special.ndtr((self.bin_edges - target) / self.sigma)
+        # Renormalise the mass that falls outside the range.
+        return cdf.diff(dim=-1) / (cdf[..., -1:] - cdf[..., :1])
+
+
+def make_reward_head(config: RewardHeadConfig) -> RewardHead | None:
+    """Build the head that the configuration asks for, or `None` where it asks for none."""
+    if not config.use_reward_head:
+        return None
+    if config.reward_head_type == "distributional":
+        return DistributionalRewardHead(config)
+    return SigmoidRewardHead(config)
+
+
+def read_reward(
+    model: nn.Module,
+    encoder_in_tokens: Tensor,
+    encoder_in_pos_embed: Tensor,
+    encoder_out: Tensor,
+    mu: Tensor | None,
+) -> tuple[Tensor, ...]:
+    """Read the reward logits of an ACT forward pass.
+
+    The VAE's posterior has seen the future actions and their padding, from which the end of the episode can
+    be told. At inference the latent is zero. So the reward is read at a zero latent in training, too, and
+    without what extra tokens may know: the encoder runs a second time on the same observation tokens.
+
+    Args:
+        model: The `ACT` network.
+        encoder_in_tokens: (ES, B, D) tokens `[latent, ...]` of the transformer encoder.
+        encoder_in_pos_embed: (ES, 1, D) their positional embeddings.
+        encoder_out: (ES, B, D) output of the encoder for these tokens.
+        mu: (B, L) mean of the posterior that the latent was sampled from, or `None` where the latent is zero.
+
+    Returns:
+        A tuple of one (B, T, outputs_per_step) tensor of logits, or an empty one without a reward head.
+    """
+    if model.reward_head is None:
+        return ()
+    tokens = neutralize_extra_tokens(model, encoder_in_tokens)
+    if mu is not None:
+        zero_latent = model.encoder_latent_input_proj(torch.zeros_like(mu)).unsqueeze(0)
+        tokens = torch.cat([zero_latent.to(tokens.dtype), tokens[1:]])
+    if tokens is not encoder_in_tokens:
+        encoder_out = model.encoder(tokens, pos_embed=encoder_in_pos_embed)
+    # The inputs of the decoder are zeros, so in its first layer every query attends to the same values
+    # whatever the other queries are. With a single layer the first query can therefore be decoded alone.
+    n_queries = 1 if len(model.decoder.layers) == 1 else model.config.chunk_size
+    decoder_out = model.decoder(
+        encoder_out.new_zeros(n_queries, encoder_out.shape[1], model.config.dim_model),
+        encoder_out,
+        encoder_pos_embed=encoder_in_pos_embed,
+        decoder_pos_embed=model.decoder_pos_embed.weight[:n_queries].unsqueeze(1),
+    )
+    return (model.reward_head(decoder_out[0]),)

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: MIT
+"""Training objective of ACT with a reward head, action masks and per-sample losses.
+
+The plain case, with no reward head, no mask and the mean over the batch, stays with `ACTPolicy.forward`.
+"""
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from lerobot.utils.constants import ACTION
+from rewact.options.head import RewardHeadConfig
+
+REWARD_LABEL = "reward"
+REWARD_LABEL_IS_PAD = "reward_is_pad"
+ACTION_MASK = "action_mask"
+
+
+def needs_reward_objective(config: RewardHeadConfig, batch: dict[str, Tensor], reduction: str) -> bool:
+    """Whether the loss is more than the plain ACT objective averaged over the batch."""
+    return config.use_reward_head or ACTION_MASK in batch or reduction != "mean"
+
+
+def compute_act_loss(
+    policy, batch: dict[str, Tensor], reduction: str = "mean"
+) -> tuple[Tensor, dict[str, float]]:
+    """Compute L1 + KL + reward loss.
+
+    Args:
+        policy: An `ACTPolicy`.
+        batch: A training batch. "reward" is a (B, T) float tensor and "reward_is_pad" a (B, T) bool tensor of
+            steps past the end of the episode; or "reward" is (B,), and a forecast is not trained.
+            "action_mask" is an optional (B,) or (B, chunk_size) bool tensor, false where the action is not to
+            be imitated. Such frames still count in the reward loss.
+        reduction: "mean" gives a 0-d loss, "none" one of shape (B,).
+
+    Returns:
+        The loss, and Python floats for logging: "l1_loss", and where they apply "kld_loss", "reward_loss",
+        "reward_mae" (of the current step) and "reward_entropy" (in nats).
+
+    Raises:
+        ValueError: If `reduction` is unknown, or the reward labels are missing in training, of the wrong
+            shape or out of range.
+    """
+    if reduction not in ("mean", "none"):
+        raise ValueError(f"`reduction` must be 'mean' or 'none'. Got {reduction!r}.")
+    config = policy.config
+    per_sample = reduction == "none"
+
+    actions_hat, (mu, log_sigma_x2), *reward_logits = policy.model(policy.add_image_list(batch))
+
+    is_trained = _trained_actions(batch)
+    abs_err = F.l1_loss(batch[ACTION], actions_hat, reduction="none").mean(-1)  # (B, S)
+    loss = l1_loss = _masked_mean(abs_err, is_trained, per_sample)
+    loss_dict = {"l1_loss": l1_loss.mean().item()}
+
+    if config.use_vae and log_sigma_x2 is not None:
+        # KL divergence from the standard normal prior, see App. B of https://huggingface.co/papers/1312.6114.
+        # A sample none of whose actions is imitated has nothing for the latent to explain.
+        kld = (-0.5 * (1 + log_sigma_x2 - mu.pow(2) - log_sigma_x2.exp())).sum(-1)  # (B,)
+        kld_loss = _masked_mean(kld.unsqueeze(-1), is_trained.any(dim=1, keepdim=True), per_sample)
+        loss_dict["kld_loss"] = kld_loss.mean().item()
+        loss = loss + config.kl_weight * kld_loss
+
+    if config.use_reward_head:
+        if REWARD_LABEL in batch:
+            reward_loss, reward_dict = _reward_loss(
+                policy.model.reward_head, reward_logits[0], batch, per_sample
+            )
+            loss = loss + config.reward_loss_weight * reward_loss
+            loss_dict |= reward_dict
+        elif policy.training:
+            raise ValueError(
+                f"The policy has a reward head but the batch has no '{REWARD_LABEL}'. Wrap the dataset in "
+                "`LeRobotDatasetWithReward` (lerobot-train does it by itself, see --dataset.reward.*), or "
+                "train without the head with --policy.use_reward_head=false."
+            )
+    return loss, loss_dict
+
+
+def _trained_actions(batch: dict[str, Tensor]) -> Tensor:
+    """(B, S) bool: actions inside the episode that are to be imitated."""
+    is_trained = ~batch["action_is_pad"]
+    if ACTION_MASK in batch:
+        mask = batch[ACTION_MASK].to(torch.bool)
+        is_trained = is_trained & mask.reshape(len(mask), -1)
+    return is_trained
+
+
+def _masked_mean(values: Tensor, mask: Tensor, per_sample: bool) -> Tensor:
+    """Mean of (B, N) values where the (B, N) mask holds, 0 where nothing is left: 0-d, or per sample (B,)."""
+    dims = (1,) if per_sample else (0, 1)
+    return (values * mask).sum(dims) / mask.sum(dims).clamp_min(1)
+
+
+def _reward_loss(
+    head, logits: Tensor, batch: dict[str, Tensor], per_sample: bool
+) -> tuple[Tensor, dict[str, float]]:
+    """Loss of the current step plus, with the forecast, the mean loss of later steps inside the episode."""
+    if batch[REWARD_LABEL].ndim == 1:  # says nothing of later steps
+        logits = logits[:, :1]
+    target = _reward_target(head, batch, n_steps=logits.shape[1])
+    loss = head.loss(logits, target)  # (B, T)
+    always = torch.ones_like(target[:, :1], dtype=torch.bool)
+    reward_loss = _masked_mean(loss[:, :1], always, per_sample)
+    if logits.shape[1] > 1:
+        is_inside = ~batch[REWARD_LABEL_IS_PAD][:, 1:].to(torch.bool)
+        reward_loss = reward_loss + _masked_mean(loss[:, 1:], is_inside, per_sample)
+    current = logits[:, :1].detach()
+    return reward_loss, {
+        "reward_loss": reward_loss.mean().item(),
+        "reward_mae": (head.mean(current) - target[:, :1]).abs().mean().item(),
+        "reward_entropy": head.entropy(current).mean().item(),
+    }
+
+
+def _reward_target(head, batch: dict[str, Tensor], n_steps: int) -> Tensor:
+    """(B, T) float32 labels, checked against what the head predicts."""
+    target = batch[REWARD_LABEL].float()
+    target = target.reshape(len(target), -1)
+    if target.shape[1] != n_steps or (n_steps > 1 and REWARD_LABEL_IS_PAD not in batch):
+        raise ValueError(
+            f"The reward head predicts {n_steps} step(s) but the batch has '{REWARD_LABEL}' of shape "
+            f"{tuple(batch[REWARD_LABEL].shape)} {'with' if REWARD_LABEL_IS_PAD in batch else 'without'} "
+            f"'{REWARD_LABEL_IS_PAD}'. Give the dataset wrapper `horizon=policy.config.reward_label_horizon`."
+        )
+    low, high = head.value_range
+    # Written so that a NaN fails, too.
+    if not bool(((target >= low) & (target <= high)).all()):
+        raise ValueError(
+            f"Reward labels must lie in [{low}, {high}]. Got values from {target.min().item()} to "
+            f"{target.max().item()}."
+        )
+    return target

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: MIT
+"""What a reward head adds to `ACTPolicy`: rewards beside actions, and readings that leave the queue alone."""
+
+import logging
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from lerobot.utils.constants import OBS_IMAGES
+from rewact.act.head import DistributionalRewardHead, RewardDistribution
+
+logger = logging.getLogger(__name__)
+
+
+class ACTRewardMixin:
+    """Methods of `ACTPolicy` around its reward head.
+
+    Attributes:
+        last_predicted_reward: (B,) float32 reward of the last `select_action`, on the policy's device, or
+            `None` after `reset` and for a policy without a reward head.
+    """
+
+    last_predicted_reward: Tensor | None = None
+
+    # Parameters that a checkpoint of plain ACT lacks.
+    fresh_parameter_prefixes: tuple[str, ...] = ("model.reward_head.",)
+
+    @torch.no_grad()
+    def predict_reward(self, batch: dict[str, Tensor]) -> Tensor:
+        """Read the reward of the current observation, without touching the action queue.
+
+        Args:
+            batch: Preprocessed observation, as for `select_action`.
+
+        Returns:
+            (B,) float32 reward in [value_min, value_max], which is [0, 1] by default.
+        """
+        return self._reward_head().mean(self._reward_logits(batch))[:, 0]
+
+    @torch.no_grad()
+    def predict_reward_distribution(self, batch: dict[str, Tensor]) -> RewardDistribution:
+        """Read the distribution of the current observation's reward, without touching the action queue.
+
+        Args:
+            batch: Preprocessed observation, as for `select_action`.
+
+        Returns:
+            Distribution with (B, num_value_bins) probabilities.
+
+        Raises:
+            ValueError: If the reward head is not distributional.
+        """
+        head = self._reward_head()
+        if not isinstance(head, DistributionalRewardHead):
+            raise ValueError(
+                "A distribution needs `reward_head_type=distributional`, as in `--policy.type=rewact`. "
+                f"This policy has `reward_head_type={self.config.reward_head_type}`."
+            )
+        return head.distribution(self._reward_logits(batch)[:, 0])
+
+    def get_reward_pred(self, batch: dict[str, Tensor]) -> Tensor:
+        """Same as `predict_reward`, under the name that users of rewact 0.1 know."""
+        return self.predict_reward(batch)
+
+    def add_image_list(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Collect the camera images into the list that the network takes. Returns a shallow copy."""
+        if not self.config.image_features:
+            return batch
+        return {**batch, OBS_IMAGES: [batch[key] for key in self.config.image_features]}
+
+    @torch.no_grad()
+    def select_action_and_reward(
+        self, batch: dict[str, Tensor], force_model_run: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Return the next action and the reward of this step.
+
+        Where the network runs to fill the queue, the reward is its reading of this observation. The actions
+        that then wait in the queue carry the forecast for their own step, unless the reward is read anew at
+        it: every `reward_refresh_steps` steps, at every step without a forecast, and wherever
+        `force_model_run` is set. Reading the reward anew never changes the queued actions.
+
+        Returns:
+            (B, action_dim) action and (B,) float32 reward.
+
+        Raises:
+            ValueError: If the policy has no reward head.
+        """
+        self._reward_head()
+        if self.config.temporal_ensemble_coeff is not None:
+            actions, rewards = self._predict_chunk_and_rewards(batch)
+            action, reward = self.temporal_ensembler.update(actions), rewards[:, 0]
+        else:
+            if len(self._action_queue) == 0:
+                actions, rewards = self._predict_chunk_and_rewards(batch)
+                # Actions and rewards share the queue, so that clearing it drops both.
+                for step in range(self.config.n_action_steps):
+                    forecast = rewards[:, step] if step < rewards.shape[1] else None
+                    self._action_queue.append((actions[:, step], forecast, step))
+            action, reward, step = self._action_queue.popleft()
+            if step > 0 and (force_model_run or reward is None or self._is_refresh_step(step)):
+                reward = self.predict_reward(batch)
+        self.last_predicted_reward = reward
+        return action, reward
+
+    def _is_refresh_step(self, step: int) -> bool:
+        return self.config.reward_refresh_steps is not None and step % self.config.reward_refresh_steps == 0
+
+    def _predict_chunk_and_rewards(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """(B, chunk_size, action_dim) actions and (B, T) rewards of one forward pass."""
+        actions, _, logits = self.model(self.add_image_list(batch))
+        return actions, self.model.reward_head.mean(logits)
+
+    def _reward_head(self):
+        if self.model.reward_head is None:
+            raise ValueError(
+                "This policy has no reward head (`use_reward_head=false`). Fine-tune it with "
+                "--policy.use_reward_head=true to give it one."
+            )
+        return self.model.reward_head
+
+    def _reward_logits(self, batch: dict[str, Tensor]) -> Tensor:
+        self.eval()
+        return self.model(self.add_image_list(batch), reward_only=True)[0]
+
+    @classmethod
+    def _load_as_safetensor(cls, model, model_file: str, map_location: str, strict: bool):
+        with safe_open(model_file, framework="pt") as file:
+            saved = set(file.keys())
+        fresh = sorted(
+            name
+            for name in model.state_dict()
+            if name.startswith(cls.fresh_parameter_prefixes) and name not in saved
+        )
+        if fresh:
+            modules = sorted({name.rsplit(".", 1)[0].removeprefix("model.") for name in fresh})
+            logger.warning(
+                f"{model_file} has no weights for {', '.join(modules)}: these start fresh and mean nothing "
+                "until they are trained."
+            )
+        return super()._load_as_safetensor(model, model_file, map_location, strict)

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: MIT
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lerobot.policies.act.modeling_act import ACTPolicy
+from rewact.act.advantage_token import ADVANTAGE, make_condition
+from rewact.act.configuration_actvantage import ACTvantageConfig
+from rewact.act.loss import compute_act_loss
+
+Advantage = str | float | bool | Sequence[float] | Tensor
+
+
+class ACTvantagePolicy(ACTPolicy):
+    """ACT that is told, by one encoder token, whether to act better or worse than usual.
+
+    In training the condition of each sample is the batch's (B,) `advantage`: above 0 positive, 0 and below
+    negative, NaN unknown and hence unconditional. At inference it is, in this order, the argument `advantage`
+    of the call, the batch's `advantage`, or `config.inference_advantage`. It takes effect where the network
+    runs: actions that wait in the queue stay as they are.
+    """
+
+    config_class = ACTvantageConfig
+    name = "actvantage"
+    fresh_parameter_prefixes = (*ACTPolicy.fresh_parameter_prefixes, "model.extra_tokens.")
+
+    def __init__(self, config: ACTvantageConfig, **kwargs):
+        if not isinstance(config, ACTvantageConfig):
+            raise ValueError(
+                f"ACTvantage needs an `ACTvantageConfig`. Got a {type(config).__name__}: to start "
+                "from the weights of "
+                "another ACT, give `from_pretrained` a `config` of type actvantage, or lerobot-train both "
+                "--policy.type=actvantage and --policy.pretrained_path."
+            )
+        super().__init__(config, **kwargs)
+
+    def forward(self, batch: dict[str, Tensor], reduction: str = "mean") -> tuple[Tensor, dict]:
+        """Compute the loss of ACT, the action being conditioned on the batch's `advantage`.
+
+        Raises:
+            ValueError: In training, if the batch has no `advantage` and `train_without_advantage` is off.
+        """
+        if ADVANTAGE not in batch and self.training and not self.config.train_without_advantage:
+            raise ValueError(
+                f"The batch has no '{ADVANTAGE}'. Compute the advantages of the dataset with "
+                "`lerobot-compute-advantages` (with --from_returns=true no value function is "
+                "needed), or train "
+                "unconditionally with --policy.train_without_advantage=true."
+            )
+        # Without a reward head, ACT's own forward averages and evaluates differently from release to release.
+        return compute_act_loss(self, batch, reduction)
+
+    @torch.no_grad()
+    def select_action(
+        self, batch: dict[str, Tensor], force_model_run: bool = False, advantage: Advantage | None = None
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Select a single action given environment observations.
+
+        Args:
+            batch: Preprocessed observation.
+            force_model_run: Read the reward anew at this call, see `ACTPolicy.select_action`.
+            advantage: Condition of this call: "positive", "negative" or "unconditional", or numbers as in
+                training, one or B of them. `None` takes the batch's `advantage` or else
+                `config.inference_advantage`.
+
+        Returns:
+            (B, action_dim) action, and with the reward head also the (B,) reward.
+        """
+        return super().select_action(self._conditioned(batch, advantage), force_model_run)
+
+    @torch.no_grad()
+    def predict_action_chunk(self, batch: dict[str, Tensor], advantage: Advantage | None = None) -> Tensor:
+        """Predict the (B, chunk_size, action_dim) actions for a condition, see `select_action`."""
+        self.eval()
+        return self._guided_forward(self._conditioned(batch, advantage))[0]
+
+    def _predict_chunk_and_rewards(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        actions, logits = self._guided_forward(self._conditioned(batch, None))
+        return actions, self.model.reward_head.mean(logits)
+
+    def _reward_logits(self, batch: dict[str, Tensor]) -> Tensor:
+        # The reward does not depend on the condition, whatever form it has.
+        return super()._reward_logits({key: value for key, value in batch.items() if key != ADVANTAGE})
+
+    def _conditioned(self, batch: dict[str, Tensor], advantage: Advantage | None) -> dict[str, Tensor]:
+        """The policy's inputs out of the batch, and the (B,) condition."""
+        inputs = {key: batch[key] for key in self.config.input_features if key in batch}
+        if advantage is None:
+            advantage = batch.get(ADVANTAGE, self.config.inference_advantage)
+        observation = next(iter(inputs.values()))
+        return {**inputs, ADVANTAGE: make_condition(advantage, len(observation), observation.device)}
+
+    def _guided_forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, ...]:
+        """(B, chunk_size, action_dim) guided actions and, with the head, (B, T, ...) reward logits."""
+        beta = self.config.cfg_beta
+        if beta == 1.0:
+            actions, _, *reward_logits = self.model(self.add_image_list(batch))
+            return actions, *reward_logits
+        condition = batch[ADVANTAGE]
+        # One forward for both: the first half of the batch is conditional, the second unconditional.
+        doubled = {key: torch.cat([value, value]) for key, value in batch.items()}
+        doubled[ADVANTAGE] = torch.cat([condition, torch.full_like(condition, torch.nan)])
+        actions, _, *reward_logits = self.model(self.add_image_list(doubled))
+        conditional, unconditional = actions.chunk(2)
+        guided = unconditional + beta * (conditional - unconditional)
+        # The reward does not depend on the condition.
+        return guided, *(logits[: len(condition)] for logits in reward_logits)

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: MIT
+"""Advantages out of values and of what is known of a dataset: outcomes, interventions and RECAP columns."""
+
+import logging
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rewact.advantages.estimate import (
+    RETURN_TOLERANCE,
+    VALUE_TYPES,
+    Returns,
+    advantages_of_progress,
+    advantages_of_returns,
+    compute_returns,
+    monte_carlo_advantages,
+    smooth,
+)
+from rewact.labels.columns import read_frame_column
+from rewact.labels.control import read_interventions
+from rewact.labels.episodes import EpisodeTable
+from rewact.labels.outcomes import FAILURE, SUCCESS, UNKNOWN, read_outcomes
+from rewact.options.labels import RewardLabelsConfig
+
+if TYPE_CHECKING:
+    from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
+
+RETURN_COLUMN = "mc_return"
+TERMINAL_COLUMN = "is_terminal"
+
+
+@dataclass
+class AdvantageOptions:
+    """How advantages are computed and what is called positive.
+
+    Args:
+        n_steps: N, how many steps ahead an action is judged.
+        positive_fraction: Share of each task's frames that is called positive, in (0, 1).
+        smoothing_window: Frames of a moving average over the values of an episode, odd; 1 is none.
+
+    Raises:
+        ValueError: On construction, if a value is out of its range.
+    """
+
+    n_steps: int
+    positive_fraction: float = 0.4
+    smoothing_window: int = 1
+
+    def __post_init__(self) -> None:
+        if self.n_steps < 1:
+            raise ValueError(f"n_steps must be at least 1, got {self.n_steps}")
+        if not 0.0 < self.positive_fraction < 1.0:
+            raise ValueError(f"positive_fraction must be between 0 and 1, got {self.positive_fraction}")
+        if self.smoothing_window < 1 or self.smoothing_window % 2 == 0:
+            raise ValueError(f"smoothing_window must be an odd number of frames, got {self.smoothing_window}")
+
+
+@dataclass
+class Evidence:
+    """What is known of a dataset's episodes besides values.
+
+    Attributes:
+        table: Its episodes.
+        outcomes: int8 ``(E,)``: 1 success, 0 failure, -1 unknown.
+        interventions: bool ``(N,)``.
+        returns: Return to go of each frame.
+        is_recorded: Whether the returns are the dataset's own column `mc_return`.
+    """
+
+    table: EpisodeTable
+    outcomes: np.ndarray
+    interventions: np.ndarray
+    returns: Returns
+    is_recorded: bool
+
+
+def gather_evidence(
+    meta: "LeRobotDatasetMetadata", labels: RewardLabelsConfig, rows: np.ndarray, use_recorded_returns: bool
+) -> Evidence:
+    """Read outcomes, interventions and the RECAP columns of a dataset.
+
+    Args:
+        meta: Its metadata.
+        labels: Where outcomes and control modes come from, and the penalty of a failure.
+        rows: Rows of the episode table that are needed.
+        use_recorded_returns: Whether returns are to be read from the column `mc_return`, if there is one.
+
+    Raises:
+        ValueError: Naming file, episode and value, if something is broken.
+    """
+    table = EpisodeTable.from_metadata(meta)
+    outcomes = read_outcomes(table, labels)
+    is_cut_off = np.zeros(len(table.episodes), dtype=bool)
+    if TERMINAL_COLUMN in table.columns:
+        recorded = _column(table, TERMINAL_COLUMN)[table.ends - 1] > 0
+        if recorded[rows].any():
+            # Where recording stopped before the end nothing was achieved yet, but it is no failure, unless
+            # somebody has judged it to be one.
+            judged = read_outcomes(table, labels, from_columns=False) != UNKNOWN
+            is_cut_off = ~recorded & ~judged & (outcomes != SUCCESS)
+        else:  # as in recordings that carry the column without ever setting it
+            logging.info(f"{TERMINAL_COLUMN} is false in all of {table.repo_id} and says nothing")
+    values = _column(table, RETURN_COLUMN).astype(np.float64) if RETURN_COLUMN in table.columns else None
+    if values is not None:
+        final = values[table.ends - 1]
+        unknown = (outcomes == UNKNOWN) & ~is_cut_off & np.isfinite(final)
+        outcomes[unknown] = np.where(final[unknown] < -RETURN_TOLERANCE, FAILURE, SUCCESS)
+    returns = compute_returns(table, outcomes, labels.c_fail, labels.failure_return)
+    is_recorded = use_recorded_returns and values is not None
+    if is_recorded:
+        _check_range(table, values, rows)
+        is_terminal = np.ones(len(table.episodes), dtype=bool)
+        returns = replace(returns, values=values, rewards_to_go=values, is_terminal=is_terminal)
+    returns = replace(returns, is_terminal=returns.is_terminal & ~is_cut_off)
+    return Evidence(table, outcomes, read_interventions(table, labels), returns, is_recorded)
+
+
+def _check_range(table: EpisodeTable, returns: np.ndarray, rows: np.ndarray) -> None:
+    for row in rows:
+        episode = returns[table.starts[row] : table.ends[row]]
+        broken = np.flatnonzero(~((episode >= -1 - RETURN_TOLERANCE) & (episode <= RETURN_TOLERANCE)))
+        if len(broken):
+            raise ValueError(
+                f"{table.repo_id}, episode {table.episodes[row]}: {RETURN_COLUMN} must be in [-1, 0], got "
+                f"{episode[broken[0]]:g} at frame {broken[0]}"
+            )
+
+
+def estimate_advantages(
+    evidence: Evidence,
+    rows: np.ndarray,
+    values: np.ndarray,
+    value_type: str,
+    options: AdvantageOptions,
+    value_offset: float = 0.0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """N-step advantages of the given rows.
+
+    Args:
+        evidence: What is known of the dataset.
+        rows: Rows of the episode table.
+        values: float ``(N,)`` V by absolute frame index.
+        value_type: "progress" in [0, 1]; or "returns" in [-1, 0].
+        options: How.
+        value_offset: What values of type "returns" have on top: the reward labels of source `returns`, and
+            so the values that predict them, are 1 plus the return.
+
+    Returns:
+        float32 ``(N,)`` values after smoothing, and advantages. NaN outside the rows.
+    """
+    if value_type not in VALUE_TYPES:
+        raise ValueError(f"value_type must be one of {', '.join(VALUE_TYPES)}, got {value_type!r}")
+    table, returns = evidence.table, evidence.returns
+    smoothed = np.full(table.n_frames, np.nan, dtype=np.float32)
+    advantages = smoothed.copy()
+    for row in rows:
+        episode = slice(int(table.starts[row]), int(table.ends[row]))
+        smoothed[episode] = smooth(values[episode], options.smoothing_window)
+        current = smoothed[episode].astype(np.float64)
+        if value_type == "returns":
+            advantages[episode] = advantages_of_returns(
+                current - value_offset,
+                returns.rewards_to_go[episode],
+                options.n_steps,
+                bool(returns.is_terminal[row]),
+            )
+        else:
+            outcome = evidence.outcomes[row] if returns.is_terminal[row] else UNKNOWN
+            advantages[episode] = advantages_of_progress(current, options.n_steps, outcome)
+    return smoothed, advantages
+
+
+def advantages_from_returns(evidence: Evidence, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Advantages without a value function, see `monte_carlo_advantages`.
+
+    Returns:
+        float32 ``(N,)`` baselines, which stand for values, and advantages. NaN outside the rows.
+
+    Raises:
+        ValueError: Naming the episodes whose outcome is not known.
+    """
+    unknown = [row for row in rows if not evidence.returns.is_terminal[row]]
+    if unknown:
+        table = evidence.table
+        shown = ", ".join(str(table.episodes[row]) for row in unknown[:10]) + (
+            ", ..." if len(unknown) > 10 else ""
+        )
+        raise ValueError(
+            f"{table.repo_id}: the outcome of {len(unknown)} of {len(rows)} episodes ({shown}) is not "
+            "known; record "
+            "them in rewact_extensions/outcomes.json, or see --dataset.reward.outcomes"
+        )
+    baselines, advantages = monte_carlo_advantages(evidence.table, evidence.returns, rows)
+    return baselines.astype(np.float32), advantages.astype(np.float32)
+
+
+def _column(table: EpisodeTable, name: str) -> np.ndarray:
+    values = read_frame_column(table, name, missing=np.nan)
+    if values is None:
+        raise ValueError(
+            f"{table.repo_id}: its column {name!r} is needed, but none of its data is in {table.root}"
+        )
+    return values

@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: MIT
+"""From values to advantages, and from advantages to what is positive.
+
+Arrays are indexed by absolute frame index, shape ``(N,)``, or by row of the dataset's `EpisodeTable`, shape
+``(E,)``. The recipe is RECAP's, see "pi*0.6: a VLA That Learns From Experience"
+(https://huggingface.co/papers/2511.14759).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rewact.labels.episodes import EpisodeTable
+from rewact.labels.outcomes import FAILURE, SUCCESS, UNKNOWN
+
+VALUE_TYPES = ("progress", "returns")
+# Recorded returns are float32: a success may end a little below 0.
+RETURN_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Returns:
+    """Return to go of each frame, if nothing were to be estimated.
+
+    Each step costs 1, the last frame nothing after a success and ``c_fail`` after a failure. All is divided
+    by the task's ``norm``, the largest possible cost, so that returns lie in [-1, 0]. Where a failure is
+    worth the "worst", ``norm`` takes the place of ``c_fail``, and returns are cut off at -1: the steps that
+    were left of the recording then make no difference.
+
+    Attributes:
+        values: float64 ``(N,)``, NaN between episodes.
+        rewards_to_go: float64 ``(N,)``, the same before it is cut off: differences are sums of rewards.
+        is_terminal: bool ``(E,)``, whether the return of the last frame is known: the episode ended in a
+            success or a failure, and was not cut off.
+        norm: float64 ``(E,)`` steps per unit.
+        c_fail: float64 ``(E,)`` penalty of a failure in steps.
+    """
+
+    values: np.ndarray
+    rewards_to_go: np.ndarray
+    is_terminal: np.ndarray
+    norm: np.ndarray
+    c_fail: np.ndarray
+
+
+def compute_returns(
+    table: EpisodeTable, outcomes: np.ndarray, c_fail: float | None = None, failure_return: str | None = None
+) -> Returns:
+    """Returns to go from the outcomes of the episodes.
+
+    Args:
+        table: The dataset's episodes.
+        outcomes: int8 ``(E,)``: 1 success, 0 failure, -1 unknown, which costs nothing at the end.
+        c_fail: Penalty of a failure in steps; by default the length of the task's longest episode.
+        failure_return: "steps" (None is the same) or "worst", see `Returns`.
+    """
+    longest = np.zeros(table.tasks.max() + 1, dtype=np.int64)
+    np.maximum.at(longest, table.tasks, table.lengths)
+    horizon = longest[table.tasks].astype(np.float64)
+    penalty = horizon if c_fail is None else np.full_like(horizon, c_fail)
+    norm = np.maximum(horizon - 1 + penalty, 1)
+    at_failure = norm if failure_return == "worst" else penalty
+    rewards_to_go = np.full(table.n_frames, np.nan)
+    for row, (start, end) in enumerate(zip(table.starts.tolist(), table.ends.tolist(), strict=True)):
+        cost = np.arange(end - start)[::-1] + (at_failure[row] if outcomes[row] == FAILURE else 0.0)
+        rewards_to_go[start:end] = -cost / norm[row]
+    return Returns(np.maximum(rewards_to_go, -1.0), rewards_to_go, outcomes != UNKNOWN, norm, penalty)
+
+
+def smooth(values: np.ndarray, window: int) -> np.ndarray:
+    """Centred moving average of the ``(L,)`` values of one episode. At its ends the window shrinks evenly."""
+    reach = np.minimum(np.minimum(np.arange(len(values)), np.arange(len(values))[::-1]), window // 2)
+    total = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
+    frames = np.arange(len(values))
+    return (total[frames + reach + 1] - total[frames - reach]) / (2 * reach + 1)
+
+
+def advantages_of_returns(
+    values: np.ndarray, returns: np.ndarray, n_steps: int, is_terminal: bool
+) -> np.ndarray:
+    """N-step advantages of one episode, where the values estimate returns.
+
+    ``A_t = r_t + ... + r_{t+N-1} + V_{t+N} - V_t``. Where the episode ends within the N steps the sum runs to
+    its end, the terminal reward included, so that the last frames of a failure carry its penalty. There the
+    advantage is at most that of N steps which lead nowhere: in a hopeless state V expects the episode to drag
+    on, and to be cut off would else look like a gain.
+
+    Args:
+        values: ``(L,)`` V, in units of the returns.
+        returns: ``(L,)`` rewards to go; differences of them are sums of rewards.
+        n_steps: N, at least 1.
+        is_terminal: Whether the return of the last frame is known. Otherwise its value stands for it.
+
+    Returns:
+        float64 ``(L,)``.
+    """
+    length = len(values)
+    bootstrap = values - returns
+    # A_t = (V - G)_{t+N} - (V - G)_t, and V = G at the end of an episode whose outcome is known.
+    after_end = 0.0 if is_terminal else bootstrap[-1]
+    future = np.full(length, after_end)
+    n_full = max(length - n_steps, 0)
+    future[:n_full] = bootstrap[n_steps:]
+    advantages = future - bootstrap
+    if is_terminal and returns[-1] < -RETURN_TOLERANCE:  # a failure
+        step_cost = returns[1] - returns[0] if length > 1 else 0.0
+        advantages[n_full:] = np.minimum(advantages[n_full:], -min(n_steps, length) * step_cost)
+    return advantages
+
+
+def advantages_of_progress(values: np.ndarray, n_steps: int, outcome: int) -> np.ndarray:
+    """N-step advantages of one episode, where the values estimate progress in [0, 1].
+
+    ``A_t = V_{t+N} - V_t``. In the last N frames of a success, the progress from N frames before the end to
+    the end, which is at 1: fewer steps are left there, and so less progress, though the actions are as good.
+    An episode that has no N steps is judged by what was left to do, ``1 - V_t``. In the last frames of a
+    failure, ``-V_t``: what had been reached is lost. If the outcome is unknown, the last value stands for the
+    end.
+
+    Args:
+        values: ``(L,)`` V.
+        n_steps: N, at least 1.
+        outcome: 1 success, 0 failure, -1 unknown.
+
+    Returns:
+        float64 ``(L,)``.
+    """
+    length = len(values)
+    n_full = max(length - n_steps, 0)
+    advantages = np.empty(length)
+    advantages[:n_full] = values[n_steps:] - values[:n_full]
+    if outcome == FAILURE:
+        advantages[n_full:] = -values[n_full:]
+    else:
+        final = 1.0 if outcome == SUCCESS else values[-1]
+        advantages[n_full:] = final - (values[n_full - 1] if n_full else values)
+    return advantages
+
+
+def monte_carlo_advantages(
+    table: EpisodeTable, returns: Returns, rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Advantages without a value function: each return against what the task's episodes have left at that
+    step.
+
+    The baseline at step t is the mean, over the task's episodes, of the return to go at t; an episode that
+    has ended by then counts with the return of its last frame.
+
+    Args:
+        table: The dataset's episodes.
+        returns: Their returns.
+        rows: Rows of the table to use.
+
+    Returns:
+        float64 ``(N,)`` baselines and ``(N,)`` advantages, NaN outside these rows.
+    """
+    baselines = np.full(table.n_frames, np.nan)
+    for task in np.unique(table.tasks[rows]):
+        of_task = rows[table.tasks[rows] == task]
+        starts, lengths = table.starts[of_task], table.lengths[of_task]
+        baseline = np.zeros(lengths.max())
+        steps = np.arange(lengths.max())
+        for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
+            baseline += returns.values[start + np.minimum(steps, length - 1)]
+        baseline /= len(of_task)
+        for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
+            baselines[start : start + length] = baseline[:length]
+    return baselines, returns.values - baselines
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Which actions are positive.
+
+    Attributes:
+        positive: bool ``(N,)``.
+        thresholds: For each task number, the advantage above which its frames are positive.
+        population: bool ``(N,)``, the frames that the thresholds were taken from.
+    """
+
+    positive: np.ndarray
+    thresholds: dict[int, float]
+    population: np.ndarray
+
+
+def label_positive(
+    table: EpisodeTable,
+    advantages: np.ndarray,
+    interventions: np.ndarray,
+    rows: np.ndarray,
+    n_steps: int,
+    positive_fraction: float,
+) -> Labelled:
+    """Call the best ``positive_fraction`` of each task's frames positive.
+
+    Frames under human intervention are positive and do not count towards the threshold. Frames with an
+    intervention among the N that follow are negative: what the policy did there had to be corrected.
+
+    Args:
+        table: The dataset's episodes.
+        advantages: float32 ``(N,)``.
+        interventions: bool ``(N,)``.
+        rows: Rows of the table to label.
+        n_steps: N, at least 1.
+        positive_fraction: In (0, 1).
+    """
+    in_rows = np.zeros(len(advantages), dtype=bool)
+    in_rows[table.frames(rows)] = True
+    population = in_rows & ~interventions
+    positive = np.zeros(len(advantages), dtype=bool)
+    thresholds = {}
+    for task in np.unique(table.tasks[rows]).tolist():
+        frames = table.frames(rows[table.tasks[rows] == task])
+        frames = frames[population[frames]]
+        if len(frames):
+            thresholds[task] = find_threshold(advantages[frames], positive_fraction)
+            positive[frames] = advantages[frames] > thresholds[task]
+    for row in rows:
+        episode = slice(int(table.starts[row]), int(table.ends[row]))
+        positive[episode] &= ~_precedes(interventions[episode], n_steps)
+    positive |= interventions & in_rows
+    return Labelled(positive, thresholds, population)
+
+
+def find_threshold(advantages: np.ndarray, positive_fraction: float) -> float:
+    """The value that as close as possible to ``positive_fraction`` of the ``(n,)`` advantages are above.
+
+    Equal advantages are never told apart, so with many ties the share can differ; of two cuts that are
+    equally close the one with fewer positives is taken. If all are equal, none is above.
+    """
+    descending = np.sort(advantages)[::-1]
+    # Number of positives for each cut between different values: none, ..., all but the lowest.
+    counts = np.flatnonzero(np.diff(descending, prepend=np.inf) != 0)
+    best = counts[np.argmin(np.abs(counts - round(positive_fraction * len(descending))))]
+    return float(descending[best])
+
+
+def _precedes(flags: np.ndarray, n_steps: int) -> np.ndarray:
+    """Whether any of the N frames after each of the ``(L,)`` is flagged, bool ``(L,)``."""
+    count = np.concatenate([[0], np.cumsum(flags)])
+    frames = np.arange(len(flags))
+    return count[np.minimum(frames + n_steps + 1, len(flags))] > count[frames + 1]

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: MIT
+"""The file that keeps the advantages of a dataset.
+
+``rewact_extensions/advantages.parquet`` in the dataset's folder has one row per frame: ``index``,
+``episode_index``, ``frame_index`` (int64), ``value``, ``advantage`` (float32) and ``positive`` (bool). How
+they came about is JSON in the parquet metadata, under ``rewact.advantages``.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rewact.labels.episodes import EpisodeTable
+from rewact.labels.files import EXTENSIONS_DIR, write_atomically
+
+if TYPE_CHECKING:
+    from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
+
+ADVANTAGES_FILE = f"{EXTENSIONS_DIR}/advantages.parquet"
+METADATA_KEY = b"rewact.advantages"
+FORMAT = 1
+COLUMNS = {
+    "index": np.int64,
+    "episode_index": np.int64,
+    "frame_index": np.int64,
+    "value": np.float32,
+    "advantage": np.float32,
+    "positive": np.bool_,
+}
+REMEDY = "compute them anew with lerobot-compute-advantages"
+
+
+@dataclass(frozen=True)
+class AdvantageTable:
+    """Advantages of some or all frames of a dataset.
+
+    Attributes:
+        columns: The arrays of the file, of one length, sorted by ``index``.
+        provenance: How they were computed, as JSON values. Always has "dataset", the fingerprint of the
+            dataset.
+    """
+
+    columns: dict[str, np.ndarray]
+    provenance: dict[str, Any]
+
+
+def dataset_fingerprint(meta: "LeRobotDatasetMetadata") -> str:
+    """Tell one dataset from another by its episodes, their lengths and tasks, and its mean action.
+
+    Independent of where the dataset lies and what it is called.
+    """
+    table = EpisodeTable.from_metadata(meta)
+    digest = hashlib.sha256(json.dumps([table.fps, table.tasks.tolist()]).encode())
+    for array in (table.episodes, table.lengths):
+        digest.update(array.tobytes())
+    stats = (meta.stats or {}).get("action", {})
+    for name in ("mean", "std"):
+        if name in stats:
+            # Rounded, as statistics are stored as text.
+            digest.update(np.array2string(np.ravel(stats[name]), precision=4, threshold=10_000).encode())
+    return digest.hexdigest()
+
+
+def write_advantage_file(path: Path, table: AdvantageTable) -> None:
+    """Replace an advantages file in one step.
+
+    Raises:
+        ValueError: If a value is not finite.
+        OSError: Naming the file, if it cannot be written.
+    """
+    columns = {name: np.asarray(table.columns[name], dtype=dtype) for name, dtype in COLUMNS.items()}
+    for name in ("value", "advantage"):
+        _require_finite(columns, name, str(path))
+    provenance = json.dumps({"format": FORMAT, **table.provenance}, allow_nan=False)
+    content = pa.table(columns).replace_schema_metadata({METADATA_KEY: provenance})
+    write_atomically(path, lambda temporary: pq.write_table(content, temporary))
+
+
+def read_advantage_file(path: Path) -> AdvantageTable:
+    """Read and check an advantages file on its own, see `load_advantages` for the dataset that it is of.
+
+    Raises:
+        ValueError: Naming the file, if it is missing, is no such file, or holds a value that cannot be.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such file; {REMEDY}")
+    try:
+        content = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise ValueError(f"{path} cannot be read as parquet ({error}); {REMEDY}") from error
+    metadata = (content.schema.metadata or {}).get(METADATA_KEY)
+    missing = [name for name in COLUMNS if name not in content.column_names]
+    if metadata is None or missing:
+        lacks = f"the column {missing[0]!r}" if missing else "its metadata"
+        raise ValueError(f"{path} is no file of advantages: it lacks {lacks}; {REMEDY}")
+    provenance = json.loads(metadata)
+    if provenance.get("format") != FORMAT:
+        raise ValueError(f"{path} has format {provenance.get('format')!r}, and {FORMAT} is known; {REMEDY}")
+    columns = {}
+    for name, dtype in COLUMNS.items():
+        if content[name].null_count:
+            raise ValueError(f"{path}: the column {name!r} has empty cells; {REMEDY}")
+        columns[name] = content[name].to_numpy().astype(dtype)
+    for name in ("value", "advantage"):
+        _require_finite(columns, name, str(path))
+    order = np.argsort(columns["index"], kind="stable")
+    columns = {name: column[order] for name, column in columns.items()}
+    repeated = np.flatnonzero(np.diff(columns["index"]) == 0)
+    if len(repeated):
+        raise ValueError(f"{path}: frame {columns['index'][repeated[0]]} appears twice; {REMEDY}")
+    return AdvantageTable(columns, provenance)
+
+
+def load_advantages(
+    meta: "LeRobotDatasetMetadata", path: Path | None = None, episodes: list[int] | None = None
+) -> np.ndarray:
+    """The training labels that ACTvantage is conditioned on, one per frame.
+
+    Args:
+        meta: Metadata of the dataset.
+        path: The advantages file; by default the one in the dataset's folder.
+        episodes: Episodes that need labels; all by default.
+
+    Returns:
+        float32 ``(N,)`` by absolute frame index: 1 where the action is positive, -1 where it is negative, NaN
+        in episodes that were not asked for and are not in the file.
+
+    Raises:
+        ValueError: Naming the file, if it is missing or broken, of another dataset, or lacks frames.
+    """
+    table = EpisodeTable.from_metadata(meta)
+    path = table.root / ADVANTAGES_FILE if path is None else Path(path).expanduser()
+    content = read_advantage_file(path)
+    columns = content.columns
+    if content.provenance.get("dataset") != dataset_fingerprint(meta):
+        raise ValueError(
+            f"{path} is of another dataset, or {table.repo_id} has changed since: the file is of "
+            f"{content.provenance.get('repo_id')!r} with {content.provenance.get('total_frames')} "
+            f"frames; {REMEDY}"
+        )
+    index = columns["index"]
+    if len(index) and not 0 <= index[0] <= index[-1] < table.n_frames:
+        raise ValueError(
+            f"{path}: frame {index[-1]} is not among the {table.n_frames} of {table.repo_id}; {REMEDY}"
+        )
+    labels = np.full(table.n_frames, np.nan, dtype=np.float32)
+    labels[index] = np.where(columns["positive"], 1.0, -1.0)
+    rows = (
+        np.arange(len(table.episodes))
+        if episodes is None
+        else np.array([table.row(e) for e in episodes], int)
+    )
+    for row in rows:
+        start, end = int(table.starts[row]), int(table.ends[row])
+        missing = int(np.isnan(labels[start:end]).sum())
+        if missing:
+            raise ValueError(
+                f"{path} has no advantages for {missing} of the {end - start} frames of episode "
+                f"{table.episodes[row]}; {REMEDY}"
+            )
+    return labels
+
+
+def _require_finite(columns: dict[str, np.ndarray], name: str, where: str) -> None:
+    broken = np.flatnonzero(~np.isfinite(columns[name]))
+    if len(broken):
+        row = broken[0]
+        raise ValueError(
+            f"{where}, episode {columns['episode_index'][row]}: the {name} of frame "
+            f"{columns['frame_index'][row]} "
+            f"is {columns[name][row]}"
+        )

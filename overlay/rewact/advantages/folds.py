@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: MIT
+"""Out-of-fold values: each episode is judged by a value model that has not been trained on it.
+
+A value model knows the episodes it was trained on, outcome included, and so tells good actions from bad ones
+less by what they do than by what it remembers came of them.
+"""
+
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lerobot.utils.constants import TRAINING_STATE_DIR, TRAINING_STEP
+from rewact.advantages.compute import Evidence
+from rewact.advantages.file import dataset_fingerprint
+from rewact.labels.files import read_json, write_json
+from rewact.values.value_pass import TRAIN_CONFIG, WEIGHTS, read_train_config
+
+if TYPE_CHECKING:
+    from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
+
+# Set by the launchers of several processes, of which the training of a fold is none.
+_LAUNCHER_VARIABLES = (
+    "RANK",
+    "LOCAL_RANK",
+    "WORLD_SIZE",
+    "LOCAL_WORLD_SIZE",
+    "GROUP_",
+    "ROLE_",
+    "MASTER_",
+    "TORCHELASTIC_",
+    "ACCELERATE_",
+)
+
+
+def assign_folds(evidence: Evidence, rows: np.ndarray, n_folds: int) -> np.ndarray:
+    """Deal the episodes out to folds, so that each has its share of every task and outcome.
+
+    Returns:
+        int64 ``(len(rows),)`` fold of each row.
+
+    Raises:
+        ValueError: If there are fewer than 2 folds, or fewer episodes than folds.
+    """
+    if not 2 <= n_folds <= len(rows):
+        raise ValueError(f"folds must be between 2 and the number of episodes, {len(rows)}, got {n_folds}")
+    groups = evidence.table.tasks[rows] * 3 + evidence.outcomes[rows] + 1
+    folds = np.empty(len(rows), dtype=np.int64)
+    folds[np.argsort(groups, kind="stable")] = np.arange(len(rows)) % n_folds
+    return folds
+
+
+def fold_checkpoint(directory: Path, fold: int) -> Path:
+    """Where the value model of a fold is once it is trained."""
+    return directory / f"fold_{fold}" / "checkpoints" / "last" / "pretrained_model"
+
+
+def train_fold(
+    checkpoint: Path, directory: Path, fold: int, meta: "LeRobotDatasetMetadata", episodes: list[int]
+) -> None:
+    """Train a value model like another one, on other episodes. Resumes, or does nothing if that is done
+    already.
+
+    Args:
+        checkpoint: The model to take after: the settings it was trained with are used again.
+        directory: Where the models of all folds go.
+        fold: Number of the fold that the model is blind to.
+        meta: Metadata of the dataset, which the checkpoint must have been trained on.
+        episodes: Episodes to train on.
+
+    Raises:
+        ValueError: If the checkpoint does not say how it was trained, or was trained on another dataset, or
+            if the directory holds something else.
+        RuntimeError: If the training fails.
+    """
+    settings = _fold_settings(checkpoint, directory / f"fold_{fold}", meta, episodes)
+    settings_file = directory / f"fold_{fold}.json"
+    known = read_json(settings_file) if settings_file.is_file() else None
+    if known != settings and (known is not None or (directory / f"fold_{fold}").exists()):
+        raise ValueError(
+            f"{directory / f'fold_{fold}'} is of another value model or of other episodes; delete it and "
+            f"{settings_file.name} beside it, or name another folder with --folds_dir"
+        )
+    write_json(settings_file, settings)
+    last = fold_checkpoint(directory, fold)
+    if (last / WEIGHTS).is_file():
+        if read_json(last.parent / TRAINING_STATE_DIR / TRAINING_STEP)["step"] >= settings["steps"]:
+            logging.info(f"The value model of fold {fold} is trained already")
+            return
+        flags = [f"--config_path={last / TRAIN_CONFIG}", "--resume=true"]
+    else:
+        shutil.rmtree(directory / f"fold_{fold}", ignore_errors=True)  # stopped before its first checkpoint
+        flags = [f"--config_path={settings_file}"]
+    logging.info(f"Training the value model of fold {fold} on {len(episodes)} episodes")
+    command = [sys.executable, "-m", "lerobot.scripts.lerobot_train", *flags]
+    alone = {name: v for name, v in os.environ.items() if not name.startswith(_LAUNCHER_VARIABLES)}
+    if subprocess.run(command, check=False, env=alone).returncode:
+        raise RuntimeError(f"the training of the value model of fold {fold} failed: {' '.join(command)}")
+
+
+def _fold_settings(
+    checkpoint: Path, output_dir: Path, meta: "LeRobotDatasetMetadata", episodes: list[int]
+) -> dict[str, Any]:
+    settings = read_train_config(checkpoint)
+    if settings is None:
+        raise ValueError(
+            f"{checkpoint} has no {TRAIN_CONFIG}, which says how to train the value models of the folds"
+        )
+    _require_same_dataset(checkpoint, settings["dataset"], meta)
+    if settings.get("resume"):
+        # It was resumed from its own earlier checkpoint, which knows all episodes.
+        settings["policy"]["pretrained_path"] = None
+    settings |= {"output_dir": str(output_dir), "resume": False, "env": None}
+    settings["dataset"]["episodes"] = episodes
+    settings["wandb"]["enable"] = False
+    settings["policy"]["push_to_hub"] = False
+    return settings
+
+
+def _require_same_dataset(
+    checkpoint: Path, trained_on: dict[str, Any], meta: "LeRobotDatasetMetadata"
+) -> None:
+    """The folds are trained on the checkpoint's own dataset, by the episode numbers of this one."""
+    from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
+
+    root = trained_on.get("root")
+    if (trained_on["repo_id"], root and Path(root).resolve()) == (meta.repo_id, Path(meta.root).resolve()):
+        return
+    try:
+        theirs = LeRobotDatasetMetadata(trained_on["repo_id"], root=root, revision=trained_on.get("revision"))
+        is_same = dataset_fingerprint(theirs) == dataset_fingerprint(meta)
+    except Exception:  # whatever it is that keeps it from being read
+        is_same = False
+    if not is_same:
+        where = f" in {root}" if root else ""
+        raise ValueError(
+            f"{checkpoint} was trained on {trained_on['repo_id']!r}{where}, not on {meta.repo_id!r} in "
+            f"{meta.root}: train a value model on this dataset for --folds to take after"
+        )

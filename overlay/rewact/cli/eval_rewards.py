@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: MIT
+"""Judge predicted rewards on a dataset: a policy with a reward head, other models' progress files, or both.
+
+Writes `eval_rewards.json`, a PNG and, for a policy, `rewact_progress.parquet` in the schema of LeRobot's
+reward models, which `lerobot-train --sample_weighting.type=rabc --sample_weighting.progress_path=...` reads.
+Interrupted, it resumes where it stopped. `accelerate launch` shares the episodes out over processes.
+
+Examples:
+
+On the episodes that training with `--dataset.eval_split=0.1` held out:
+```
+lerobot-eval-rewards \
+    --dataset.repo_id=lerobot/pusht \
+    --dataset.eval_split=0.1 \
+    --policy.path=outputs/train/pusht/checkpoints/last/pretrained_model
+```
+
+Against another reward model on the same episodes:
+```
+lerobot-eval-rewards \
+    --dataset.repo_id=lerobot/pusht \
+    --policy.path=outputs/train/pusht/checkpoints/last/pretrained_model \
+    --progress='["sarm_progress.parquet"]'
+```
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+
+from lerobot.configs import parser
+from lerobot.configs.default import DatasetConfig
+from lerobot.configs.policies import PreTrainedConfig
+from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
+from lerobot.utils.utils import init_logging
+from rewact.cli.common import report_errors, resolve_policy
+from rewact.cli.names import file_names, model_names
+from rewact.cli.processes import join_processes, together
+from rewact.draw.plots import plot_evaluation
+from rewact.judge.metrics import calibration, collect_episodes, episode_metrics, overall_metrics
+from rewact.judge.report import print_evaluation
+from rewact.labels import build_reward_labels
+from rewact.labels.files import write_json
+from rewact.options.completion import CompletionDetectorConfig
+from rewact.values.prediction import Prediction, read_predictions, write_predictions
+from rewact.values.predictor import RewardPredictor
+from rewact.values.runner import choose_episodes, episode_loader, predict_episodes
+
+
+@dataclass
+class EvalRewardsConfig:
+    # What to judge on. With `eval_split`, the episodes that training held out; `reward.*` are the labels.
+    dataset: DatasetConfig
+    # The policy to judge: --policy.path=<checkpoint>, with --policy.device and the like.
+    policy: PreTrainedConfig | None = None
+    # Progress files of other models to judge on the same episodes; also looked for in the dataset's folder.
+    progress: list[str] = field(default_factory=list)
+    # Default: outputs/eval_rewards/<dataset>.
+    output_dir: Path | None = None
+    # The policy's names for those observations that the dataset calls otherwise.
+    rename_map: dict[str, str] = field(default_factory=dict)
+    batch_size: int = 32
+    num_workers: int = 0
+    # As in training: seconds that the timestamp of a frame and its picture in the video may lie apart.
+    tolerance_s: float = 1e-4
+    detector: CompletionDetectorConfig = field(default_factory=CompletionDetectorConfig)
+    # Bins of the reliability diagram.
+    calibration_bins: int = 10
+
+    def __post_init__(self) -> None:
+        self.policy = resolve_policy(self.policy)
+        if self.policy is None and not self.progress:
+            raise ValueError("nothing to judge: give --policy.path, --progress, or both")
+        if self.batch_size < 1 or self.calibration_bins < 1:
+            raise ValueError("--batch_size and --calibration_bins must be at least 1")
+        if self.output_dir is None:
+            self.output_dir = Path("outputs/eval_rewards") / self.dataset.repo_id.rsplit("/", 1)[-1]
+
+    @classmethod
+    def __get_path_fields__(cls) -> list[str]:
+        return ["policy"]
+
+
+@parser.wrap()
+def eval_rewards(cfg: EvalRewardsConfig) -> dict[str, Any]:
+    """Judge predicted rewards; returns what `eval_rewards.json` holds."""
+    detector = cfg.detector.make()
+    processes = join_processes([] if cfg.policy is None else [cfg.policy])
+    meta = LeRobotDatasetMetadata(cfg.dataset.repo_id, root=cfg.dataset.root, revision=cfg.dataset.revision)
+    episodes = choose_episodes(cfg.dataset, meta)
+    labels = build_reward_labels(meta, cfg.dataset.reward)
+    labels.require(episodes)
+    logging.info(labels.describe())
+
+    # Files first: what is wrong with them shows before the long part begins.
+    predictions: dict[str, Mapping[int, Prediction]] = {}
+    files = [Path(path) for path in cfg.progress]
+    for name, path in zip(file_names(files), files, strict=True):
+        predictions[name] = read_predictions(path, labels.table, episodes)
+    if cfg.policy is not None:
+        with together():
+            predictor = RewardPredictor(cfg.policy, meta, cfg.rename_map)
+        predicted = predict_episodes(
+            episode_loader(cfg.dataset, cfg.tolerance_s),
+            labels.table,
+            predictor,
+            cfg.output_dir / "predictions",
+            episodes,
+            cfg.batch_size,
+            cfg.num_workers,
+        )
+        predictions = {model_names([cfg.policy], taken=list(predictions))[0]: predicted, **predictions}
+        if processes.is_main_process:
+            path = cfg.output_dir / "rewact_progress.parquet"
+            write_predictions(path, labels.table, predicted, str(cfg.policy.pretrained_path))
+
+    models = {name: collect_episodes(labels, predicted) for name, predicted in predictions.items()}
+    results = {
+        name: {
+            "overall": overall_metrics(judged, detector),
+            "calibration": calibration(judged, cfg.calibration_bins),
+            "per_episode": [episode_metrics(episode) for episode in judged],
+        }
+        for name, judged in models.items()
+    }
+    info = {
+        "dataset": cfg.dataset.repo_id,
+        "labels": labels.describe(),
+        "policy": None if cfg.policy is None else str(cfg.policy.pretrained_path),
+        "models": results,
+    }
+    if processes.is_main_process:
+        write_json(cfg.output_dir / "eval_rewards.json", info)
+        title = f"{cfg.dataset.repo_id}, {len(episodes)} episodes"
+        plot_evaluation(
+            cfg.output_dir / "eval_rewards.png",
+            models,
+            {name: result["calibration"] for name, result in results.items()},
+            title,
+        )
+        print_evaluation(results, title)
+        logging.info("Wrote %s", cfg.output_dir)
+    return info
+
+
+def main() -> None:
+    init_logging()
+    with report_errors():
+        eval_rewards()
+        PartialState().destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: MIT
+"""Label a dataset: rewards at keypoints, outcomes and control modes of its episodes.
+
+Labels are kept under `rewact_extensions/` in the dataset's folder, where training finds them. Without
+anything to apply or clear, the labels that are there are listed.
+
+Examples:
+
+Apply a file, after looking at what it would change:
+```
+lerobot-label-rewards --dataset.repo_id=me/pick --labels=labels.json --dry_run=true
+lerobot-label-rewards --dataset.repo_id=me/pick --labels=labels.json
+```
+where `labels.json` holds
+```
+{"repo_id": "me/pick",
+ "episodes": {"0": {"keypoints": [{"timestamp": 0.3, "reward": 0.0}, {"timestamp": 8.0, "reward": 1.0}],
+                    "outcome": "success"}}}
+```
+
+List the labels, clear those of two episodes, or of all:
+```
+lerobot-label-rewards --dataset.repo_id=me/pick
+lerobot-label-rewards --dataset.repo_id=me/pick --clear='[3, 4]'
+lerobot-label-rewards --dataset.repo_id=me/pick --clear_all=true
+```
+
+Upload the label files, and nothing else, to the dataset's repository on the Hub; with `--clear` or
+`--clear_all`, those that this leaves empty are deleted there too:
+```
+lerobot-label-rewards --dataset.repo_id=me/pick --push_to_hub=true
+```
+"""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from lerobot.configs import parser
+from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
+from lerobot.utils.utils import init_logging
+from rewact.cli.common import report_errors
+from rewact.labels.episodes import EpisodeTable
+from rewact.labels.files import EXTENSIONS_DIR, writing_in
+from rewact.labels.hub import LABEL_FILES, is_cached, pull_label_files, push_label_files
+from rewact.labels.label_file import LabelSet, load_labels, read_label_file, save_labels
+
+
+@dataclass
+class LabelledDatasetConfig:
+    """Which dataset to label."""
+
+    repo_id: str
+    # Its folder. Default: where LeRobot keeps it.
+    root: str | None = None
+    # Branch or tag. Default: the tag of the dataset's version; uploading moves it, unless a branch is given.
+    revision: str | None = None
+
+
+@dataclass
+class LabelRewardsConfig:
+    dataset: LabelledDatasetConfig
+    # JSON file with labels to apply. They replace what the episodes they name had of the same kind.
+    labels: str | None = None
+    # Episodes whose labels to remove, before any are applied.
+    clear: list[int] | None = None
+    clear_all: bool = False
+    # Show what would change, and change nothing.
+    dry_run: bool = False
+    # Make the label files in the dataset's repository those that are here.
+    push_to_hub: bool = False
+
+    def __post_init__(self) -> None:
+        if self.clear and self.clear_all:
+            raise ValueError("give either --clear or --clear_all, not both")
+
+
+@parser.wrap()
+def label_rewards(cfg: LabelRewardsConfig) -> LabelSet:
+    """Apply, clear, list and upload labels; returns the labels that the dataset then has."""
+    meta = LeRobotDatasetMetadata(cfg.dataset.repo_id, root=cfg.dataset.root, revision=cfg.dataset.revision)
+    pull_label_files(meta)  # uploaded again, they would replace those that only the Hub has
+    table = EpisodeTable.from_metadata(meta)
+    for episode in cfg.clear or []:
+        table.row(episode)
+    new = LabelSet() if cfg.labels is None else read_label_file(Path(cfg.labels).expanduser(), table)
+
+    def changed(labels: LabelSet) -> LabelSet:
+        return labels.without(labels.episodes() if cfg.clear_all else cfg.clear or []).updated(new)
+
+    before = load_labels(table)
+    after = changed(before)
+    print_labels(table, after, before)
+    if cfg.dry_run:
+        logging.info("Dry run: nothing was written")
+        return before
+    cleared = list(LABEL_FILES) if cfg.clear_all else []
+    if after != before:
+        with writing_in(table.root / EXTENSIONS_DIR):
+            before = load_labels(table)  # with what others have written since
+            after = changed(before)
+            paths = save_labels(table, after, before)
+        for path in paths:
+            logging.info("%s %s", "Wrote" if path.exists() else "Deleted", path)
+        cleared += [path.relative_to(table.root).as_posix() for path in paths if not path.exists()]
+        if is_cached(table.root) and not cfg.push_to_hub:
+            logging.warning(
+                "%s is the Hub's cache of one commit: when the tag of %s moves, training no longer finds "
+                "these labels. Keep them with --push_to_hub=true, or label a copy of your own with "
+                "--dataset.root",
+                table.root,
+                table.repo_id,
+            )
+    if cfg.push_to_hub:
+        push_label_files(meta, cleared, cfg.dataset.revision)
+    return after
+
+
+def print_labels(table: EpisodeTable, labels: LabelSet, before: LabelSet) -> None:
+    """Print the labelled episodes, with a mark at those that differ from before."""
+    episodes = sorted({*labels.episodes(), *before.episodes()})
+    if not episodes:
+        Console().print(f"{table.repo_id} has no labels")
+        return
+    grid = Table(
+        title=f"Labels of {table.repo_id}: {len(labels.episodes())} of {len(table.episodes)} episodes"
+    )
+    for name in ("episode", "frames", "keypoints (frame: reward)", "outcome", "control modes", ""):
+        grid.add_column(name)
+    for episode in episodes:
+        cells = _cells(labels, episode)
+        changed = "changed" if cells != _cells(before, episode) else ""
+        grid.add_row(str(episode), str(table.length(episode, table.repo_id)), *cells, changed)
+    Console().print(grid)
+
+
+def _cells(labels: LabelSet, episode: int) -> tuple[str, str, str]:
+    keypoints = labels.keypoints.get(episode, {})
+    segments = labels.control_modes.get(episode, [])
+    return (
+        ", ".join(f"{frame}: {reward:g}" for frame, reward in keypoints.items()),
+        labels.outcomes.get(episode, ""),
+        ", ".join(f"{first}-{last} {mode}" for first, last, mode in segments),
+    )
+
+
+def main() -> None:
+    init_logging()
+    with report_errors():
+        label_rewards()
+
+
+if __name__ == "__main__":
+    main()

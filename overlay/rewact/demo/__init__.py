@@ -1,2 +1,0 @@
-# SPDX-License-Identifier: MIT
-"""From demonstrations to predicted rewards, on data it makes itself: ``python -m rewact.demo``."""

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Plots and videos of rewards, values and advantages."""

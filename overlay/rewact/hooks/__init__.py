@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""What LeRobot's patched lines call."""

@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: MIT
+"""Datasets that add reward labels to the items of a LeRobot dataset."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset
+
+from rewact.labels.build import RewardLabels, build_reward_labels
+from rewact.labels.files import writing_in
+from rewact.labels.keypoints import (
+    KeypointReward,
+    Keypoints,
+    load_keypoints,
+    resolve_keypoints,
+    save_keypoints,
+)
+from rewact.labels.sources import keypoints_path, label_rows
+from rewact.options.labels import RewardLabelsConfig
+
+REWARD_KEY = "reward"
+REWARD_PAD_KEY = "reward_is_pad"
+ACTION_MASK_KEY = "action_mask"
+ADVANTAGE_KEY = "advantage"
+
+
+class _WithReward:
+    """What the map-style and the streaming dataset have in common."""
+
+    def __init__(
+        self,
+        dataset: Any,
+        reward_start_pct: float = 0.05,
+        reward_end_pct: float = 0.95,
+        mask_actions_for_eval_data: bool = False,
+        mask_actions_for_fail_data: bool = False,
+        *,
+        config: RewardLabelsConfig | None = None,
+        horizon: int | None = None,
+        action_horizon: int | None = None,
+        labels: RewardLabels | None = None,
+        advantages: Tensor | None = None,
+        with_rewards: bool = True,
+    ):
+        short = RewardLabelsConfig(
+            start_pct=reward_start_pct,
+            end_pct=reward_end_pct,
+            mask_actions_for_eval_data=mask_actions_for_eval_data,
+            mask_actions_for_fail_data=mask_actions_for_fail_data,
+        )
+        if sum((config is not None, labels is not None, short != RewardLabelsConfig())) > 1:
+            raise ValueError(
+                "give the reward settings as arguments, as a config or as labels, only one of them"
+            )
+        for name, value in (("horizon", horizon), ("action_horizon", action_horizon)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        self.dataset = dataset
+        self.horizon = horizon
+        self.action_horizon = action_horizon
+        self.labels = build_reward_labels(dataset.meta, config or short) if labels is None else labels
+        self.advantages = advantages
+        self.with_rewards = with_rewards
+        self._refuse_to_hide_columns()
+        if with_rewards:
+            self.labels.require(self._labelled_episodes())
+        self._ends = torch.from_numpy(self.labels.table.ends)
+        self._offsets = torch.arange(max(horizon or 1, action_horizon or 1))
+
+    def __getattr__(self, name: str) -> Any:
+        # Called only for what the wrapper itself lacks. Dunders are never delegated: torch would find the
+        # wrapped dataset's `__getitems__` and fetch unlabelled batches, and unpickling would recurse.
+        # "dataset" is missing only while an instance is being rebuilt.
+        if name.startswith("_") or name == "dataset":
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self.dataset, name)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.dataset!r}, {self.labels.describe()!r})"
+
+    def _refuse_to_hide_columns(self) -> None:
+        config = self.labels.config
+        added = {ACTION_MASK_KEY} | ({REWARD_KEY, REWARD_PAD_KEY} if self.with_rewards else set())
+        taken = added & set(self.dataset.meta.features)
+        if "column" in config.sources and config.column == REWARD_KEY:
+            taken -= {REWARD_KEY}
+        if self.advantages is not None:
+            taken |= {ADVANTAGE_KEY} & set(self.dataset.meta.features)
+        if taken:
+            remedy = "rename it"
+            if REWARD_KEY in taken:
+                remedy += ", or take it as the labels with --dataset.reward.sources='[\"column\"]'"
+            name = self.dataset.meta.repo_id
+            raise ValueError(
+                f"{name} has a column {max(taken)!r} of its own, which labels would hide; {remedy}"
+            )
+
+    def _labelled_episodes(self) -> Iterable[int] | None:
+        """Episodes that items come from, None for all."""
+        return getattr(self.dataset, "episodes", None)
+
+    def _labelled(self, item: dict[str, Any]) -> dict[str, Any]:
+        """The item with its labels; ``item["index"]`` is the absolute frame index."""
+        index = int(item["index"])
+        labels = self.labels
+        if not 0 <= index < len(labels.rewards):
+            raise IndexError(
+                f"{labels.table.repo_id}: frame {index} is not among its {len(labels.rewards)} frames; "
+                "the data and the metadata of the dataset do not fit together"
+            )
+        item = dict(item)
+        if self.with_rewards:
+            item[REWARD_KEY], is_pad = self._window(labels.rewards, index, self.horizon)
+            if is_pad is not None:
+                item[REWARD_PAD_KEY] = is_pad
+        if labels.action_mask is not None:
+            item[ACTION_MASK_KEY], _ = self._window(labels.action_mask, index, self.action_horizon)
+        if self.advantages is not None:
+            item[ADVANTAGE_KEY] = self.advantages[index].clone()
+        return item
+
+    def _window(self, values: Tensor, index: int, horizon: int | None) -> tuple[Tensor, Tensor | None]:
+        """The value of a frame; or those of this frame and the next ones, and which lie past the episode."""
+        if horizon is None:
+            return values[index].clone(), None  # a view would share, and pickle, the whole array
+        frames = self._offsets[:horizon] + index
+        last = int(self._ends[torch.searchsorted(self._ends, index, right=True)]) - 1
+        return values[frames.clamp(max=last)], frames > last
+
+    def add_episode_rewards(
+        self, episode: int, keypoints: Iterable[KeypointReward] | Mapping[int, float]
+    ) -> None:
+        """Label an episode by keypoints, write them to the keypoints file and use them at once.
+
+        Keypoints that the episode already has stay, except at the same frames.
+
+        Args:
+            episode: Episode id.
+            keypoints: A list of :class:`KeypointReward`, or ``{frame within the episode: reward}``.
+
+        Raises:
+            ValueError: naming the episode, if it is not in the dataset, a keypoint is outside it or out of
+                [0, 1], two are at the same frame, or the keypoints file is broken (it is then left alone).
+            OSError: if the file cannot be written; the labels are then unchanged.
+        """
+        table = self.labels.table
+        self._stored_keypoints()  # a broken file is reported before all else
+        self._require_keypoints_source()
+        length = int(table.lengths[table.row(episode)])
+        where = f"{table.repo_id}, episode {episode}"
+        new = resolve_keypoints(keypoints, table.fps, length, where)
+        with self._writing_keypoints() as stored:
+            stored[int(episode)] = dict(sorted((stored.get(int(episode), {}) | new).items()))
+        self.labels.refresh(episode)
+
+    def remove_episode_rewards(self, episode: int) -> None:
+        """Remove the keypoints of an episode from the file; the next source labels it. None there: no change.
+
+        Raises:
+            ValueError: if the episode is not in the dataset, no other source has labels for it, or the
+                keypoints file is broken.
+            OSError: if the file cannot be written; the labels are then unchanged.
+        """
+        row = self.labels.table.row(episode)
+        stored = self._stored_keypoints()
+        if self.labels.config.sources == ["keypoints"]:
+            raise ValueError(f"episode {episode} would have no labels: keypoints are the only reward source")
+        if int(episode) not in stored:
+            return
+        self._require_keypoints_source()
+        self._require_other_source(row)
+        with self._writing_keypoints() as stored:
+            stored.pop(int(episode), None)
+        self.labels.refresh(episode)
+
+    def get_episode_keypoints(self, episode: int) -> dict[int, float]:
+        """Keypoints of an episode as ``{frame within the episode: reward}``, sorted; empty without any.
+
+        Raises:
+            ValueError: if the episode is not in the dataset or the keypoints file is broken.
+        """
+        self.labels.table.row(episode)
+        return self._stored_keypoints().get(int(episode), {})
+
+    def get_episode_keypoints_objects(self, episode: int) -> list[KeypointReward]:
+        """Keypoints of an episode with frame and time, sorted; empty without any.
+
+        Raises:
+            ValueError: if the episode is not in the dataset or the keypoints file is broken.
+        """
+        fps = self.labels.table.fps
+        return [
+            KeypointReward(reward, frame_index=frame, timestamp=frame / fps)
+            for frame, reward in self.get_episode_keypoints(episode).items()
+        ]
+
+    def _stored_keypoints(self) -> dict[int, Keypoints]:
+        # Read anew each time, so that what another process has stored is neither hidden nor overwritten.
+        table = self.labels.table
+        path = keypoints_path(self.labels.config, table.root)
+        return load_keypoints(path, table) if path.exists() else {}
+
+    @contextmanager
+    def _writing_keypoints(self) -> Iterator[dict[int, Keypoints]]:
+        """The stored keypoints, to be changed and then stored, while no other process does the same."""
+        table = self.labels.table
+        path = keypoints_path(self.labels.config, table.root)
+        with writing_in(path.parent):
+            stored = self._stored_keypoints()
+            yield stored
+            save_keypoints(path, stored, table)
+
+    def _require_keypoints_source(self) -> None:
+        if "keypoints" not in self.labels.config.sources:
+            raise ValueError(
+                f"keypoints are not among the reward sources of this dataset ({self.labels.config.sources})"
+            )
+
+    def _require_other_source(self, row: int) -> None:
+        table, config = self.labels.table, self.labels.config
+        others = [source for source in config.sources if source != "keypoints"]
+        _, sources = label_rows(table, replace(config, sources=others), self.labels.outcomes, np.array([row]))
+        if sources[0] is None:
+            raise ValueError(
+                f"episode {table.episodes[row]} would have no labels: {', '.join(others)} has none for it; "
+                "add 'linear' to the reward sources"
+            )
+
+
+class LeRobotDatasetWithReward(_WithReward, Dataset):
+    """A LeRobot dataset whose items carry reward labels.
+
+    Everything else is the wrapped dataset's: its attributes, its length, its indices. Items gain
+
+    - ``reward``: float32 in [0, 1], a scalar tensor, or ``(horizon,)`` when a horizon is given: the labels of
+      this frame and the next ones of the same episode, the last one repeated past its end;
+    - ``reward_is_pad``: bool ``(horizon,)``, True past the end of the episode (only with a horizon);
+    - ``action_mask``: bool, scalar or ``(action_horizon,)`` likewise, False where the action of that frame
+      must not be trained on (only when the settings mask something);
+    - ``advantage``: float32 scalar tensor, 1 where the action is positive, -1 where it is negative, NaN where
+      that is not known (only when advantages are given).
+
+    ``meta.features`` stays as it is: labels are targets of training, not features of the dataset.
+
+    Args:
+        dataset: A ``LeRobotDataset``, whole or with ``episodes=[...]``.
+        reward_start_pct: Linear labels: position in [0, 1] until which the reward is 0.
+        reward_end_pct: Position from which it is 1.
+        mask_actions_for_eval_data: Mask all actions if the dataset's name, the part of its repo id
+            after the slash, starts with ``eval_``.
+        mask_actions_for_fail_data: Mask all actions if its name starts with ``fail_``, and those of episodes
+            known to have failed.
+        config: All settings in one object, instead of the four above.
+        horizon: Labels per item, at least 1; None for a scalar.
+        action_horizon: Entries of ``action_mask`` per item, at least 1; None for a scalar.
+        labels: Labels built before, to share between several datasets on the same data.
+        advantages: float32 ``(N,)`` by absolute frame index.
+        with_rewards: False leaves the rewards out, and needs no labels, where masks or advantages are all
+            that is wanted.
+
+    Raises:
+        ValueError: if a setting or a label file is wrong, an episode has no labels, or the dataset has a
+            column of its own named like a label.
+    """
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
+        items = self.dataset[index]
+        return [self._labelled(item) for item in items] if isinstance(items, list) else self._labelled(items)
+
+
+class StreamingLeRobotDatasetWithReward(_WithReward, IterableDataset):
+    """A ``StreamingLeRobotDataset`` whose items carry reward labels.
+
+    Items and arguments are those of :class:`LeRobotDatasetWithReward`. Label files are read from the
+    dataset's local folder, which holds its metadata also when the data comes from the Hub. All episodes need
+    labels, for ``StreamingLeRobotDataset`` yields all of them whatever its ``episodes`` are.
+    """
+
+    def _labelled_episodes(self) -> None:
+        return None
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for item in self.dataset:
+            yield self._labelled(item)

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: MIT
+"""Rewards per frame in parquet files: LeRobot's ``*_progress.parquet``, and folders of labelled episodes.
+
+A progress file has one row per frame: ``index`` (absolute), ``episode_index``, ``frame_index`` (int64),
+``progress_sparse`` and/or ``progress_dense`` (float32 in [0, 1]). It may leave out whole episodes.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rewact.labels.columns import read_parquet
+from rewact.labels.episodes import EpisodeTable
+from rewact.labels.files import write_atomically
+from rewact.options.labels import RewardLabelsConfig
+
+PROGRESS_COLUMNS = ("progress_sparse", "progress_dense")
+LABELLED_REWARDS_DIR = "candywrapper_plugins/labelled_rewards"
+LABELLED_REWARDS_FILE = "episode_*.parquet"
+
+
+@dataclass(frozen=True)
+class ProgressLayout:
+    """Names of the columns of a progress file."""
+
+    index: str = "index"
+    episode: str = "episode_index"
+    frame: str = "frame_index"
+    reward: str = PROGRESS_COLUMNS[0]
+
+
+LABELLED_REWARDS_LAYOUT = ProgressLayout("frame_index", "episode_idx", "frame_index_in_episode", "reward")
+
+
+def progress_paths(root: Path) -> list[Path]:
+    """Rewards per frame in a dataset's folder: its progress files and the folder of labelled episodes."""
+    paths = sorted(root.glob("*_progress.parquet"))
+    folder = root / LABELLED_REWARDS_DIR
+    return paths + ([folder] if any(folder.glob(LABELLED_REWARDS_FILE)) else [])
+
+
+def read_progress(table: EpisodeTable, config: RewardLabelsConfig) -> np.ndarray:
+    """Rewards from the configured file or folder, or from those in the dataset's folder.
+
+    Returns:
+        float32 ``(N,)`` in [0, 1] by absolute frame index, NaN in episodes without labels.
+
+    Raises:
+        ValueError: naming file, episode and value, if a file is broken, not for this dataset, missing but
+            configured, or if two of them disagree.
+    """
+    if config.progress_path is None:
+        paths = progress_paths(table.root)
+    else:
+        paths = [Path(config.progress_path).expanduser()]
+        if not paths[0].exists():
+            raise ValueError(f"reward.progress_path: there is no file {paths[0]}")
+    rewards = np.full(table.n_frames, np.nan, dtype=np.float32)
+    for path in paths:
+        new = load_progress(path, table, config.progress_column)
+        both = ~np.isnan(new) & ~np.isnan(rewards)
+        differing = np.flatnonzero(both & (np.abs(new - rewards) > 1e-6))
+        if len(differing):
+            episode = table.episodes[np.searchsorted(table.ends, differing[0], side="right")]
+            raise ValueError(
+                f"{', '.join(map(str, paths))} disagree about episode {episode}; choose one of them with "
+                "--dataset.reward.progress_path"
+            )
+        rewards = np.where(np.isnan(rewards), new, rewards)
+    return rewards
+
+
+def load_progress(path: Path, table: EpisodeTable, column: str | None = None) -> np.ndarray:
+    """Read a progress file, or a folder with a labelled-rewards file per episode.
+
+    Args:
+        path: File or folder.
+        table: The dataset that it is for.
+        column: Progress column; by default ``progress_sparse``, or ``progress_dense`` if there is no other.
+
+    Returns:
+        float32 ``(N,)`` as :func:`read_progress`.
+
+    Raises:
+        ValueError: naming file, episode and value, at the first thing that is wrong.
+    """
+    if not path.is_dir():
+        rewards = np.full(table.n_frames, np.nan, dtype=np.float32)
+        _load_into(rewards, path, table, ProgressLayout(reward=_progress_column(path, column)))
+        return rewards
+    files = sorted(path.glob(LABELLED_REWARDS_FILE))
+    if not files:
+        raise ValueError(f"{path} holds no {LABELLED_REWARDS_FILE}")
+    rewards = np.full(table.n_frames, np.nan, dtype=np.float32)
+    for file in files:
+        _load_into(rewards, file, table, LABELLED_REWARDS_LAYOUT)
+    return rewards
+
+
+def save_progress(
+    path: Path, table: EpisodeTable, rewards: np.ndarray, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write rewards as a progress file, in the schema of LeRobot's reward models.
+
+    Args:
+        path: The file, by convention ``<model>_progress.parquet`` in the dataset's folder.
+        table: The dataset.
+        rewards: ``(N,)`` in [0, 1] by absolute frame index; episodes with a NaN are left out.
+        metadata: Text to keep in the file, such as the checkpoint it comes from.
+
+    Raises:
+        OSError: naming the file, if it cannot be written.
+    """
+    rows = np.flatnonzero(~table.any(np.isnan(rewards)))
+    index = table.frames(rows)
+    lengths = table.lengths[rows]
+    content = pa.table(
+        {
+            "index": pa.array(index, pa.int64()),
+            "episode_index": pa.array(np.repeat(table.episodes[rows], lengths), pa.int64()),
+            "frame_index": pa.array(index - np.repeat(table.starts[rows], lengths), pa.int64()),
+            "progress_sparse": pa.array(rewards[index], pa.float32()),
+        }
+    ).replace_schema_metadata(dict(metadata or {}))
+    write_atomically(path, lambda temporary: pq.write_table(content, temporary))
+    logging.info("Wrote %s: %d episodes, %d frames", path, len(rows), len(index))
+
+
+def _progress_column(path: Path, column: str | None) -> str:
+    if column is not None:
+        return column
+    try:
+        names = pq.read_schema(path).names
+    except (OSError, pa.ArrowException) as error:
+        raise ValueError(f"{path} cannot be read as parquet: {error}") from error
+    found = [name for name in PROGRESS_COLUMNS if name in names]
+    if not found:
+        raise ValueError(
+            f"{path} has no column {' or '.join(PROGRESS_COLUMNS)}; its columns are {', '.join(names)}"
+        )
+    return found[0]
+
+
+def _load_into(rewards: np.ndarray, path: Path, table: EpisodeTable, layout: ProgressLayout) -> None:
+    """Check the rows of a file against the dataset and put their rewards in their places."""
+    content = read_parquet(path, [layout.index, layout.episode, layout.frame, layout.reward])
+    for name, column in content.items():
+        kind, what = (np.number, "numbers") if name == layout.reward else (np.integer, "integers")
+        if len(column) and not np.issubdtype(column.dtype, kind):
+            got = f"{column[0]!r} of {column.dtype}"
+            raise ValueError(f"{path}: the column {name!r} must hold {what}, got {got}")
+    index, episode, frame = (content[name] for name in (layout.index, layout.episode, layout.frame))
+    values = content[layout.reward].astype(np.float64)
+
+    def fail(row: int, what: str) -> None:
+        raise ValueError(f"{path}, episode {episode[row]}: {what}")
+
+    position = np.minimum(np.searchsorted(table.episodes, episode), len(table.episodes) - 1)
+    bad = np.flatnonzero(table.episodes[position] != episode)
+    if len(bad):
+        fail(bad[0], f"{table.repo_id} has no such episode")
+    bad = np.flatnonzero((frame < 0) | (frame >= table.lengths[position]))
+    if len(bad):
+        length = table.lengths[position[bad[0]]]
+        fail(bad[0], f"frame {frame[bad[0]]} lies outside the episode, which has {length} frames")
+    bad = np.flatnonzero(table.starts[position] + frame != index)
+    if len(bad):
+        fail(bad[0], f"frame {frame[bad[0]]} has index {index[bad[0]]}; this file is for another dataset")
+    # A little outside [0, 1] is rounding of the model that wrote it.
+    bad = np.flatnonzero(~((values >= -1e-6) & (values <= 1 + 1e-6)))
+    if len(bad):
+        fail(bad[0], f"{layout.reward} of frame {frame[bad[0]]} must be in [0, 1], got {values[bad[0]]:g}")
+    count = np.bincount(index, minlength=table.n_frames)
+    if (count > 1).any():
+        fail(
+            int(np.flatnonzero(index == np.argmax(count > 1))[0]), f"frame index {np.argmax(count > 1)} twice"
+        )
+    rows = np.unique(position)
+    found = np.bincount(position, minlength=len(table.episodes))[rows]
+    incomplete = rows[found < table.lengths[rows]]
+    if len(incomplete):
+        row = incomplete[0]
+        fail(
+            int(np.argmax(position == row)),
+            f"{found[rows == row][0]} of its {table.lengths[row]} frames have labels",
+        )
+    if (~np.isnan(rewards[index])).any():
+        fail(int(np.argmax(~np.isnan(rewards[index]))), "another file has labels for it too")
+    rewards[index] = np.clip(values, 0.0, 1.0)

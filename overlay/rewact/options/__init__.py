@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Dataclasses of flags. Nothing here imports torch."""

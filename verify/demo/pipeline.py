@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: MIT
+"""The demo's steps. Those that take long are skipped where their finished result is there."""
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from verify.demo.expert import Outcome
+from verify.demo.predict import predict_episodes
+from verify.demo.record import record_dataset
+from verify.demo.report import Prediction, score, write_figure, write_video
+from verify.demo.training import train, trained_policy, trained_steps
+
+FIGURE, VIDEO, METRICS = "demo.png", "demo.mp4", "metrics.json"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How much the demo does.
+
+    Attributes:
+        name: what to call it; its intermediate results are kept under this name.
+        train_episodes: episodes to train on.
+        unseen_episodes: episodes to predict, which training does not see; at least 10 hold every outcome.
+        steps: training steps.
+    """
+
+    name: str
+    train_episodes: int
+    unseen_episodes: int
+    steps: int
+
+
+FULL = Preset("full", train_episodes=50, unseen_episodes=10, steps=1000)
+FAST = Preset("fast", train_episodes=25, unseen_episodes=10, steps=280)
+
+
+def plan_outcomes(n_episodes: int) -> list[Outcome]:
+    """Four successes, then a failure, and again: missing the block and dropping it take turns."""
+    failures = (Outcome.MISS, Outcome.DROP)
+    return [failures[i // 5 % 2] if i % 5 == 4 else Outcome.SUCCESS for i in range(n_episodes)]
+
+
+def run_demo(output_dir: Path, preset: Preset, seed: int) -> dict:
+    """Records, trains, predicts and reports.
+
+    Args:
+        output_dir: gets the figure, the video and the metrics, and a folder `work` with all the rest.
+        preset: how much to do.
+        seed: of the data and of the training.
+
+    Returns:
+        The content of the metrics file.
+
+    Raises:
+        TrainingError: if training fails.
+    """
+    started = time.monotonic()
+    work = output_dir / "work" / f"{preset.name}-seed-{seed}"
+    work.mkdir(parents=True, exist_ok=True)
+    dataset, training = work / "dataset", work / "training"
+    n_episodes = preset.train_episodes + preset.unseen_episodes
+    seen, unseen = range(preset.train_episodes), range(preset.train_episodes, n_episodes)
+
+    if dataset.is_dir():
+        _say(1, f"Recorded already: {dataset}")
+    else:
+        _say(1, f"Recording {n_episodes} attempts of a simulated arm, labelled by keypoints: {dataset}")
+        record_dataset(dataset, plan_outcomes(n_episodes), seed)
+
+    if trained_steps(training) >= preset.steps:
+        _say(2, f"Trained already: {training}")
+    else:
+        done = trained_steps(training)
+        resumed = f", from step {done} on" if done else ""
+        _say(2, f"Training on {len(seen)} of them for {preset.steps} steps{resumed}:")
+        train(training, dataset, seen, preset.steps, seed)
+
+    _say(3, f"Predicting the {len(unseen)} episodes that training never saw")
+    predictions = predict_episodes(trained_policy(training), dataset, unseen)
+
+    run = {**asdict(preset), "seed": seed}
+    metrics = {"run": run, **score(predictions)}
+    if _reported(output_dir) == metrics:
+        _say(4, "Figure, video and metrics are there already")
+    else:
+        _say(4, "Drawing the figure and the video")
+        (output_dir / METRICS).unlink(missing_ok=True)
+        shown = _order_for_show(predictions)
+        write_figure(output_dir / FIGURE, shown)
+        write_video(output_dir / VIDEO, _one_of_each_outcome(shown))
+        _write_json(output_dir / METRICS, metrics)
+    _print_scores(metrics, output_dir, time.monotonic() - started)
+    return metrics
+
+
+def _reported(output_dir: Path) -> dict | None:
+    """The metrics that are there, if the figure and the video that go with them are, too."""
+    files = [output_dir / name for name in (FIGURE, VIDEO, METRICS)]
+    return json.loads(files[-1].read_text()) if all(file.is_file() for file in files) else None
+
+
+def _write_json(path: Path, content: dict) -> None:
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(part, path)
+
+
+def _order_for_show(predictions: Sequence[Prediction]) -> list[Prediction]:
+    """First the successful episode of median error, neither best nor worst, then others of each outcome."""
+    successes = [p for p in predictions if p.outcome is Outcome.SUCCESS]
+    failures = [p for p in predictions if p.outcome is not Outcome.SUCCESS]
+    by_error = sorted(successes, key=lambda p: float(np.abs(p.predicted - p.true).mean()))
+    first = by_error[len(by_error) // 2]
+    return [first, *[p for p in successes if p is not first][:3], *failures]
+
+
+def _one_of_each_outcome(predictions: Sequence[Prediction]) -> list[Prediction]:
+    first = {}
+    for prediction in predictions:
+        first.setdefault(prediction.outcome, prediction)
+    return list(first.values())
+
+
+def _say(step: int, text: str) -> None:
+    print(f"[{step}/4] {text}", flush=True)
+
+
+def _print_scores(metrics: dict, output_dir: Path, seconds: float) -> None:
+    print("\nunseen episode   frames   Spearman   mean abs. error   final reward (true)")
+    for row in metrics["episodes"]:
+        print(
+            f"  {row['episode']:3d} {row['outcome']:<9}  {row['frames']:5d}      {row['spearman']:+.3f}"
+            f"             {row['mae']:.3f}   {row['final_predicted']:.2f} ({row['final_true']:.2f})"
+        )
+    for name, title in (("all", "all unseen episodes"), ("success", "successful ones")):
+        total = metrics["overall"][name]
+        print(
+            f"{title:<20} Spearman {total['spearman']:.3f}, mean absolute error {total['mae']:.3f} over "
+            f"{total['frames']} frames (the clock alone: Spearman {total['clock_spearman']:.3f})"
+        )
+    if metrics["run"]["name"] == FAST.name:
+        print("This was --fast: less data and training than the full demo, which scores higher.")
+    print(
+        f"\nDone in {seconds:.0f} s."
+        f"\n  figure   {output_dir / FIGURE}"
+        f"\n  video    {output_dir / VIDEO}"
+        f"\n  numbers  {output_dir / METRICS}"
+        "\nNext, on a dataset of yours:"
+        "\n  lerobot-train --dataset.repo_id=... --policy.type=act --policy.push_to_hub=false"
+    )
