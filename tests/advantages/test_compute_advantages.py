@@ -16,7 +16,7 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 from lerobot.policies.act.modeling_act import ACTPolicy
 from lerobot.policies.factory import make_pre_post_processors
 from rewact.act.modeling_rewact import RewACTPolicy
-from rewact.advantages import ADVANTAGES_FILE, load_advantages, read_advantage_file, value_pass
+from rewact.advantages import ADVANTAGES_FILE, load_advantages, read_advantage_file
 from rewact.advantages import labels as advantage_labels
 from rewact.advantages.compute import AdvantageOptions, gather_evidence
 from rewact.advantages.estimate import compute_returns
@@ -25,6 +25,7 @@ from rewact.advantages.folds import assign_folds
 from rewact.cli import compute_advantages as tool
 from rewact.labels.episodes import EpisodeTable
 from rewact.options.labels import RewardLabelsConfig
+from rewact.values import value_pass
 
 from .conftest import LENGTHS, OUTCOMES, create_checkpoint, create_dataset, load_dataset, write_outcomes
 

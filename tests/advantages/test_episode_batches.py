@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lerobot.datasets import episode_batches
+from rewact.values import batches as episode_batches
 from rewact.values.batches import EpisodeBatches, decode_in_order
 
 from .conftest import LENGTHS, create_dataset, load_dataset

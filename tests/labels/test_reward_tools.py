@@ -16,7 +16,6 @@ from torch.utils.data import default_collate
 
 from lerobot.configs.default import DatasetConfig
 from lerobot.configs.train import TrainPipelineConfig
-from lerobot.datasets import episode_batches
 from lerobot.datasets.lerobot_dataset import LeRobotDataset, LeRobotDatasetMetadata
 from lerobot.policies.act.configuration_act import ACTConfig
 from rewact.cli import eval_rewards as eval_tool
@@ -26,6 +25,7 @@ from rewact.cli.names import file_names, model_names
 from rewact.cli.visualize_rewards import VisualizeRewardsConfig, visualize_rewards
 from rewact.options.completion import CompletionDetectorConfig
 from rewact.options.labels import RewardLabelsConfig
+from rewact.values import batches as episode_batches
 from rewact.values.predictor import RewardPredictor, held_out_episodes
 from tests.versions import HAS_REWARD_MODELS, HELD_OUT, make_train_eval_datasets
 

@@ -16,11 +16,8 @@ from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.datasets.streaming_dataset import StreamingLeRobotDataset
 from lerobot.policies.act.configuration_act import ACTConfig
 from lerobot.policies.diffusion.configuration_diffusion import DiffusionConfig
-from rewact.labels import (
-    LeRobotDatasetWithReward,
-    StreamingLeRobotDatasetWithReward,
-    wrap_train_eval_datasets,
-)
+from rewact.hooks.train import wrap_train_eval_datasets
+from rewact.labels import LeRobotDatasetWithReward, StreamingLeRobotDatasetWithReward
 from rewact.options.labels import RewardLabelsConfig
 from tests.versions import HELD_OUT, make_train_eval_datasets
 
