@@ -5,8 +5,15 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.startup import sitecustomize  # noqa: F401 - for this process
+
+# Everybody who runs the suite runs the same examples. A maintainer's longer search is
+# `HYPOTHESIS_PROFILE=search python install.py test`; what it finds becomes an @example.
+settings.register_profile("suite", derandomize=True, deadline=None, database=None, print_blob=False)
+settings.register_profile("search", max_examples=2000, deadline=None, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 STARTUP = str(Path(__file__).parent / "startup")
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [STARTUP, os.environ.get("PYTHONPATH")]))

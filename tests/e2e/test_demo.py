@@ -6,7 +6,7 @@ import stat
 import av
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -40,10 +40,23 @@ def successes():
 # the world
 
 
-@given(x=st.floats(0.14, 0.60), y=st.floats(0.0, 0.42))
+@given(x=st.floats(*simulation.WORKSPACE_X), y=st.floats(*simulation.WORKSPACE_Y))
+@example(x=simulation.WORKSPACE_X[0], y=simulation.WORKSPACE_Y[0])
+@example(x=simulation.WORKSPACE_X[1], y=simulation.WORKSPACE_Y[1])
 def test_inverse_kinematics_reaches_the_whole_workspace(x, y):
     tip = simulation.forward_kinematics(simulation.inverse_kinematics(np.array([x, y])))[2]
     np.testing.assert_allclose(tip, [x, y], atol=1e-9)
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_the_arm_reaches_every_point_that_the_demonstrator_plans(outcome, monkeypatch):
+    """A point out of reach would be moved in silence, and the command would not be what was planned."""
+    planned, solve = [], expert.inverse_kinematics
+    monkeypatch.setattr(expert, "inverse_kinematics", lambda tip: planned.append(tip.copy()) or solve(tip))
+    for seed in range(100):
+        attempt(seed, outcome)
+    reached = [simulation.forward_kinematics(solve(tip))[2] for tip in planned]
+    np.testing.assert_allclose(reached, planned, atol=1e-9)
 
 
 def test_a_point_out_of_reach_is_approached():

@@ -68,7 +68,7 @@ component = st.one_of(
 )
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(component, max_size=6).map("/".join))
 def test_no_accepted_name_leaves_the_checkout(name: str) -> None:
     """Whatever passes is inside, is not the git directory, and means the same on every file system."""
@@ -109,8 +109,7 @@ MODES = ["100644", "100755", "120000", "160000", "040000", "100664", "106755", "
 
 
 @settings(
-    max_examples=2000,
-    deadline=None,
+    max_examples=300,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(path=st.one_of(st.sampled_from([*HOSTILE_NAMES, "src/lerobot/x.py"]),

@@ -208,7 +208,7 @@ text = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(text, text, st.booleans())
 def test_exact_application_equals_gits(
     before_lines: list[bytes], after_lines: list[bytes], ended: bool

@@ -21,6 +21,7 @@ from verify.demo.simulation import (
     TRAY_FLOOR,
     TREMOR,
     WORKSPACE_X,
+    WORKSPACE_Y,
     PickAndPlace,
     Scene,
     inverse_kinematics,
@@ -136,7 +137,7 @@ class Demonstrator:
         away = self._tip - grasp
         away = away / np.linalg.norm(away)
         target = self._tip + away * self._rng.uniform(0.05, 0.12)
-        return np.clip(target, (WORKSPACE_X[0], 0.2), (WORKSPACE_X[1], 0.42))
+        return np.clip(target, (WORKSPACE_X[0], 0.2), (WORKSPACE_X[1], WORKSPACE_Y[1]))
 
     def _close_too_high(self, grasp: np.ndarray) -> Iterator[np.ndarray]:
         """A first try that grips the air above the block, and a second thought."""

@@ -25,7 +25,9 @@ BLOCK_SIZE = 0.085
 TRAY_HALF_WIDTH = 0.085
 TRAY_FLOOR = 0.014
 CARRY_HEIGHT = 0.18
+# A box that the arm reaches whole: its farthest corner is 0.688 from the shoulder, the arm is 0.69 long.
 WORKSPACE_X = (0.17, 0.58)
+WORKSPACE_Y = (0.0, 0.39)
 TRAY_X = (0.18, 0.27)
 BLOCK_X = (0.45, 0.58)
 HOME = (0.36, 0.31)
