@@ -5,7 +5,14 @@ import os
 import socket
 
 # Two processes for two cores, which also a machine with one GPU can run.
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+ENVIRONMENT = {
+    **os.environ,
+    "OMP_NUM_THREADS": "1",
+    "HF_HUB_OFFLINE": "1",
+    "CUDA_VISIBLE_DEVICES": "",
+    "WANDB_MODE": "disabled",
+    "TQDM_DISABLE": "1",
+}
 
 
 def two_processes() -> list[str]:
@@ -20,11 +27,11 @@ def two_processes() -> list[str]:
         "--mixed_precision=no",
         "--dynamo_backend=no",
         # So that such tests can run side by side.
-        f"--main_process_port={_free_port()}",
+        f"--main_process_port={free_port()}",
     ]
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """A TCP port that nobody listens on."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))

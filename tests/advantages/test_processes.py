@@ -3,24 +3,23 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from rewact.advantages import ADVANTAGES_FILE, read_advantage_file
-from tests.launch import ENVIRONMENT, two_processes
+from tests import warm
 
 from .conftest import create_checkpoint, load_dataset
 
 COMPUTE = "rewact.cli.compute_advantages"
 
 
-def start(*command):
-    result = subprocess.run([sys.executable, *command], env=ENVIRONMENT, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr[-3000:]
-    return result
+def start(module, *arguments, n_processes=1):
+    ends = warm.run_together(module, *arguments, n_processes=n_processes)
+    output = "".join(end.output for end in ends)
+    assert [end.code for end in ends] == [0] * n_processes, output[-3000:]
+    return output
 
 
 @pytest.mark.slow
@@ -30,8 +29,8 @@ def test_two_processes_make_the_same_file(run, root, tmp_path):
     alone = read_advantage_file(root / ADVANTAGES_FILE)
     (root / ADVANTAGES_FILE).unlink()
     flags = ["--dataset.repo_id=local/tiny", f"--dataset.root={root}", f"--policy.path={checkpoint}"]
-    result = start(*two_processes(), "-m", COMPUTE, *flags)
-    assert "4 episodes are shared by 2 processes" in result.stderr
+    output = start(COMPUTE, *flags, n_processes=2)
+    assert "4 episodes are shared by 2 processes" in output
     shared = read_advantage_file(root / ADVANTAGES_FILE)
     assert shared.provenance == alone.provenance
     for name, column in alone.columns.items():
@@ -49,7 +48,6 @@ def test_value_models_of_folds_and_the_policy_trained_on_them(run, root, tmp_pat
         "n_action_steps=2",
     ]
     train = [
-        "-m",
         "lerobot.scripts.lerobot_train",
         "--dataset.repo_id=local/tiny",
         f"--dataset.root={root}",
@@ -62,7 +60,7 @@ def test_value_models_of_folds_and_the_policy_trained_on_them(run, root, tmp_pat
     flags = [f"--policy.path={checkpoint}", "--folds=2"]
     # Two processes, but each model is trained by one.
     data = ["--dataset.repo_id=local/tiny", f"--dataset.root={root}"]
-    start(*two_processes(), "-m", COMPUTE, *data, *flags)
+    start(COMPUTE, *data, *flags, n_processes=2)
     shared = read_advantage_file(root / ADVANTAGES_FILE)
     folds = checkpoint.parent / "folds"
     blind = [json.loads((folds / f"fold_{i}.json").read_text())["dataset"]["episodes"] for i in (0, 1)]

@@ -1,6 +1,5 @@
 """The stock scripts as a user runs them, on a small dataset whose images show the progress."""
 
-import os
 import re
 import subprocess
 import sys
@@ -10,18 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests import warm
+from tests.launch import ENVIRONMENT
+
 REPO_ID = "local/bar"
 N_EPISODES = 8
+TRAIN = "lerobot.scripts.lerobot_train"
 FPS = 10
-
-# Of the scripts.
-ENVIRONMENT = {
-    **os.environ,
-    "HF_HUB_OFFLINE": "1",
-    "OMP_NUM_THREADS": "1",
-    "WANDB_MODE": "disabled",
-    "TQDM_DISABLE": "1",
-}
 
 # A few seconds of CPU for a run of some ten steps.
 SMALL_POLICY = [
@@ -105,23 +99,30 @@ def dataset_root(tmp_path_factory) -> Path:
     return root
 
 
-def run_script(module: str, *arguments: str, expect: int = 0, launcher: Sequence[str] = ()) -> str:
-    """Run a LeRobot script in a process of its own and return what it printed.
+def run_script(module: str, *arguments: str, expect: int = 0, launcher: Sequence[str] | None = None) -> str:
+    """Run a LeRobot script in a process and return what it printed.
+
+    Args:
+        launcher: What follows `python` in a true process of its own. By default the script starts warm.
 
     Raises:
         AssertionError: If the exit code is not the expected one. The message holds the output.
     """
-    command = [sys.executable, *launcher, "-m", module, *map(str, arguments)]
-    result = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
-    output = result.stdout + result.stderr
-    assert (result.returncode == 0) == (expect == 0), f"{' '.join(command)}\n{output[-6000:]}"
+    if launcher is None:
+        ended = warm.run(module, *arguments)
+        code, output = ended.code, ended.output
+    else:
+        command = [sys.executable, *launcher, "-m", module, *map(str, arguments)]
+        result = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+        code, output = result.returncode, result.stdout + result.stderr
+    assert (code == 0) == (expect == 0), f"{module} {' '.join(map(str, arguments))}\n{output[-6000:]}"
     return output
 
 
 def train(dataset_root: Path, output_dir: Path, *arguments: str, **kwargs) -> str:
     """`lerobot-train` on the small dataset."""
     return run_script(
-        "lerobot.scripts.lerobot_train",
+        TRAIN,
         f"--dataset.repo_id={REPO_ID}",
         f"--dataset.root={dataset_root}",
         f"--output_dir={output_dir}",

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pyarrow as pa
@@ -13,14 +11,15 @@ import torch
 from safetensors.torch import load_file
 
 from lerobot.policies.act.modeling_act import ACTPolicy
+from tests import warm
 from tests.launch import two_processes
 from tests.versions import HELD_OUT, LOGS_LOSSES, STREAMS_IMAGES, rollouts_every, sample_weighting
 
 from .conftest import (
-    ENVIRONMENT,
     N_EPISODES,
     REPO_ID,
     SMALL_POLICY,
+    TRAIN,
     episode_length,
     last_checkpoint,
     logged,
@@ -30,36 +29,6 @@ from .conftest import (
 
 # Printed at every log step of a policy that learns rewards, and on older releases of any policy.
 LOSS = "reward_loss" if LOGS_LOSSES else "loss"
-
-
-# Runs the script once for each list of arguments, in one process: most of the time goes into the imports.
-RUN_ALL = """
-import contextlib, io, json, logging, sys, traceback
-from lerobot.scripts import lerobot_train
-
-ends = []
-for words in json.loads(sys.argv[1]):
-    sys.argv = ["lerobot-train", *words]
-    code, said = 0, io.StringIO()
-    logging.getLogger().handlers = [logging.StreamHandler(said)]
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        try:
-            lerobot_train.main()
-        except SystemExit as end:
-            code = end.code
-        except Exception:
-            code = 1
-            traceback.print_exc()
-    ends.append([code, said.getvalue()])
-print(json.dumps(ends))
-"""
-
-
-def run_all(runs):
-    """Run the training script with each list of arguments: the exit codes and what was printed."""
-    command = [sys.executable, "-c", RUN_ALL, json.dumps([[str(word) for word in words] for words in runs])]
-    result = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=True)
-    return json.loads(result.stdout.splitlines()[-1])
 
 
 @pytest.fixture(scope="session")
@@ -76,6 +45,7 @@ def act_run(dataset_root, tmp_path_factory):
         "--save_freq=4",
         *held_out,
         "--num_workers=2",
+        launcher=[],  # a true process, as a user starts it
     )
     return output_dir, output
 
@@ -130,7 +100,7 @@ def test_resuming_continues_with_the_head(act_run):
     output_dir, _ = act_run
     config = output_dir / "checkpoints" / "000004" / "pretrained_model" / "train_config.json"
     output = run_script(
-        "lerobot.scripts.lerobot_train",
+        TRAIN,
         f"--config_path={config}",
         "--resume=true",
         "--steps=8",
@@ -173,9 +143,8 @@ def test_plain_act_trains_resumes_and_is_fine_tuned_with_a_head(dataset_root, tm
             *head,
         ]
 
-    ends = run_all([resumed, fine_tuned("tuned", "--policy.use_reward_head=true"), fine_tuned("still_plain")])
-    assert [code in (0, None) for code, _ in ends] == [True] * 3, ends
-    after_resuming, after_tuning, still_plain = (output for _, output in ends)
+    runs = (resumed, fine_tuned("tuned", "--policy.use_reward_head=true"), fine_tuned("still_plain"))
+    after_resuming, after_tuning, still_plain = (run_script(TRAIN, *words) for words in runs)
     assert "without a reward head" in after_resuming and not logged(after_resuming, "reward_loss")
     assert "start fresh" in after_tuning and "Reward labels" in after_tuning and logged(after_tuning, LOSS)
     assert "Reward labels" not in still_plain and not logged(still_plain, "reward_loss")
@@ -286,13 +255,14 @@ def bad_runs(dataset_root, tmp_path_factory):
     common = [f"--dataset.repo_id={REPO_ID}", f"--dataset.root={dataset_root}", *SMALL_POLICY]
     common += ["--policy.type=act", "--steps=1", "--num_workers=0", "--wandb.enable=false"]
     runs = [[*common, f"--output_dir={root / str(number)}", *more] for number, more in enumerate(flags)]
-    return [(code, output, root / str(number)) for number, (code, output) in enumerate(run_all(runs))]
+    ends = [warm.run(TRAIN, *words) for words in runs]
+    return [(end.code, end.output, root / str(number)) for number, end in enumerate(ends)]
 
 
 @pytest.mark.parametrize("number", range(len(BAD_FLAGS)), ids=[flags[-1] for flags, _ in BAD_FLAGS])
 def test_bad_flags_end_in_one_sentence(bad_runs, number):
     code, output, output_dir = bad_runs[number]
-    assert code not in (0, None) and BAD_FLAGS[number][1] in output
+    assert code != 0 and BAD_FLAGS[number][1] in output
     assert "Start offline training" not in output
     assert not (output_dir / "checkpoints").exists()
 
@@ -300,5 +270,5 @@ def test_bad_flags_end_in_one_sentence(bad_runs, number):
 def test_the_same_arguments_without_a_bad_flag_train(bad_runs):
     """So that it is the flags that stop the runs above."""
     code, output, output_dir = bad_runs[-1]
-    assert code in (0, None) and "Start offline training" in output
+    assert code == 0 and "Start offline training" in output
     assert (output_dir / "checkpoints").exists()

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""`lerobot-eval-rewards` and `lerobot-visualize-rewards` under `accelerate launch`, in two real processes."""
+"""`lerobot-eval-rewards` and `lerobot-visualize-rewards` in two real processes that know of each other."""
 
+import importlib
 import json
-import subprocess
+import os
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -14,55 +16,53 @@ from rewact.cli import processes
 from rewact.cli.common import load_policy_config
 from rewact.cli.eval_rewards import EvalRewardsConfig, eval_rewards
 from rewact.cli.processes import join_processes, together
-from tests.launch import ENVIRONMENT, two_processes
-
-# Runs a tool and writes down which process finished which episode. The third argument is an episode that the
-# policy predicts nothing but NaN for.
-SCRIPT = """
-import importlib, json, os, sys
-from pathlib import Path
-from rewact.values.value_pass import ValueStore
 from rewact.values.predictor import RewardPredictor
+from rewact.values.value_pass import ValueStore
+from tests import warm
 
-tool, log, diverged = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-del sys.argv[1:4]
-save, call = ValueStore.save, RewardPredictor.__call__
 
-def logged_save(store, episode, values):
-    (log / f"{episode}-{os.environ['RANK']}").touch()
-    save(store, episode, values)
+def main():
+    """Run a tool and write down which process finished which episode.
 
-def diverged_call(predictor, batch):
-    prediction = call(predictor, batch)
-    prediction.reward[batch["episode_index"].numpy() == diverged] = float("nan")
-    return prediction
+    The third argument is an episode that the policy predicts nothing but NaN for.
+    """
+    tool, log, diverged = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+    del sys.argv[1:4]
+    save, call = ValueStore.save, RewardPredictor.__call__
 
-ValueStore.save, RewardPredictor.__call__ = logged_save, diverged_call
-importlib.import_module(f"rewact.cli.{tool}").main()
-"""
+    def logged_save(store, episode, values):
+        (log / f"{episode}-{os.environ['RANK']}").touch()
+        save(store, episode, values)
+
+    def diverged_call(predictor, batch):
+        prediction = call(predictor, batch)
+        prediction.reward[batch["episode_index"].numpy() == diverged] = float("nan")
+        return prediction
+
+    ValueStore.save, RewardPredictor.__call__ = logged_save, diverged_call
+    importlib.import_module(f"rewact.cli.{tool}").main()
 
 
 @pytest.fixture
 def run(camera_root, checkpoint, tmp_path):
-    """Run a tool in two processes; returns what it ended with and the (episode, process) it predicted."""
+    """Run a tool in two processes; returns how they ended and the (episode, process) it predicted."""
 
     def run(tool, folder, diverged=-1):
-        script, log = tmp_path / "script.py", tmp_path / "log"
-        script.write_text(SCRIPT)
+        log = tmp_path / "log"
         log.mkdir()
-        command = [
-            *(sys.executable, *two_processes()),
-            *(str(script), tool, str(log), str(diverged)),
+        ends = warm.run_together(
+            "tests.labels.test_tools_in_processes",
+            *(tool, log, diverged),
             "--dataset.repo_id=local/cameras",
             f"--dataset.root={camera_root}",
             "--dataset.video_backend=pyav",
             f"--policy.path={checkpoint}",
             "--policy.device=cpu",
             f"--output_dir={folder}",
-        ]
-        result = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+            n_processes=2,
+        )
         pairs = sorted(tuple(map(int, path.name.split("-"))) for path in log.iterdir())
-        return result, pairs
+        return [end.code for end in ends], "".join(end.output for end in ends), pairs
 
     return run
 
@@ -71,8 +71,8 @@ SHARED_OUT = [(0, 0), (1, 1), (2, 0), (3, 1), (4, 0)]
 
 
 def test_two_processes_share_the_evaluation(run, camera_root, checkpoint, tmp_path):
-    result, pairs = run("eval_rewards", tmp_path / "two")
-    assert result.returncode == 0, result.stderr[-3000:]
+    codes, output, pairs = run("eval_rewards", tmp_path / "two")
+    assert codes == [0, 0], output[-3000:]
     assert pairs == SHARED_OUT
     data = DatasetConfig("local/cameras", root=str(camera_root), video_backend="pyav")
     policy = load_policy_config(checkpoint, ["--device=cpu"])
@@ -84,8 +84,8 @@ def test_two_processes_share_the_evaluation(run, camera_root, checkpoint, tmp_pa
 
 
 def test_two_processes_share_the_drawing(run, tmp_path):
-    result, pairs = run("visualize_rewards", tmp_path / "out")
-    assert result.returncode == 0, result.stderr[-3000:]
+    codes, output, pairs = run("visualize_rewards", tmp_path / "out")
+    assert codes == [0, 0], output[-3000:]
     assert pairs == SHARED_OUT
     videos = {f"episode_{episode:06d}.mp4" for episode in range(4)}
     names = {path.name for path in (tmp_path / "out").iterdir()}
@@ -94,11 +94,11 @@ def test_two_processes_share_the_drawing(run, tmp_path):
 
 
 def test_an_error_of_one_process_stops_both(run, tmp_path):
-    result, pairs = run("eval_rewards", tmp_path / "out", diverged=1)
-    assert result.returncode != 0
+    codes, output, pairs = run("eval_rewards", tmp_path / "out", diverged=1)
+    assert 0 not in codes
     assert pairs == [(0, 0), (2, 0), (4, 0)]
-    assert "predicts nan for episode 1, frame 0" in result.stderr
-    assert "error: process 1 of 2 has failed: " in result.stderr
+    assert "predicts nan for episode 1, frame 0" in output
+    assert "error: process 1 of 2 has failed: " in output
     assert not (tmp_path / "out" / "eval_rewards.json").exists()
 
 
