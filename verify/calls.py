@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: MIT
+"""Whether a call, as it is written, binds to the signature of what it calls."""
+
+import ast
+
+from verify.names import Definition
+
+
+def misfit_of_call(call: ast.Call, definition: Definition) -> str | None:
+    """Why a call does not bind, or None where it does or where only running it would tell."""
+    if any(isinstance(argument, ast.Starred) for argument in call.args):
+        return None
+    keywords = [keyword.arg for keyword in call.keywords]
+    signature = _signature(definition)
+    if signature is None or None in keywords:
+        return None
+    names, required, positional_only, keyword_only, required_keywords, open_ended, any_keyword = signature
+    if len(call.args) > len(names) and not open_ended:
+        return f"it takes {len(names)} positional arguments, not {len(call.args)}"
+    given = set(names[: len(call.args)])
+    for keyword in keywords:
+        known = keyword in names[positional_only:] or keyword in keyword_only
+        if keyword in given:
+            return f"it gets {keyword} twice"
+        if not known and not any_keyword:
+            return f"it has no parameter {keyword}"
+    missing = [name for name in (*required, *required_keywords) if name not in given and name not in keywords]
+    return f"it needs {', '.join(missing)}" if missing else None
+
+
+def _signature(definition: Definition):
+    """The parameters of a function, or of a class's own `__init__`; None where they are not written down."""
+    if isinstance(definition, ast.ClassDef):
+        for node in definition.body:
+            if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+                return _parameters(node.args, skip=1)
+        return None
+    # What a decorator makes of a signature is not known, but for those that keep it.
+    kept = {"staticmethod", "torch.no_grad()", "torch.inference_mode()", "cache", "functools.cache"}
+    if any(ast.unparse(decorator) not in kept for decorator in definition.decorator_list):
+        return None
+    return _parameters(definition.args, skip=0)
+
+
+def _parameters(arguments: ast.arguments, *, skip: int):
+    positional = [argument.arg for argument in (*arguments.posonlyargs, *arguments.args)][skip:]
+    required = positional[: max(len(positional) - len(arguments.defaults), 0)]
+    keyword_only = [argument.arg for argument in arguments.kwonlyargs]
+    needed = [
+        argument.arg
+        for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+        if default is None
+    ]
+    positional_only = max(len(arguments.posonlyargs) - skip, 0)
+    return (
+        positional, required, positional_only, keyword_only, needed,
+        arguments.vararg is not None, arguments.kwarg is not None,
+    )  # fmt: skip

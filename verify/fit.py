@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: MIT
+"""A series of changes placed on a tree that it was not made for. Reads only what it is given.
+
+clean     the file is the one the change was made for
+moved     placed by structure
+merged    the tree has the change already: the patch can be dropped
+conflict  it has no place
+gone      the file is not there
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from verify.structure import MisfitError, place
+from verify.toml import place_in_toml
+
+Read = Callable[[str], bytes | None]
+PlaceFile = Callable[[str, bytes, bytes, bytes], bytes]
+FITTING = ("clean", "moved", "merged")
+
+
+@dataclass(frozen=True)
+class Change:
+    """What one patch makes of the files of its release, after those before it; None: no such file."""
+
+    name: str
+    optional: bool
+    before: Mapping[str, bytes | None]
+    after: Mapping[str, bytes | None]
+
+
+@dataclass(frozen=True)
+class FileFit:
+    """How one file of a change fits; of a conflict also why, where, and what was expected and found."""
+
+    path: str
+    status: str
+    reason: str = ""
+    scope: str = ""
+    expected: bytes = b""
+    found: bytes = b""
+
+    @property
+    def fits(self) -> bool:
+        return self.status in FITTING
+
+
+@dataclass(frozen=True)
+class ChangeFit:
+    """How one change fits.
+
+    Attributes:
+        before: the files as they were in the tree, after the changes before this one.
+        after: what it makes of them; equal to `before` where it does not fit.
+    """
+
+    change: Change
+    files: tuple[FileFit, ...]
+    before: Mapping[str, bytes | None] = field(default_factory=dict)
+    after: Mapping[str, bytes | None] = field(default_factory=dict)
+
+    @property
+    def fits(self) -> bool:
+        return all(file.fits for file in self.files)
+
+    @property
+    def status(self) -> str:
+        statuses = {file.status for file in self.files}
+        for worst in ("gone", "conflict", "moved", "clean"):
+            if worst in statuses:
+                # Where a part of a patch is upstream it is still needed.
+                return "moved" if worst == "clean" and "merged" in statuses else worst
+        return "merged"
+
+
+@dataclass(frozen=True)
+class SeriesFit:
+    """How a whole series fits a tree. `targets`: what the files it changes become."""
+
+    changes: tuple[ChangeFit, ...]
+    targets: Mapping[str, bytes | None]
+
+    @property
+    def misfits(self) -> list[ChangeFit]:
+        """The changes of the core that do not fit."""
+        return [found for found in self.changes if not found.fits and not found.change.optional]
+
+    @property
+    def left_out(self) -> list[ChangeFit]:
+        """The optional changes that do not fit."""
+        return [found for found in self.changes if not found.fits and found.change.optional]
+
+
+def fit_series(changes: Sequence[Change], read: Read, place_file: PlaceFile | None = None) -> SeriesFit:
+    """Places every change on what those before it left of the tree.
+
+    Args:
+        read: the bytes of a file of the tree, with LF line ends.
+        place_file: (path, before, after, tree) to the changed bytes, `MisfitError` where it has no place.
+    """
+    place_file = place_file or place_in
+    targets: dict[str, bytes | None] = {}
+    fits = []
+    for change in changes:
+        current = {
+            path: targets[path] if path in targets else read(path) for path in {*change.before, *change.after}
+        }
+        results = {
+            path: _fit_file(path, change.before.get(path), change.after.get(path), current[path], place_file)
+            for path in sorted(current)
+        }
+        files = tuple(result[0] for result in results.values())
+        if all(file.fits for file in files):
+            made = {path: result[1] for path, result in results.items()}
+            targets.update(made)
+            fits.append(ChangeFit(change, files, current, made))
+        else:
+            fits.append(ChangeFit(change, files, current, current))
+    return SeriesFit(tuple(fits), targets)
+
+
+def place_in(path: str, before: bytes, after: bytes, tree: bytes) -> bytes:
+    """Makes a change of one file in another version of it, by what kind of file it is.
+
+    Raises:
+        MisfitError: it has no place there.
+    """
+    if path.endswith(".py"):
+        return place(before, after, tree)
+    if path.endswith(".toml"):
+        return place_in_toml(before, after, tree)
+    raise MisfitError("only Python and TOML files are placed by structure", (), b"")
+
+
+def _fit_file(
+    path: str, before: bytes | None, after: bytes | None, tree: bytes | None, place_file: PlaceFile
+) -> tuple[FileFit, bytes | None]:
+    if tree == before:
+        return FileFit(path, "clean"), after
+    if tree == after:
+        return FileFit(path, "merged"), after
+    if tree is None:
+        return FileFit(path, "gone", "the file is not there"), None
+    if before is None or after is None:
+        return FileFit(path, "conflict", "another file is there"), None
+    try:
+        place_file(path, after, before, tree)  # what can be taken out is in
+        return FileFit(path, "merged"), tree
+    except MisfitError:
+        pass
+    try:
+        return FileFit(path, "moved"), place_file(path, before, after, tree)
+    except MisfitError as error:
+        return FileFit(path, "conflict", error.reason, error.scope, error.expected, error.found), None
