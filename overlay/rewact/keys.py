@@ -1,20 +1,49 @@
 # SPDX-License-Identifier: MIT
-"""The labels in a batch that processors hand through beside the policy's inputs."""
+"""Names of the labels in a batch, and how to tell them from columns that a dataset has of its own.
 
-from collections.abc import Mapping
-from enum import Enum
+A dataset may well have a column called `reward` or `action_mask`. What the dataset wrapper adds to an item is
+named in the item itself, under `LABELS_KEY`. Only that counts as a label.
+"""
+
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-# Ours, then those of RECAP.
-LABEL_KEYS = frozenset(
-    ("reward", "advantage", "action_mask", "mc_return", "is_terminal", "next.success", "intervention")
-)
+REWARD_KEY = "reward"
+REWARD_PAD_KEY = "reward_is_pad"
+ACTION_MASK_KEY = "action_mask"
+ADVANTAGE_KEY = "advantage"
+# Columns of a dataset that RECAP's training reads.
+RECAP_KEYS = ("mc_return", "is_terminal", "next.success", "intervention")
+
+# Names of the labels of an item, separated by spaces. A string survives every collate function, as a list.
+LABELS_KEY = "rewact_labels"
+
+
+def mark_labels(item: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """A copy of an item, or of a batch, that says which of its entries are labels."""
+    return {**item, LABELS_KEY: " ".join(names)}
+
+
+def read_labels(batch: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of an item or a batch that are marked as labels.
+
+    Raises:
+        ValueError: If the items of a batch are marked differently, or a label is missing.
+    """
+    marked = batch.get(LABELS_KEY, "")
+    if not isinstance(marked, str):
+        if len(set(marked)) > 1:
+            raise ValueError(
+                f"The items of a batch have different labels: {sorted(set(marked))}. Wrap all datasets of a "
+                "training run with the same settings."
+            )
+        marked = marked[0]
+    names = marked.split()
+    if missing := [name for name in names if name not in batch]:
+        raise ValueError(f"The batch has no {missing[0]!r}, which its {LABELS_KEY!r} names.")
+    return {name: batch[name] for name in names}
 
 
 def extract_labels(batch: Mapping[str, Any]) -> dict[str, Any]:
-    """The entries of a batch that are labels.
-
-    A transition is no batch, but LeRobot's pipelines take one for it. Its keys are members of an enumeration
-    that equal their names, `"reward"` among them: the reward of an environment's step, which is no label.
-    """
-    return {key: value for key, value in batch.items() if key in LABEL_KEYS and not isinstance(key, Enum)}
+    """What a conversion of a batch must keep so that its labels stay labels; empty where it has none."""
+    return {**read_labels(batch), LABELS_KEY: batch[LABELS_KEY]} if LABELS_KEY in batch else {}

@@ -13,6 +13,7 @@ from lerobot.configs.policies import PreTrainedConfig
 from lerobot.configs.types import FeatureType, PolicyFeature
 from lerobot.policies.factory import get_policy_class
 from rewact.advantages.compute import AdvantageOptions
+from rewact.keys import LABELS_KEY
 from rewact.labels import LeRobotDatasetWithReward
 from verify.bench.settings import SETTINGS, require_same_settings
 from verify.bench.training import LABELS, MAX_SHIFT, Frames, shift_images, train
@@ -58,8 +59,9 @@ def test_batches_are_those_of_the_dataset(name, request):
     assert any(key.startswith("observation.image") for key in batch) == (name == "camera_root")
     for index in range(len(dataset)):
         item = dataset[index]
-        for key, values in batch.items():
-            assert torch.equal(values[index], item[key]), (index, key)
+        assert batch[LABELS_KEY] == item[LABELS_KEY]
+        for key in batch.keys() - {LABELS_KEY}:
+            assert torch.equal(batch[key][index], item[key]), (index, key)
 
 
 def test_images_are_shifted_each_by_its_own_way():

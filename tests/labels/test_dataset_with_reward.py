@@ -10,6 +10,9 @@ import pytest
 import torch
 from torch.utils.data import ConcatDataset, DataLoader, Subset
 
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from lerobot.policies.act.configuration_act import ACTConfig
+from rewact.keys import read_labels
 from rewact.labels import KeypointReward, LeRobotDatasetWithReward, build_reward_labels
 from rewact.options.labels import RewardLabelsConfig
 from tests.versions import HAS_SLICES
@@ -36,7 +39,7 @@ def test_item(load):
     plain = load()
     item = LeRobotDatasetWithReward(plain)[9]
     assert item["reward"].shape == () and item["reward"].dtype == torch.float32
-    assert set(item) == {*plain[9], "reward"}
+    assert set(item) == {*plain[9], "reward", "rewact_labels"} and item["rewact_labels"] == "reward"
 
 
 @pytest.mark.parametrize("episodes", [[3], [5, 2], [0, 4]])
@@ -211,6 +214,27 @@ def test_an_own_reward_column_is_not_hidden(load):
     plain.meta.features["reward"] = {"dtype": "float32", "shape": (1,), "names": None}
     with pytest.raises(ValueError, match="local/tiny has a column 'reward' of its own"):
         LeRobotDatasetWithReward(plain)
+
+
+@pytest.mark.parametrize("name", ["action_mask", "advantage", "is_terminal", "reward_is_pad"])
+def test_an_own_column_is_no_label_and_stands_in_the_way_of_none(name, make_dataset, tmp_path):
+    root = make_dataset(tmp_path / "d", columns={name: ("float32", lambda episode, frame: 7.0)})
+    item = LeRobotDatasetWithReward(LeRobotDataset("local/d", root=root))[0]
+    assert item[name].item() == 7.0
+    assert (name in read_labels(item)) == (name == "is_terminal")  # one of RECAP's, which are handed on
+
+
+def test_the_policy_says_what_it_needs(load):
+    policy = ACTConfig(device="cpu", chunk_size=4, n_action_steps=4, use_reward_head=True)
+    masks = RewardLabelsConfig(mask_actions_for_eval_data=True)
+    item = LeRobotDatasetWithReward(load("me/eval_push"), config=masks, policy=policy)[0]
+    shapes = {key: tuple(value.shape) for key, value in read_labels(item).items()}
+    assert shapes == {"reward": (4,), "reward_is_pad": (4,), "action_mask": (4,)}
+    policy.use_reward_head = False
+    item = LeRobotDatasetWithReward(load("me/eval_push"), config=masks, policy=policy)[0]
+    assert read_labels(item).keys() == {"action_mask"}
+    with pytest.raises(ValueError, match="the policy says which labels it needs"):
+        LeRobotDatasetWithReward(load(), policy=policy, horizon=4)
 
 
 def test_metadata_that_does_not_fit(load):

@@ -10,6 +10,7 @@ from lerobot.policies.act.modeling_act import ACTPolicy
 from lerobot.policies.factory import make_pre_post_processors
 from rewact.act.configuration_rewact import RewACTConfig
 from rewact.act.modeling_rewact import RewACTPolicy
+from rewact.keys import LABELS_KEY
 from tests import versions
 
 # Tests of the control loops that this LeRobot does not have.
@@ -80,10 +81,18 @@ def make_batch(policy, batch_size=3, rewards=True):
     }
     if rewards:
         horizon = policy.config.reward_label_horizon
-        batch["reward"] = torch.rand(batch_size, *([] if horizon is None else [horizon]))
+        labels = {"reward": torch.rand(batch_size, *([] if horizon is None else [horizon]))}
         if horizon is not None:
-            batch["reward_is_pad"] = torch.zeros(batch_size, horizon, dtype=torch.bool)
+            labels["reward_is_pad"] = torch.zeros(batch_size, horizon, dtype=torch.bool)
+        batch = with_labels(batch, **labels)
     return batch
+
+
+def with_labels(batch, **labels):
+    """The batch with further labels, marked as the dataset wrapper marks them."""
+    batch_size = len(next(iter(batch.values())))
+    names = [*batch.get(LABELS_KEY, [""])[0].split(), *labels]
+    return {**batch, **labels, LABELS_KEY: [" ".join(names)] * batch_size}
 
 
 @pytest.fixture(params=["act", "rewact", "plain"])

@@ -15,7 +15,16 @@ from rewact.act.modeling_actvantage import ACTvantagePolicy
 from rewact.act.processor_actvantage import make_actvantage_pre_post_processors
 
 from . import conftest
-from .conftest import ACTION_DIM, CAMERA, CHUNK_SIZE, ROBOT_STATE, STATE_INPUTS, make_batch, make_observation
+from .conftest import (
+    ACTION_DIM,
+    CAMERA,
+    CHUNK_SIZE,
+    ROBOT_STATE,
+    STATE_INPUTS,
+    make_batch,
+    make_observation,
+    with_labels,
+)
 
 conftest.POLICY_CLASSES.setdefault("actvantage", (ACTvantageConfig, ACTvantagePolicy))
 
@@ -29,7 +38,7 @@ def make_policy(inputs=None, **options):
 
 def make_training_batch(policy, advantage=(POSITIVE, NEGATIVE, UNCONDITIONAL)):
     batch = make_batch(policy, len(advantage), rewards=policy.config.use_reward_head)
-    return {**batch, "advantage": torch.tensor(advantage)}
+    return with_labels(batch, advantage=torch.tensor(advantage))
 
 
 def plain_forward(policy, observation, value):
@@ -110,7 +119,7 @@ def test_training_without_advantages_is_an_error_unless_asked_for():
     loss.backward()
     has_gradient = unconditional.model.extra_tokens.embedding.weight.grad.abs().sum(-1) > 0
     assert has_gradient.tolist() == [False, False, True]
-    nowhere = {**batch, "advantage": torch.full((3,), torch.nan)}
+    nowhere = with_labels(batch, advantage=torch.full((3,), torch.nan))
     assert torch.equal(unconditional.forward(nowhere)[0], loss)
 
 
@@ -129,6 +138,18 @@ def test_what_counts_as_positive(advantage):
     token = make_policy().model.extra_tokens.eval()
     embedded = token({"advantage": advantage}, 3)[0][0]
     assert torch.equal(embedded, token.embedding.weight[torch.tensor([1, 0, 0])])
+
+
+def test_an_advantage_that_the_dataset_has_of_its_own_is_no_condition():
+    policy = make_policy(advantage_dropout=0.0, dropout=0.0, use_vae=False)
+    batch = make_batch(policy, rewards=False)
+    own = {**batch, "advantage": torch.full((3, 4), NEGATIVE)}
+    policy.eval()
+    assert torch.equal(policy.forward(own)[0], policy.forward(batch)[0])
+    assert torch.equal(policy.predict_action_chunk(own), policy.predict_action_chunk(batch))
+    policy.train()
+    with pytest.raises(ValueError, match="no label 'advantage'"):
+        policy.forward(own)
 
 
 def test_a_wrong_number_of_advantages_is_refused():
@@ -164,11 +185,11 @@ def test_masked_actions_do_not_count():
     policy = make_policy(dropout=0.0, advantage_dropout=0.0, use_vae=False)
     policy.train()
     batch = make_training_batch(policy)
-    masked = {**batch, "action_mask": torch.tensor([True, False, True])}
+    masked = with_labels(batch, action_mask=torch.tensor([True, False, True]))
     loss = policy.forward(masked)[0]
-    kept = {key: value[[0, 2]] for key, value in batch.items()}
+    kept = {key: value[::2] for key, value in batch.items()}
     torch.testing.assert_close(loss, policy.forward(kept)[0])
-    nothing = policy.forward({**batch, "action_mask": torch.zeros(3, dtype=torch.bool)})[0]
+    nothing = policy.forward(with_labels(batch, action_mask=torch.zeros(3, dtype=torch.bool)))[0]
     assert nothing.isfinite() and nothing.item() == 0
 
 
@@ -202,7 +223,9 @@ def test_condition_of_a_call(name):
     expected = plain_forward(policy, observation, CONDITIONS[name])
     by_name = policy.predict_action_chunk(observation, advantage=name)
     by_value = policy.predict_action_chunk(observation, advantage=CONDITIONS[name])
-    by_batch = policy.predict_action_chunk({**observation, "advantage": torch.full((3,), CONDITIONS[name])})
+    by_batch = policy.predict_action_chunk(
+        with_labels(observation, advantage=torch.full((3,), CONDITIONS[name]))
+    )
     selected = policy.select_action(observation, advantage=name)
     policy.config.inference_advantage = name
     by_config = policy.predict_action_chunk(observation)
@@ -211,7 +234,7 @@ def test_condition_of_a_call(name):
     assert torch.equal(selected, expected[:, 0])
     # The argument of a call wins over the batch and the configuration.
     other = policy.predict_action_chunk(
-        {**observation, "advantage": torch.full((3,), NEGATIVE)}, advantage="positive"
+        with_labels(observation, advantage=torch.full((3,), NEGATIVE)), advantage="positive"
     )
     assert torch.equal(other, plain_forward(policy, observation, POSITIVE))
 

@@ -17,7 +17,7 @@ from rewact.act.configuration_rewact import RewACTConfig
 from rewact.act.modeling_rewact import RewACTPolicy
 from rewact.options.head import match_saved_reward_head, restore_reward_head_flag
 
-from .conftest import POLICY_CLASSES, make_batch, make_observation, make_policy
+from .conftest import POLICY_CLASSES, make_batch, make_observation, make_policy, with_labels
 
 REWARD_OPTIONS = {
     name for name in ACTConfig.__dataclass_fields__ if name.startswith(("reward_", "value_", "hl_"))
@@ -141,7 +141,7 @@ def test_labels_survive_the_processors(tmp_path, policy_type, reloaded):
         "next.success": torch.tensor([False, True]),
         "intervention": torch.tensor([True, False]),
     }
-    processed = pre({**batch, **labels})
+    processed = pre(with_labels(batch, **labels))
     for key, value in {**labels, "reward": batch["reward"], "reward_is_pad": batch["reward_is_pad"]}.items():
         assert torch.equal(processed[key], value), key
     policy.train()

@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from .conftest import ACTION_DIM, CHUNK_SIZE, make_batch, make_policy
+from rewact.keys import LABELS_KEY
+
+from .conftest import ACTION_DIM, CHUNK_SIZE, make_batch, make_policy, with_labels
 
 TYPES = pytest.mark.parametrize("policy_type", ["act", "rewact"])
 
@@ -67,7 +69,9 @@ def test_l1_is_a_mean_over_valid_elements():
     policy.train()
     batch = make_batch(policy, 2)
     batch["action_is_pad"][0, 2:] = True
-    batch["action_mask"] = torch.tensor([[True] * CHUNK_SIZE, [True, False, True, True, True, True]])
+    batch = with_labels(
+        batch, action_mask=torch.tensor([[True] * CHUNK_SIZE, [True, False, True, True, True, True]])
+    )
     actions = policy.model(policy.add_image_list(batch))[0]
     keep = torch.tensor([[True, True] + [False] * 4, [True, False, True, True, True, True]])
     expected = (actions - batch["action"]).abs()[keep].mean().item()
@@ -79,7 +83,9 @@ def test_masked_actions_teach_rewards_only(per_frame):
     policy = make_policy("act", dropout=0.0)
     policy.train()
     batch = make_batch(policy, 3)
-    batch["action_mask"] = torch.zeros(3, *([CHUNK_SIZE] if per_frame else []), dtype=torch.bool)
+    batch = with_labels(
+        batch, action_mask=torch.zeros(3, *([CHUNK_SIZE] if per_frame else []), dtype=torch.bool)
+    )
     loss, loss_dict = policy.forward(batch)
     loss.backward()
     assert torch.isfinite(loss)
@@ -94,7 +100,7 @@ def test_one_masked_sample_leaves_the_others():
     policy.train()
     batch = make_batch(policy, 3)
     rest = policy.forward({key: value[1:] for key, value in batch.items()})[1]
-    batch["action_mask"] = torch.tensor([False, True, True])
+    batch = with_labels(batch, action_mask=torch.tensor([False, True, True]))
     assert policy.forward(batch)[1]["l1_loss"] == pytest.approx(rest["l1_loss"], rel=1e-5)
     assert policy.forward(batch, reduction="none")[0].shape == (3,)
 
@@ -103,7 +109,7 @@ def test_masks_work_without_a_head():
     policy = make_policy("act", use_reward_head=False)
     policy.train()
     batch = make_batch(policy, 3, rewards=False)
-    batch["action_mask"] = torch.zeros(3, dtype=torch.bool)
+    batch = with_labels(batch, action_mask=torch.zeros(3, dtype=torch.bool))
     loss, loss_dict = policy.forward(batch)
     assert loss.item() == 0 and set(loss_dict) == {"l1_loss", "kld_loss"}
 
@@ -154,28 +160,40 @@ def test_training_without_labels_says_what_to_enable(policy_type):
 def test_wrong_labels_are_errors(change, message):
     policy = make_policy()
     policy.train()
-    batch = {key: value for key, value in {**make_batch(policy), **change}.items() if value is not None}
+    batch = {**make_batch(policy), **change}
+    if batch["reward_is_pad"] is None:
+        batch = {**batch, LABELS_KEY: ["reward"] * 3}
     with pytest.raises(ValueError, match=message):
         policy.forward(batch)
 
 
 @TYPES
 @pytest.mark.parametrize("reduction", ["mean", "none"])
-def test_labels_of_the_current_step_alone_train_no_forecast(policy_type, reduction):
-    policy = make_policy(policy_type, dropout=0.0)
+def test_training_refuses_labels_that_cannot_train_the_forecast(policy_type, reduction):
+    policy = make_policy(policy_type)
+    batch = make_batch(policy)
+    current = {**batch, "reward": batch["reward"][:, 0], LABELS_KEY: ["reward"] * 3}
+    policy.train()
+    with pytest.raises(ValueError, match="next 5 steps.*policy=policy.config.*reward_forecast=false"):
+        policy.forward(current, reduction=reduction)
+    policy.eval()  # held-out loss: that of the current step
+    assert (
+        policy.forward(current, reduction=reduction)[1]["reward_loss"]
+        < policy.forward(batch)[1]["reward_loss"]
+    )
+
+
+@TYPES
+def test_what_the_dataset_calls_a_label_is_not_one(policy_type):
+    """A dataset may have columns of these names; only what the wrapper marked is trained on."""
+    policy = make_policy(policy_type, dropout=0.0, use_vae=False)
     policy.train()
     batch = make_batch(policy)
-    torch.manual_seed(5)
-    of_chunk = policy.forward(batch)[1]
-    current = {**batch, "reward": batch["reward"][:, 0]}
-    del current["reward_is_pad"]
-    torch.manual_seed(5)
-    loss, of_current = policy.forward(current, reduction=reduction)
-    assert of_current["reward_mae"] == pytest.approx(of_chunk["reward_mae"])
-    assert of_current["reward_loss"] < of_chunk["reward_loss"]
-    loss.sum().backward()
-    forecast = policy.model.reward_head.forecast.weight.grad
-    assert forecast is None or not forecast.any()
+    own = {**batch, "action_mask": torch.zeros(3, 7), "advantage": torch.ones(3, 2)}
+    assert torch.equal(policy.forward(own)[0], policy.forward(batch)[0])
+    unmarked = {key: value for key, value in batch.items() if key != LABELS_KEY}
+    with pytest.raises(ValueError, match="no label 'reward'"):
+        policy.forward(unmarked)
 
 
 @TYPES
@@ -206,7 +224,7 @@ def test_the_reward_sends_no_gradient_into_the_posterior():
     policy = make_policy("act", kl_weight=0.0)
     policy.train()
     batch = make_batch(policy)
-    batch["action_mask"] = torch.zeros(3, dtype=torch.bool)
+    batch = with_labels(batch, action_mask=torch.zeros(3, dtype=torch.bool))
     policy.forward(batch)[0].backward()
     vae = [p.grad for name, p in policy.named_parameters() if ".vae_encoder" in name]
     assert vae and all(grad is None or not grad.any() for grad in vae)

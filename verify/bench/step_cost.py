@@ -17,6 +17,7 @@ import torch
 from lerobot.configs.types import FeatureType, PolicyFeature
 from lerobot.policies.act.configuration_act import ACTConfig
 from lerobot.policies.act.modeling_act import ACTPolicy
+from rewact.keys import mark_labels
 
 SMALL = {
     "dim_model": 128,
@@ -47,7 +48,7 @@ def make_policy(image_size: tuple[int, int], sizes: dict, **head) -> ACTPolicy:
 
 def make_batch(policy: ACTPolicy, image_size: tuple[int, int]) -> dict[str, torch.Tensor]:
     chunk_size = policy.config.chunk_size
-    return {
+    batch = {
         "observation.images.top": torch.rand(BATCH_SIZE, 3, *image_size),
         "observation.state": torch.rand(BATCH_SIZE, ACTION_DIM),
         "action": torch.randn(BATCH_SIZE, chunk_size, ACTION_DIM),
@@ -55,6 +56,7 @@ def make_batch(policy: ACTPolicy, image_size: tuple[int, int]) -> dict[str, torc
         "reward": torch.rand(BATCH_SIZE, chunk_size),
         "reward_is_pad": torch.zeros(BATCH_SIZE, chunk_size, dtype=torch.bool),
     }
+    return mark_labels(batch, ("reward", "reward_is_pad"))
 
 
 def training_step(policy: ACTPolicy, batch: dict[str, torch.Tensor]) -> None:

@@ -27,6 +27,7 @@ from lerobot.policies.pretrained import PreTrainedPolicy
 from lerobot.processor import PolicyProcessorPipeline
 from lerobot.utils.constants import OBS_ENV_STATE, OBS_IMAGE
 from rewact.advantages import load_advantages
+from rewact.keys import ADVANTAGE_KEY, REWARD_KEY, REWARD_PAD_KEY, mark_labels
 from rewact.labels.build import build_reward_labels
 from rewact.options.labels import RewardLabelsConfig
 
@@ -84,14 +85,15 @@ class Frames:
         last = self.ends[indices][:, None] - 1
         is_pad = window > last
         window = torch.minimum(window, last)
-        return {
+        batch = {
             **self.observation(indices),
             "index": indices,
             "action": self.actions[window],
             "action_is_pad": is_pad,
-            "reward": self.rewards[window],
-            "reward_is_pad": is_pad,
+            REWARD_KEY: self.rewards[window],
+            REWARD_PAD_KEY: is_pad,
         }
+        return mark_labels(batch, (REWARD_KEY, REWARD_PAD_KEY))
 
 
 def to_policy_input(values: Tensor) -> Tensor:
@@ -183,7 +185,8 @@ def train(
         indices, order = order[:batch_size], order[batch_size:]
         batch = frames.batch(indices, config.chunk_size)
         if labels is not None:
-            batch["advantage"] = labels[indices].to(frames.device)
+            batch[ADVANTAGE_KEY] = labels[indices].to(frames.device)
+            batch = mark_labels(batch, (REWARD_KEY, REWARD_PAD_KEY, ADVANTAGE_KEY))
         batch = preprocessor(shift_images(batch))
         if weighter is None:
             loss, _ = policy.forward(batch)

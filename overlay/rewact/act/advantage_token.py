@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from rewact.act.configuration_actvantage import ADVANTAGE_CONDITIONS
 from rewact.act.extra_tokens import ExtraTokens
-
-ADVANTAGE = "advantage"
+from rewact.keys import ADVANTAGE_KEY
 
 CONDITION_VALUES = {"negative": -1.0, "positive": 1.0, "unconditional": math.nan}
 
@@ -36,14 +35,14 @@ class AdvantageToken(ExtraTokens):
         self.position = nn.Embedding(1, dim_model)
 
     def forward(self, batch: dict[str, Tensor], batch_size: int) -> list[tuple[Tensor, Tensor]]:
-        condition = batch.get(ADVANTAGE)
+        condition = batch.get(ADVANTAGE_KEY)
         if condition is None:
             return [(self.neutral(batch_size)[0], self.position.weight)]
         condition = condition.reshape(-1)
         if len(condition) != batch_size:
             raise ValueError(
-                f"The batch has {batch_size} samples but '{ADVANTAGE}' of shape "
-                f"{tuple(batch[ADVANTAGE].shape)}. "
+                f"The batch has {batch_size} samples but '{ADVANTAGE_KEY}' of shape "
+                f"{tuple(batch[ADVANTAGE_KEY].shape)}. "
                 "It takes one value per sample."
             )
         rows = self._rows(condition)

@@ -9,16 +9,13 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from lerobot.utils.constants import ACTION
+from rewact.keys import ACTION_MASK_KEY, REWARD_KEY, REWARD_PAD_KEY, read_labels
 from rewact.options.head import RewardHeadConfig
-
-REWARD_LABEL = "reward"
-REWARD_LABEL_IS_PAD = "reward_is_pad"
-ACTION_MASK = "action_mask"
 
 
 def needs_reward_objective(config: RewardHeadConfig, batch: dict[str, Tensor], reduction: str) -> bool:
     """Whether the loss is more than the plain ACT objective averaged over the batch."""
-    return config.use_reward_head or ACTION_MASK in batch or reduction != "mean"
+    return config.use_reward_head or reduction != "mean" or ACTION_MASK_KEY in read_labels(batch)
 
 
 def compute_act_loss(
@@ -28,10 +25,11 @@ def compute_act_loss(
 
     Args:
         policy: An `ACTPolicy`.
-        batch: A training batch. "reward" is a (B, T) float tensor and "reward_is_pad" a (B, T) bool tensor of
-            steps past the end of the episode; or "reward" is (B,), and a forecast is not trained.
-            "action_mask" is an optional (B,) or (B, chunk_size) bool tensor, false where the action is not to
-            be imitated. Such frames still count in the reward loss.
+        batch: A training batch. Of these keys only those count that are marked as labels, see `rewact.keys`.
+            "reward" is a (B, T) float tensor and "reward_is_pad" a (B, T) bool tensor of steps past the end
+            of the episode; without a forecast, or in evaluation, "reward" may be (B,). "action_mask" is an
+            optional (B,) or (B, chunk_size) bool tensor, false where the action must not be imitated. Such
+            frames still count in the reward loss.
         reduction: "mean" gives a 0-d loss, "none" one of shape (B,).
 
     Returns:
@@ -49,7 +47,8 @@ def compute_act_loss(
 
     actions_hat, (mu, log_sigma_x2), *reward_logits = policy.model(policy.add_image_list(batch))
 
-    is_trained = _trained_actions(batch)
+    labels = read_labels(batch)
+    is_trained = _trained_actions(batch["action_is_pad"], labels.get(ACTION_MASK_KEY))
     abs_err = F.l1_loss(batch[ACTION], actions_hat, reduction="none").mean(-1)  # (B, S)
     loss = l1_loss = _masked_mean(abs_err, is_trained, per_sample)
     loss_dict = {"l1_loss": l1_loss.mean().item()}
@@ -63,28 +62,27 @@ def compute_act_loss(
         loss = loss + config.kl_weight * kld_loss
 
     if config.use_reward_head:
-        if REWARD_LABEL in batch:
+        if REWARD_KEY in labels:
+            if policy.training:
+                _require_forecast_labels(config, labels)
             reward_loss, reward_dict = _reward_loss(
-                policy.model.reward_head, reward_logits[0], batch, per_sample
+                policy.model.reward_head, reward_logits[0], labels, per_sample
             )
             loss = loss + config.reward_loss_weight * reward_loss
             loss_dict |= reward_dict
         elif policy.training:
             raise ValueError(
-                f"The policy has a reward head but the batch has no '{REWARD_LABEL}'. Wrap the dataset in "
-                "`LeRobotDatasetWithReward` (lerobot-train does it by itself, see --dataset.reward.*), or "
-                "train without the head with --policy.use_reward_head=false."
+                f"The policy has a reward head but the batch has no label '{REWARD_KEY}'. Wrap the dataset "
+                "with `LeRobotDatasetWithReward(dataset, policy=policy.config)` (lerobot-train does it by "
+                "itself, see --dataset.reward.*), or train without the head with "
+                "--policy.use_reward_head=false."
             )
     return loss, loss_dict
 
 
-def _trained_actions(batch: dict[str, Tensor]) -> Tensor:
+def _trained_actions(is_pad: Tensor, mask: Tensor | None) -> Tensor:
     """(B, S) bool: actions inside the episode that are to be imitated."""
-    is_trained = ~batch["action_is_pad"]
-    if ACTION_MASK in batch:
-        mask = batch[ACTION_MASK].to(torch.bool)
-        is_trained = is_trained & mask.reshape(len(mask), -1)
-    return is_trained
+    return ~is_pad if mask is None else ~is_pad & mask.to(torch.bool).reshape(len(mask), -1)
 
 
 def _masked_mean(values: Tensor, mask: Tensor, per_sample: bool) -> Tensor:
@@ -93,18 +91,28 @@ def _masked_mean(values: Tensor, mask: Tensor, per_sample: bool) -> Tensor:
     return (values * mask).sum(dims) / mask.sum(dims).clamp_min(1)
 
 
+def _require_forecast_labels(config: RewardHeadConfig, labels: dict[str, Tensor]) -> None:
+    if config.reward_label_horizon is not None and labels[REWARD_KEY].ndim == 1:
+        raise ValueError(
+            f"The batch has one '{REWARD_KEY}' per sample, from which the forecast of the next "
+            f"{config.reward_label_horizon - 1} steps cannot learn. Wrap the dataset with "
+            "`LeRobotDatasetWithReward(dataset, policy=policy.config)`, or train without the forecast with "
+            "--policy.reward_forecast=false."
+        )
+
+
 def _reward_loss(
-    head, logits: Tensor, batch: dict[str, Tensor], per_sample: bool
+    head, logits: Tensor, labels: dict[str, Tensor], per_sample: bool
 ) -> tuple[Tensor, dict[str, float]]:
     """Loss of the current step plus, with the forecast, the mean loss of later steps inside the episode."""
-    if batch[REWARD_LABEL].ndim == 1:  # says nothing of later steps
+    if labels[REWARD_KEY].ndim == 1:  # says nothing of later steps
         logits = logits[:, :1]
-    target = _reward_target(head, batch, n_steps=logits.shape[1])
+    target = _reward_target(head, labels, n_steps=logits.shape[1])
     loss = head.loss(logits, target)  # (B, T)
     always = torch.ones_like(target[:, :1], dtype=torch.bool)
     reward_loss = _masked_mean(loss[:, :1], always, per_sample)
     if logits.shape[1] > 1:
-        is_inside = ~batch[REWARD_LABEL_IS_PAD][:, 1:].to(torch.bool)
+        is_inside = ~labels[REWARD_PAD_KEY][:, 1:].to(torch.bool)
         reward_loss = reward_loss + _masked_mean(loss[:, 1:], is_inside, per_sample)
     current = logits[:, :1].detach()
     return reward_loss, {
@@ -114,15 +122,16 @@ def _reward_loss(
     }
 
 
-def _reward_target(head, batch: dict[str, Tensor], n_steps: int) -> Tensor:
+def _reward_target(head, labels: dict[str, Tensor], n_steps: int) -> Tensor:
     """(B, T) float32 labels, checked against what the head predicts."""
-    target = batch[REWARD_LABEL].float()
+    target = labels[REWARD_KEY].float()
     target = target.reshape(len(target), -1)
-    if target.shape[1] != n_steps or (n_steps > 1 and REWARD_LABEL_IS_PAD not in batch):
+    if target.shape[1] != n_steps or (n_steps > 1 and REWARD_PAD_KEY not in labels):
         raise ValueError(
-            f"The reward head predicts {n_steps} step(s) but the batch has '{REWARD_LABEL}' of shape "
-            f"{tuple(batch[REWARD_LABEL].shape)} {'with' if REWARD_LABEL_IS_PAD in batch else 'without'} "
-            f"'{REWARD_LABEL_IS_PAD}'. Give the dataset wrapper `horizon=policy.config.reward_label_horizon`."
+            f"The reward head predicts {n_steps} step(s) but the batch has '{REWARD_KEY}' of shape "
+            f"{tuple(labels[REWARD_KEY].shape)} {'with' if REWARD_PAD_KEY in labels else 'without'} "
+            f"'{REWARD_PAD_KEY}'. Wrap the dataset with `LeRobotDatasetWithReward(dataset, "
+            "policy=policy.config)`."
         )
     low, high = head.value_range
     # Written so that a NaN fails, too.

@@ -5,9 +5,10 @@ import torch
 from torch import Tensor
 
 from lerobot.policies.act.modeling_act import ACTPolicy
-from rewact.act.advantage_token import ADVANTAGE, make_condition
+from rewact.act.advantage_token import make_condition
 from rewact.act.configuration_actvantage import ACTvantageConfig
 from rewact.act.loss import compute_act_loss
+from rewact.keys import ADVANTAGE_KEY, LABELS_KEY, mark_labels, read_labels
 
 Advantage = str | float | bool | Sequence[float] | Tensor
 
@@ -15,10 +16,10 @@ Advantage = str | float | bool | Sequence[float] | Tensor
 class ACTvantagePolicy(ACTPolicy):
     """ACT that is told, by one encoder token, whether to act better or worse than usual.
 
-    In training the condition of each sample is the batch's (B,) `advantage`: above 0 positive, 0 and below
-    negative, NaN unknown and hence unconditional. At inference it is, in this order, the argument `advantage`
-    of the call, the batch's `advantage`, or `config.inference_advantage`. It takes effect where the network
-    runs: actions that wait in the queue stay as they are.
+    In training the condition of each sample is the batch's (B,) label `advantage`: above 0 positive, 0 and
+    below negative, NaN unknown and hence unconditional. At inference it is, in this order, the argument
+    `advantage` of the call, the batch's label `advantage`, or `config.inference_advantage`. It
+    takes effect where the network runs: actions that wait in the queue stay as they are.
     """
 
     config_class = ACTvantageConfig
@@ -41,9 +42,11 @@ class ACTvantagePolicy(ACTPolicy):
         Raises:
             ValueError: In training, if the batch has no `advantage` and `train_without_advantage` is off.
         """
-        if ADVANTAGE not in batch and self.training and not self.config.train_without_advantage:
+        if ADVANTAGE_KEY not in read_labels(batch):
+            batch = {key: value for key, value in batch.items() if key != ADVANTAGE_KEY}
+        if ADVANTAGE_KEY not in batch and self.training and not self.config.train_without_advantage:
             raise ValueError(
-                f"The batch has no '{ADVANTAGE}'. Compute the advantages of the dataset with "
+                f"The batch has no label '{ADVANTAGE_KEY}'. Compute the advantages of the dataset with "
                 "`lerobot-compute-advantages` (with --from_returns=true no value function is "
                 "needed), or train "
                 "unconditionally with --policy.train_without_advantage=true."
@@ -61,7 +64,7 @@ class ACTvantagePolicy(ACTPolicy):
             batch: Preprocessed observation.
             force_model_run: Read the reward anew at this call, see `ACTPolicy.select_action`.
             advantage: Condition of this call: "positive", "negative" or "unconditional", or numbers as in
-                training, one or B of them. `None` takes the batch's `advantage` or else
+                training, one or B of them. `None` takes the batch's label `advantage` or else
                 `config.inference_advantage`.
 
         Returns:
@@ -81,15 +84,16 @@ class ACTvantagePolicy(ACTPolicy):
 
     def _reward_logits(self, batch: dict[str, Tensor]) -> Tensor:
         # The reward does not depend on the condition, whatever form it has.
-        return super()._reward_logits({key: value for key, value in batch.items() if key != ADVANTAGE})
+        return super()._reward_logits({key: value for key, value in batch.items() if key != ADVANTAGE_KEY})
 
     def _conditioned(self, batch: dict[str, Tensor], advantage: Advantage | None) -> dict[str, Tensor]:
         """The policy's inputs out of the batch, and the (B,) condition."""
         inputs = {key: batch[key] for key in self.config.input_features if key in batch}
         if advantage is None:
-            advantage = batch.get(ADVANTAGE, self.config.inference_advantage)
+            advantage = read_labels(batch).get(ADVANTAGE_KEY, self.config.inference_advantage)
         observation = next(iter(inputs.values()))
-        return {**inputs, ADVANTAGE: make_condition(advantage, len(observation), observation.device)}
+        condition = make_condition(advantage, len(observation), observation.device)
+        return mark_labels({**inputs, ADVANTAGE_KEY: condition}, [ADVANTAGE_KEY])
 
     def _guided_forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, ...]:
         """(B, chunk_size, action_dim) guided actions and, with the head, (B, T, ...) reward logits."""
@@ -97,10 +101,10 @@ class ACTvantagePolicy(ACTPolicy):
         if beta == 1.0:
             actions, _, *reward_logits = self.model(self.add_image_list(batch))
             return actions, *reward_logits
-        condition = batch[ADVANTAGE]
+        condition = batch[ADVANTAGE_KEY]
         # One forward for both: the first half of the batch is conditional, the second unconditional.
-        doubled = {key: torch.cat([value, value]) for key, value in batch.items()}
-        doubled[ADVANTAGE] = torch.cat([condition, torch.full_like(condition, torch.nan)])
+        doubled = {key: torch.cat([value, value]) for key, value in batch.items() if key != LABELS_KEY}
+        doubled[ADVANTAGE_KEY] = torch.cat([condition, torch.full_like(condition, torch.nan)])
         actions, _, *reward_logits = self.model(self.add_image_list(doubled))
         conditional, unconditional = actions.chunk(2)
         guided = unconditional + beta * (conditional - unconditional)

@@ -97,23 +97,12 @@ def wrap_train_eval_datasets(
     if not _wants_labels(cfg) and advantages is None:
         return train, eval
     labels = build_reward_labels(train.meta, config)
-    horizon = getattr(cfg.policy, "reward_label_horizon", None)
-    # One mask entry per action of a chunk, where the policy takes chunks of this and the next actions.
-    steps = list(getattr(cfg.policy, "action_delta_indices", None) or [])
-    action_horizon = len(steps) if steps and steps == list(range(len(steps))) else None
     logging.info(labels.describe())
 
     def wrap(dataset: Any) -> Any:
         streams = isinstance(dataset, IterableDataset)
         wrapper = StreamingLeRobotDatasetWithReward if streams else LeRobotDatasetWithReward
-        return wrapper(
-            dataset,
-            horizon=horizon,
-            action_horizon=action_horizon,
-            labels=labels,
-            advantages=advantages,
-            with_rewards=getattr(cfg.policy, "use_reward_head", False),
-        )
+        return wrapper(dataset, policy=cfg.policy, labels=labels, advantages=advantages)
 
     return wrap(train), None if eval is None else wrap(eval)
 

@@ -11,6 +11,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
+from rewact.keys import (
+    ACTION_MASK_KEY,
+    ADVANTAGE_KEY,
+    LABELS_KEY,
+    RECAP_KEYS,
+    REWARD_KEY,
+    REWARD_PAD_KEY,
+)
 from rewact.labels.build import RewardLabels, build_reward_labels
 from rewact.labels.files import writing_in
 from rewact.labels.keypoints import (
@@ -22,11 +30,6 @@ from rewact.labels.keypoints import (
 )
 from rewact.labels.sources import keypoints_path, label_rows
 from rewact.options.labels import RewardLabelsConfig
-
-REWARD_KEY = "reward"
-REWARD_PAD_KEY = "reward_is_pad"
-ACTION_MASK_KEY = "action_mask"
-ADVANTAGE_KEY = "advantage"
 
 
 class _WithReward:
@@ -41,6 +44,7 @@ class _WithReward:
         mask_actions_for_fail_data: bool = False,
         *,
         config: RewardLabelsConfig | None = None,
+        policy: Any | None = None,
         horizon: int | None = None,
         action_horizon: int | None = None,
         labels: RewardLabels | None = None,
@@ -57,6 +61,8 @@ class _WithReward:
             raise ValueError(
                 "give the reward settings as arguments, as a config or as labels, only one of them"
             )
+        if policy is not None:
+            horizon, action_horizon, with_rewards = _needs(policy, horizon, action_horizon, with_rewards)
         for name, value in (("horizon", horizon), ("action_horizon", action_horizon)):
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
@@ -66,7 +72,10 @@ class _WithReward:
         self.labels = build_reward_labels(dataset.meta, config or short) if labels is None else labels
         self.advantages = advantages
         self.with_rewards = with_rewards
-        self._refuse_to_hide_columns()
+        names = self._label_names()
+        self._refuse_to_hide_columns(names)
+        # RECAP's columns stay as they are and count as labels, too.
+        self._marker = " ".join([*names, *(key for key in RECAP_KEYS if key in dataset.meta.features)])
         if with_rewards:
             self.labels.require(self._labelled_episodes())
         self._ends = torch.from_numpy(self.labels.table.ends)
@@ -83,14 +92,18 @@ class _WithReward:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.dataset!r}, {self.labels.describe()!r})"
 
-    def _refuse_to_hide_columns(self) -> None:
+    def _label_names(self) -> list[str]:
+        """Keys that items gain."""
+        names = [REWARD_KEY] if self.with_rewards else []
+        names += [REWARD_PAD_KEY] if self.with_rewards and self.horizon is not None else []
+        names += [ACTION_MASK_KEY] if self.labels.action_mask is not None else []
+        return names + ([ADVANTAGE_KEY] if self.advantages is not None else [])
+
+    def _refuse_to_hide_columns(self, names: list[str]) -> None:
         config = self.labels.config
-        added = {ACTION_MASK_KEY} | ({REWARD_KEY, REWARD_PAD_KEY} if self.with_rewards else set())
-        taken = added & set(self.dataset.meta.features)
+        taken = set(names) & set(self.dataset.meta.features)
         if "column" in config.sources and config.column == REWARD_KEY:
             taken -= {REWARD_KEY}
-        if self.advantages is not None:
-            taken |= {ADVANTAGE_KEY} & set(self.dataset.meta.features)
         if taken:
             remedy = "rename it"
             if REWARD_KEY in taken:
@@ -122,6 +135,7 @@ class _WithReward:
             item[ACTION_MASK_KEY], _ = self._window(labels.action_mask, index, self.action_horizon)
         if self.advantages is not None:
             item[ADVANTAGE_KEY] = self.advantages[index].clone()
+        item[LABELS_KEY] = self._marker
         return item
 
     def _window(self, values: Tensor, index: int, horizon: int | None) -> tuple[Tensor, Tensor | None]:
@@ -232,6 +246,23 @@ class _WithReward:
             )
 
 
+def _needs(
+    policy: Any, horizon: int | None, action_horizon: int | None, with_rewards: bool
+) -> tuple[int | None, int | None, bool]:
+    """The horizons and the rewards that a policy's configuration asks for."""
+    if (horizon, action_horizon, with_rewards) != (None, None, True):
+        raise ValueError(
+            "the policy says which labels it needs; leave out horizon, action_horizon and with_rewards"
+        )
+    # One mask entry per action of a chunk, where the policy takes chunks of this and the next actions.
+    steps = list(getattr(policy, "action_delta_indices", None) or [])
+    return (
+        getattr(policy, "reward_label_horizon", None),
+        len(steps) if steps and steps == list(range(len(steps))) else None,
+        getattr(policy, "use_reward_head", False),
+    )
+
+
 class LeRobotDatasetWithReward(_WithReward, Dataset):
     """A LeRobot dataset whose items carry reward labels.
 
@@ -243,7 +274,9 @@ class LeRobotDatasetWithReward(_WithReward, Dataset):
     - ``action_mask``: bool, scalar or ``(action_horizon,)`` likewise, False where the action of that frame
       must not be trained on (only when the settings mask something);
     - ``advantage``: float32 scalar tensor, 1 where the action is positive, -1 where it is negative, NaN where
-      that is not known (only when advantages are given).
+      that is not known (only when advantages are given);
+    - ``rewact_labels``: the names of these keys, separated by spaces, so that policies tell them from columns
+      of the dataset's own (see :mod:`rewact.keys`).
 
     ``meta.features`` stays as it is: labels are targets of training, not features of the dataset.
 
@@ -256,6 +289,8 @@ class LeRobotDatasetWithReward(_WithReward, Dataset):
         mask_actions_for_fail_data: Mask all actions if its name starts with ``fail_``, and those of episodes
             known to have failed.
         config: All settings in one object, instead of the four above.
+        policy: Configuration of the policy to train. It says what is needed: rewards or none, and the two
+            horizons.
         horizon: Labels per item, at least 1; None for a scalar.
         action_horizon: Entries of ``action_mask`` per item, at least 1; None for a scalar.
         labels: Labels built before, to share between several datasets on the same data.
