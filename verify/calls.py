@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Whether a call, as it is written, binds to the signature of what it calls."""
+"""Whether calls and decorators, as they are written, bind to the signatures of what they call."""
 
 import ast
 
@@ -26,6 +26,43 @@ def misfit_of_call(call: ast.Call, definition: Definition) -> str | None:
             return f"it has no parameter {keyword}"
     missing = [name for name in (*required, *required_keywords) if name not in given and name not in keywords]
     return f"it needs {', '.join(missing)}" if missing else None
+
+
+def misfit_of_decorator(decorator: Definition, decorated: Definition) -> str | None:
+    """Why what a decorator returns does not take the calls of the decorated function; None if it does.
+
+    What it returns has to name its parameters as the function does, or to pass on `*args`, and the arguments
+    that it looks up by name (`inspect.signature(f).bind(...).arguments["name"]`) have to be parameters.
+    """
+    if not isinstance(decorator, ast.FunctionDef) or isinstance(decorated, ast.ClassDef):
+        return None
+    theirs = [argument.arg for argument in (*decorated.args.posonlyargs, *decorated.args.args)]
+    every = {*theirs, *(argument.arg for argument in decorated.args.kwonlyargs)}
+    for node in ast.walk(decorator):
+        if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Attribute):
+            name = node.slice.value if isinstance(node.slice, ast.Constant) else None
+            if node.value.attr == "arguments" and isinstance(name, str) and name not in every:
+                return f"it needs the parameter {name}"
+    for node in decorator.body:
+        if isinstance(node, ast.FunctionDef) and any(
+            isinstance(one, ast.Call) and ast.unparse(one.func) in ("wraps", "functools.wraps")
+            for one in node.decorator_list
+        ):
+            return _misfit_of_wrapper(node.args, theirs, decorated.args)
+    return None
+
+
+def _misfit_of_wrapper(ours: ast.arguments, theirs: list[str], decorated: ast.arguments) -> str | None:
+    names = [argument.arg for argument in (*ours.posonlyargs, *ours.args)]
+    if theirs[:1] == ["self"]:
+        names[:1] = ["self"] * len(names[:1])
+    if names != theirs[: len(names)]:
+        return f"it takes {', '.join(names)}, the function {', '.join(theirs[: len(names)]) or 'nothing'}"
+    if ours.vararg is None and len(theirs) > len(names):
+        return f"it does not pass on {theirs[len(names)]}"
+    if ours.kwarg is None and (decorated.kwonlyargs or decorated.kwarg):
+        return "it does not pass on what is given by keyword"
+    return None
 
 
 def _signature(definition: Definition):

@@ -18,10 +18,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from verify.calls import misfit_of_call
+from verify.calls import misfit_of_call, misfit_of_decorator
 from verify.fit import ChangeFit, Read, SeriesFit
-from verify.names import Modules, absolute, bound_by, parse, running
-from verify.statements import Source, Statement, read_source
+from verify.names import Definition, Modules, absolute, bound_by, parse, running
+from verify.statements import Form, Source, Statement, read_source
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def prove(fit: SeriesFit, overlay: Mapping[str, bytes], read: Read) -> list[Faul
             continue
         source, forms = read_source(data), _forms_of_ours(fit, path)
         scopes = {scope for scope, _, _ in forms}
-        ours = [one for one in source.statements if one.block.scope in scopes and one.form in forms]
+        ours = [one for one in source.statements if one.block.scope in scopes and forms & set(one.forms)]
         faults += _unbound(path, source, ours)
         faults += _crossings(path, parse(data), modules, "rewact", [statement.node for statement in ours])
     return faults
@@ -100,7 +100,10 @@ def _difference(before: bytes, after: bytes) -> Counter:
     changed = {text for text in texts[0].keys() | texts[1].keys() if texts[0][text] != texts[1][text]}
     sides = [
         Counter(
-            one.form for one in source.statements if (one.block.scope, source.text(one).strip()) in changed
+            form
+            for one in source.statements
+            if (one.block.scope, source.text(one).strip()) in changed
+            for form in one.forms
         )
         for source in (old, new)
     ]
@@ -108,9 +111,9 @@ def _difference(before: bytes, after: bytes) -> Counter:
     return come + Counter({(scope, f"-{key}", header): n for (scope, key, header), n in gone.items()})
 
 
-def _forms_of_ours(fit: SeriesFit, path: str) -> set[tuple[tuple[str, ...], str, str]]:
+def _forms_of_ours(fit: SeriesFit, path: str) -> set[Form]:
     """The forms of the statements that the series adds to a file."""
-    ours: set[tuple[tuple[str, ...], str, str]] = set()
+    ours: set[Form] = set()
     for change in fit.changes:
         before, after = change.before.get(path), change.after.get(path)
         if change.fits and after is not None and before != after:
@@ -148,12 +151,32 @@ def _crossings(
                 what = f"{name} from {source}" if name else source
                 yield Fault(path, f"it imports {what}, which is not there")
     for call in _calls(tree) if calls_in is None else (call for node in calls_in for call in _calls(node)):
-        if call.func.id in imported:
-            source, name = imported[call.func.id]
-            definition = modules.definition(source, name)
-            reason = misfit_of_call(call, definition) if definition is not None else None
+        definition = _meant(call.func, imported, modules)
+        reason = misfit_of_call(call, definition) if definition is not None else None
+        if reason is not None:
+            yield Fault(path, f"line {call.lineno} calls {ast.unparse(call.func)}: {reason}")
+    for node in calls_in or ():
+        for decorator in getattr(node, "decorator_list", ()):
+            if isinstance(decorator, ast.Attribute) and isinstance(decorator.value, ast.Name):
+                source, name = imported.get(decorator.value.id, ("", ""))
+                if modules.exists(f"{source}.{name}") and not modules.defines(
+                    f"{source}.{name}", decorator.attr
+                ):
+                    yield Fault(path, f"line {node.lineno}: {source}.{name} has no {decorator.attr}")
+            definition = _meant(decorator, imported, modules)
+            reason = misfit_of_decorator(definition, node) if definition is not None else None
             if reason is not None:
-                yield Fault(path, f"line {call.lineno} calls {name} of {source}: {reason}")
+                what = f"{ast.unparse(decorator)} cannot decorate {node.name}"
+                yield Fault(path, f"line {node.lineno}: {what}: {reason}")
+
+
+def _meant(node: ast.expr, imported: Mapping[str, tuple[str, str]], modules: Modules) -> Definition | None:
+    """The definition across the border that `name` or `module.name` is; None for anything else."""
+    if isinstance(node, ast.Name) and node.id in imported:
+        return modules.definition(*imported[node.id])
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in imported:
+        return modules.definition(".".join(imported[node.value.id]), node.attr)
+    return None
 
 
 @lru_cache(maxsize=1024)
@@ -175,8 +198,7 @@ def _catches_imports(handler: ast.ExceptHandler) -> bool:
 
 @lru_cache(maxsize=1024)
 def _calls(tree: ast.AST) -> list[ast.Call]:
-    """The calls of plain names within a node."""
-    return [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
 
 
 # Names that our statements read

@@ -13,6 +13,7 @@ from functools import cached_property, lru_cache
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 Path = tuple[tuple[str, str], ...]
+Form = tuple[tuple[str, ...], str, str]
 
 
 @dataclass(eq=False)
@@ -48,10 +49,29 @@ class Statement:
         """What `key` leaves out of a definition's or an import's normal form."""
         return self._form[1]
 
+    @cached_property
+    def target(self) -> str:
+        """What it assigns to, in normal form; empty for all but a single assignment."""
+        match self.node:
+            case ast.Assign(targets=[target]) | ast.AnnAssign(target=target):
+                return _dump(target)
+        return ""
+
+    @cached_property
+    def decorators(self) -> list[str]:
+        """The normal forms of its decorators."""
+        return [ast.dump(decorator) for decorator in getattr(self.node, "decorator_list", ())]
+
     @property
-    def form(self) -> tuple[tuple[str, ...], str, str]:
-        """Its scope and its whole normal form."""
-        return self.block.scope, *self._form
+    def forms(self) -> list[Form]:
+        """Its scope and normal form, and those of its decorators."""
+        scope, (key, header) = self.block.scope, self._form
+        return [(scope, key, header), *((scope, f"{key} is decorated", form) for form in self.decorators)]
+
+    @property
+    def decorators_end(self) -> int:
+        """The line of a definition's `def` or `class`, below its decorators."""
+        return self.node.lineno - 1
 
     @property
     def header_end(self) -> int:
@@ -198,9 +218,9 @@ def _normal_form(node: ast.stmt) -> tuple[str, str]:
     kind = type(node).__name__
     match node:
         case ast.ClassDef():
-            return f"class {node.name}", _dump(*node.decorator_list, "|", *node.bases, *node.keywords)
+            return f"class {node.name}", _dump(*node.bases, *node.keywords)
         case ast.FunctionDef() | ast.AsyncFunctionDef():
-            return f"def {node.name}", _dump(kind, *node.decorator_list, "|", node.args, node.returns)
+            return f"def {node.name}", _dump(kind, node.args, node.returns)
         case ast.If() | ast.While():
             return _dump(kind, node.test), ""
         case ast.For() | ast.AsyncFor():

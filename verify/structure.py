@@ -80,6 +80,24 @@ class Edit:
         )
 
 
+@dataclass(frozen=True)
+class Decoration:
+    """Decorators that a definition gets, or loses.
+
+    Attributes:
+        lines: those it gets.
+        above: the decorators above them, in normal form.
+        below: those below them.
+        gone: those it loses.
+    """
+
+    statement: Statement
+    lines: tuple[bytes, ...]
+    above: Sequence[str]
+    below: Sequence[str]
+    gone: tuple[str, ...] = ()
+
+
 def place(before: bytes, after: bytes, tree: bytes) -> bytes:
     """Makes in `tree` the change that leads from `before` to `after`.
 
@@ -110,11 +128,11 @@ def _source(data: bytes, what: str) -> Source:
 # Reading a change
 
 
-def _read_edits(old: Source, new: Source) -> Iterator[Edit]:
+def _read_edits(old: Source, new: Source) -> Iterator[Edit | Decoration]:
     yield from _compare(old, new, old.module, new.module)
 
 
-def _compare(old: Source, new: Source, before: Block, after: Block) -> Iterator[Edit]:
+def _compare(old: Source, new: Source, before: Block, after: Block) -> Iterator[Edit | Decoration]:
     keys = [[statement.key for statement in block.statements] for block in (before, after)]
     matcher = difflib.SequenceMatcher(None, *keys, autojunk=False)
     for tag, start, end, new_start, new_end in matcher.get_opcodes():
@@ -155,16 +173,34 @@ def _same_but_header(one: Statement, other: Statement) -> bool:
     )
 
 
-def _compare_statement(old: Source, new: Source, one: Statement, other: Statement) -> Iterator[Edit]:
+def _compare_statement(
+    old: Source, new: Source, one: Statement, other: Statement
+) -> Iterator[Edit | Decoration]:
     if old.whole_text(one) == new.whole_text(other):
         return
     if one.header != other.header or one.key != other.key:
         lines = tuple(new.lines[other.start : other.header_end])
         yield Edit(one.block, (one,), True, (other.node,), lines, None, None, indent=other.block.indent)
+    elif one.decorators != other.decorators:
+        yield from _compare_decorators(new, one, other)
     if one.blocks.keys() != other.blocks.keys():
         raise MisfitError("a branch is added or removed", one.block.scope, old.text(one))
     for label, block in one.blocks.items():
         yield from _compare(old, new, block, other.blocks[label])
+
+
+def _compare_decorators(new: Source, one: Statement, other: Statement) -> Iterator[Decoration]:
+    matcher = difflib.SequenceMatcher(None, one.decorators, other.decorators, autojunk=False)
+    for tag, start, end, new_start, new_end in matcher.get_opcodes():
+        if tag == "insert":
+            nodes = other.node.decorator_list[new_start:new_end]
+            lines = new.lines[nodes[0].lineno - 1 : nodes[-1].end_lineno]
+            yield Decoration(one, tuple(lines), one.decorators[:start], one.decorators[start:])
+        elif tag != "equal":
+            gone = one.node.decorator_list[start:end]
+            yield Decoration(
+                one, (), one.decorators[:start], one.decorators[end:], tuple(map(ast.dump, gone))
+            )
 
 
 def _insertions(
@@ -225,8 +261,11 @@ def _imports(node: ast.stmt) -> bool:
 # Finding its place
 
 
-def _apply(old: Source, edits: Sequence[Edit], tree: Source) -> bytes:
-    changes = [_locate(old, edit, tree) for edit in edits]
+def _apply(old: Source, edits: Sequence[Edit | Decoration], tree: Source) -> bytes:
+    changes = [
+        _decorate(old, edit, tree) if isinstance(edit, Decoration) else _locate(old, edit, tree)
+        for edit in edits
+    ]
     lines, at = [], 0
     for start, end, new in sorted(changes, key=lambda change: change[:2]):
         if start < at:
@@ -257,20 +296,45 @@ def _locate(old: Source, edit: Edit, tree: Source) -> tuple[int, int, list[bytes
     return at, at, _indented(edit, block)
 
 
+def _decorate(old: Source, edit: Decoration, tree: Source) -> tuple[int, int, list[bytes]]:
+    """As `_locate`: beside the nearest decorator that is left, else directly above the definition."""
+    found = _find(old, edit.statement, tree)
+    nodes = found.node.decorator_list
+    lines = _shifted(edit.lines, found.block.indent - edit.statement.block.indent)
+    if edit.gone:
+        at = [number for number, form in enumerate(found.decorators) if form in edit.gone]
+        if len(at) != len(edit.gone) or at[-1] - at[0] != len(at) - 1:
+            raise MisfitError(
+                "it reads otherwise", found.block.scope, old.text(edit.statement), partial(tree.text, found)
+            )
+        return nodes[at[0]].lineno - 1, nodes[at[-1]].end_lineno, lines
+    for beside, above in [(form, True) for form in edit.above[::-1]] + [(form, False) for form in edit.below]:
+        if found.decorators.count(beside) == 1:
+            node = nodes[found.decorators.index(beside)]
+            at = node.end_lineno if above else node.lineno - 1
+            return at, at, lines
+    return found.decorators_end, found.decorators_end, lines
+
+
 def _equal(one: Statement, other: Statement, header_only: bool) -> bool:
     if header_only:
-        return one.header == other.header
+        return one.header == other.header and one.decorators == other.decorators
     return ast.dump(one.node) == ast.dump(other.node)
 
 
-def _find(old: Source, statement: Statement, tree: Source) -> Statement:
+def _find(old: Source, statement: Statement, tree: Source, *, is_neighbour: bool = False) -> Statement:
     """The statement of the tree that is meant by one of the old file.
+
+    Args:
+        is_neighbour: it only says where: what it assigns may be another value now.
 
     Raises:
         MisfitError: none is, or it cannot be told which.
     """
-    scope, key = statement.block.scope, statement.key
-    ours, theirs = _alike(old, scope, key), _alike(tree, scope, key)
+    scope = statement.block.scope
+    ours, theirs = (_alike(source, scope, "key", statement.key) for source in (old, tree))
+    if is_neighbour and statement.target and not theirs:  # something else is assigned there now
+        ours, theirs = (_alike(source, scope, "target", statement.target) for source in (old, tree))
     reason = f"it is there {len(theirs)} times, not {len(ours)}" if theirs else "it is not there"
     if len(ours) == len(theirs):
         found = theirs[ours.index(statement)]
@@ -281,14 +345,14 @@ def _find(old: Source, statement: Statement, tree: Source) -> Statement:
     raise MisfitError(reason, scope, text, lambda: _most_alike(tree, scope, text))
 
 
-def _alike(source: Source, scope: tuple[str, ...], key: str) -> list[Statement]:
-    """The statements of one form in a scope, in the file's order."""
+def _alike(source: Source, scope: tuple[str, ...], aspect: str, form: str) -> list[Statement]:
+    """The statements of a scope whose `key`, or `target`, is that, in the file's order."""
     found = [
         statement
         for block in source.blocks
         if block.scope == scope
         for statement in block.statements
-        if statement.key == key
+        if getattr(statement, aspect) == form
     ]
     return sorted(found, key=lambda statement: statement.start)
 
@@ -308,7 +372,7 @@ def _gap(old: Source, edit: Edit, tree: Source) -> tuple[int, Block]:
     misfit = None
     for neighbour in (edit.previous, edit.following):
         try:
-            found.append(_find(old, neighbour, tree) if neighbour else None)
+            found.append(_find(old, neighbour, tree, is_neighbour=True) if neighbour else None)
         except MisfitError as error:
             found.append(None)
             misfit = misfit or error
@@ -411,10 +475,13 @@ def _import_place(old: Source, edit: Edit, tree: Source) -> tuple[int, Block]:
 
 def _indented(edit: Edit, block: Block) -> list[bytes]:
     """The lines of an edit, indented as the block is that they go into."""
-    shift = block.indent - edit.indent
+    return _shifted(edit.lines, block.indent - edit.indent)
+
+
+def _shifted(lines: Sequence[bytes], shift: int) -> list[bytes]:
     if shift >= 0:
-        return [b" " * shift + line if line.strip() else line for line in edit.lines]
-    return [line[-shift:] if not line[:-shift].strip() else line for line in edit.lines]
+        return [b" " * shift + line if line.strip() else line for line in lines]
+    return [line[-shift:] if not line[:-shift].strip() else line for line in lines]
 
 
 def _most_alike(tree: Source, scope: tuple[str, ...], text: bytes) -> bytes:

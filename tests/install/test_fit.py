@@ -137,9 +137,49 @@ def test_a_name_that_is_bound_only_later_is_a_fault() -> None:
         {PATH: TRAIN.replace(b"    policy =", b"    use(data)\n    policy =")},
     )
     tree = TRAIN.replace(b"    data = make(cfg)\n", b"").replace(
-        b"    return", b"    data = load(cfg)\n    return"
+        b"    return", b"    for data in cfg:\n        log(data)\n    return"
     )
     assert any("bound only on line" in fault for fault in faults({PATH: tree}, change=change))
+
+
+DECORATED = TRAIN.replace(b"import make\n", b"import make\nfrom rewact import hooks\n").replace(
+    b"def train", b"@hooks.labels\ndef train"
+)
+DECORATOR = b"""\
+from functools import wraps
+
+
+def labels(train):
+    @wraps(train)
+    def wrapped(cfg, *args, **kwargs):
+        called = signature(train).bind(cfg, *args, **kwargs)
+        return called.arguments["cfg"]
+
+    return wrapped
+"""
+DECORATION = Change("0001-a.patch", False, {PATH: TRAIN}, {PATH: DECORATED})
+
+
+def test_a_decorator_stays_on_its_function_whatever_its_parameters_are_now() -> None:
+    tree = TRAIN.replace(b"def train(cfg)", b"def timed(f): ...\n\n\n@timed\ndef train(cfg, log=None)")
+    fit = fit_series([DECORATION], {PATH: tree, DATA_PATH: DATA}.get)
+    assert b"@timed\n@hooks.labels\ndef train(cfg, log=None)" in fit.targets[PATH]
+    assert faults({PATH: tree}, DECORATOR, DECORATION) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        (b"wrapped(cfg,", b"wrapped(config,", "takes config"),
+        (b"(cfg, *args, **kwargs):", b"(cfg):", "does not pass on log"),
+        (b'["cfg"]', b'["policy"]', "needs the parameter policy"),
+        (b"def labels", b"def label", "has no labels"),
+    ],
+)
+def test_a_decorator_has_to_take_the_calls_of_what_it_decorates(old: bytes, new: bytes, reason: str) -> None:
+    tree = {PATH: TRAIN.replace(b"def train(cfg)", b"def train(cfg, log=None)")}
+    found = faults(tree, DECORATOR.replace(old, new), DECORATION)
+    assert any(reason in fault for fault in found), found
 
 
 TOML = b'[project]\nname = "x"\n\n[project.scripts]\na = "m:a"\nb = "m:b"\n\n# Tools\n[tool.x]\ny = 1\n'

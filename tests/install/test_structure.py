@@ -127,6 +127,12 @@ def test_on_the_file_it_was_made_for_a_change_gives_its_own_result(after: bytes)
             ('"""Checks it."""\n        if self.size < 0:', '"""Looks."""\n        if self.size < 1:'),
             '"""Looks."""\n        check(self)\n        if self.size < 1:',
         ),
+        # A neighbour that assigns something else now still says where.
+        (
+            changed(("    policy = build(cfg)\n", "    policy = build(cfg)\n    ours()\n")),
+            ("build(cfg)\n    # Move it over.\n    policy.to", "make(cfg, log)\n    policy.up"),
+            "make(cfg, log)\n    ours()\n",
+        ),
         # Imports find the module they stood beside, whatever is imported from it now, else the last import.
         (
             IMPORT,
