@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: MIT
+"""Label a dataset in the browser: rewards, outcomes and human control, with the videos above the curve.
+
+Labels are kept under `rewact_extensions/` in the dataset's folder, where training finds them; each change is
+stored at once. `?` on the page shows its keys. Ctrl+C ends it.
+
+Examples:
+
+```
+lerobot-label-page --dataset.repo_id=me/pick
+```
+
+With a trained policy's curve beside the labels, or one from a file:
+```
+lerobot-label-page --dataset.repo_id=me/pick --policy.path=outputs/train/pick/checkpoints/last
+lerobot-label-page --dataset.repo_id=me/pick --predictions=sarm_progress.parquet
+```
+
+For others in the same network, who need the address with its token; and upload the labels at the end:
+```
+lerobot-label-page --dataset.repo_id=me/pick --host=0.0.0.0 --push_to_hub=true
+```
+"""
+
+import logging
+import secrets
+import socket
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import uvicorn
+
+from lerobot.configs import parser
+from lerobot.configs.default import DatasetConfig
+from lerobot.configs.policies import PreTrainedConfig
+from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
+from lerobot.utils.constants import HF_LEROBOT_HOME
+from lerobot.utils.utils import init_logging
+from rewact.cli.common import report_errors, resolve_policy
+from rewact.labels.hub import LABEL_FILES, is_cached, pull_label_files, push_label_files
+from rewact.page.app import LabelPage
+from rewact.page.book import LabelBook
+from rewact.page.guard import LOOPBACK
+from rewact.page.media import Media
+from rewact.page.predictions import CheckpointPredictions, Predictions, StoredPredictions, find_stored
+from rewact.values.predictor import RewardPredictor
+from rewact.values.runner import choose_episodes, episode_loader
+
+# As in training: seconds that the timestamp of a frame and its picture in the video may lie apart.
+TOLERANCE_S = 1e-4
+CACHE = HF_LEROBOT_HOME / "label_page"
+
+
+@dataclass
+class LabelPageConfig:
+    # What to label; `reward.*` as in training, so that the page draws what is trained on.
+    dataset: DatasetConfig
+    # A policy whose curve to draw: --policy.path=<checkpoint>, with --policy.device and the like.
+    policy: PreTrainedConfig | None = None
+    # Or a file with one: `*_progress.parquet`, or an advantages file. Default: that in the dataset's folder.
+    predictions: Path | None = None
+    # Address to listen on. Any but this machine's own asks for a token.
+    host: str = "127.0.0.1"
+    port: int = 8642
+    # Upload the label files to the dataset's repository when the page is ended.
+    push_to_hub: bool = False
+    # The policy's names for those observations that the dataset calls otherwise.
+    rename_map: dict[str, str] = field(default_factory=dict)
+    # Frames that the policy reads at once.
+    batch_size: int = 32
+    # Videos and predictions made for the page; the folder may be deleted at any time.
+    cache_dir: Path = CACHE
+
+    def __post_init__(self) -> None:
+        self.policy = resolve_policy(self.policy)
+        if self.policy is not None and self.predictions is not None:
+            raise ValueError("give either --policy.path or --predictions, not both")
+        if not 0 <= self.port < 65536:
+            raise ValueError(f"--port must be a number from 0 to 65535, got {self.port}")
+
+    @classmethod
+    def __get_path_fields__(cls) -> list[str]:
+        return ["policy"]
+
+
+@parser.wrap()
+def label_page(cfg: LabelPageConfig) -> None:
+    """Serve the page until it is interrupted, then upload the labels if asked to."""
+    with listen(cfg.host, cfg.port) as listener:
+        meta = LeRobotDatasetMetadata(
+            cfg.dataset.repo_id, root=cfg.dataset.root, revision=cfg.dataset.revision
+        )
+        page = make_page(cfg, meta)
+        token = None if cfg.host in LOOPBACK else secrets.token_urlsafe(24)
+        address = page_address(cfg.host, listener.getsockname()[1], token)
+        logging.info("Label %s at %s (Ctrl+C ends)", meta.repo_id, address)
+        before = {name for name in LABEL_FILES if (Path(meta.root) / name).exists()}
+        # Requests are not logged: their addresses hold the token.
+        config = uvicorn.Config(
+            page.app(cfg.host, token), log_level="warning", access_log=False, timeout_graceful_shutdown=2
+        )
+        uvicorn.Server(config).run(sockets=[listener])
+    if cfg.push_to_hub:
+        cleared = [name for name in before if not (Path(meta.root) / name).exists()]
+        push_label_files(meta, cleared, cfg.dataset.revision)
+
+
+def make_page(cfg: LabelPageConfig, meta: LeRobotDatasetMetadata) -> LabelPage:
+    """The page of a dataset, with its model at work if it has one.
+
+    Raises:
+        ValueError: if a setting does not fit the dataset.
+    """
+    episodes = choose_episodes(cfg.dataset, meta)
+    load = partial(episode_loader(cfg.dataset, TOLERANCE_S), episodes)
+    media = Media(meta, load, cfg.cache_dir / "media")
+    notices = []
+    if not media.is_complete(episodes):
+        try:
+            load()  # which downloads what is missing
+        except Exception as error:  # the Hub's or LeRobot's: what is there can still be labelled
+            logging.exception("The data of %s is incomplete", meta.repo_id)
+            reason = str(error).strip().partition("\n")[0]
+            notices.append(f"parts of {meta.repo_id} are missing and cannot be downloaded: {reason}")
+    pull_label_files(meta)
+    if is_cached(Path(meta.root)) and not cfg.push_to_hub:
+        notices.append(
+            f"{meta.root} is the Hub's cache of one commit: keep the labels with --push_to_hub=true, or "
+            "label a copy of your own with --dataset.root"
+        )
+    if "keypoints" not in cfg.dataset.reward.sources:
+        notices.append("keypoints are not among --dataset.reward.sources: training will not use them")
+    book = LabelBook(meta, cfg.dataset.reward, episodes)
+    return LabelPage(book, media, _predictions(cfg, meta, book), notices)
+
+
+def _predictions(cfg: LabelPageConfig, meta: LeRobotDatasetMetadata, book: LabelBook) -> Predictions | None:
+    if cfg.policy is not None:
+        predictor = RewardPredictor(cfg.policy, meta, cfg.rename_map)
+        folder = cfg.cache_dir / "predictions" / predictor.fingerprint()[:16] / book.table.name
+        model = CheckpointPredictions(
+            predictor,
+            episode_loader(cfg.dataset, TOLERANCE_S),
+            book.table,
+            book.episodes,
+            folder,
+            cfg.batch_size,
+            book.touch,
+        )
+        model.start()
+        return model
+    path = cfg.predictions
+    if path is None and "parquet" not in cfg.dataset.reward.sources:
+        path = find_stored(book.table)
+    return None if path is None else StoredPredictions(path, book.table)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket at that address.
+
+    Raises:
+        OSError: naming the address, if it is taken or not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise OSError(
+            f"cannot listen on {host}, port {port} ({error.strerror or error}); choose another with --port"
+        ) from error
+    return listener
+
+
+def page_address(host: str, port: int, token: str | None) -> str:
+    """What to open in a browser."""
+    name = socket.gethostname() if host in ("0.0.0.0", "::") else host
+    name = f"[{name}]" if ":" in name else name
+    return f"http://{name}:{port}/" + (f"?token={token}" if token else "")
+
+
+def main() -> None:
+    init_logging()
+    with report_errors():
+        label_page()
+
+
+if __name__ == "__main__":
+    main()

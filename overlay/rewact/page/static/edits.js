@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: MIT
+// Every change is sent at once, in order. What the server has not confirmed is kept over a reload and sent again;
+// what it refuses, because somebody else changed the episode, is not.
+
+import { Refused, server } from "./server.js";
+
+const RETRY_MS = 1000;
+const MERGE_MS = 800;
+
+function kept(name) {
+  try {
+    return JSON.parse(sessionStorage.getItem(name)) ?? [];
+  } catch {
+    return [];
+  }
+}
+
+/** Oldest entries go where the browser has no more room. */
+function keep(name, entries) {
+  for (let from = 0; from <= entries.length; from = 2 * from + 1) {
+    try {
+      sessionStorage.setItem(name, JSON.stringify(entries.slice(from)));
+      return;
+    } catch {
+      continue;
+    }
+  }
+}
+
+export const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
+
+export class Edits extends EventTarget {
+  #waiting = kept("waiting");
+  #done = kept("done");
+  #undone = kept("undone");
+  #sending = false;
+
+  get waiting() {
+    return this.#waiting.length;
+  }
+
+  /** The labels that an episode will have once all is saved; null where nothing waits. */
+  expected(episode) {
+    return this.#waiting.findLast((edit) => edit.episode === episode)?.labels ?? null;
+  }
+
+  /** Change the labels of an episode. Changes of the same `kind` in quick succession are undone as one. */
+  change(episode, base, labels, kind = null) {
+    if (same(base, labels)) return;
+    const last = this.#done.at(-1);
+    const now = Date.now();
+    if (kind && last?.kind === kind && last.episode === episode && now - last.at < MERGE_MS) {
+      last.labels = labels;
+      last.at = now;
+    } else {
+      this.#done.push({ episode, base, labels, kind, at: now });
+    }
+    this.#undone = [];
+    this.#send(episode, base, labels);
+  }
+
+  /** Take the last change back; returns the episode and its labels then, null if there is none. */
+  undo() {
+    const edit = this.#done.pop();
+    if (!edit) return null;
+    this.#undone.push(edit);
+    this.#send(edit.episode, edit.labels, edit.base);
+    return { episode: edit.episode, labels: edit.base };
+  }
+
+  redo() {
+    const edit = this.#undone.pop();
+    if (!edit) return null;
+    this.#done.push({ ...edit, kind: null });
+    this.#send(edit.episode, edit.base, edit.labels);
+    return { episode: edit.episode, labels: edit.labels };
+  }
+
+  /** Send what a reload or a server that was away left over. */
+  resume() {
+    if (this.#waiting.length) this.#flush();
+  }
+
+  #send(episode, base, labels) {
+    this.#waiting.push({ episode, base, labels });
+    this.#keep();
+    this.#flush();
+  }
+
+  #keep() {
+    keep("waiting", this.#waiting);
+    keep("done", this.#done);
+    keep("undone", this.#undone);
+  }
+
+  async #flush() {
+    if (this.#sending) return;
+    this.#sending = true;
+    this.#say("waiting");
+    while (this.#waiting.length) {
+      const { episode, base, labels } = this.#waiting[0];
+      try {
+        const answer = await server.save(episode, base, labels);
+        this.#waiting.shift();
+        this.#keep();
+        this.#say("saved", answer);
+      } catch (error) {
+        if (!(error instanceof Refused)) {
+          this.#say("away");
+          await new Promise((done) => setTimeout(done, RETRY_MS));
+          continue;
+        }
+        // Later changes of this episode, and its history, started from labels that are not there.
+        const others = (edit) => edit.episode !== episode;
+        this.#waiting = this.#waiting.filter(others);
+        this.#done = this.#done.filter(others);
+        this.#undone = this.#undone.filter(others);
+        this.#keep();
+        this.#say("refused", { episode, reason: error.message, conflict: error.status === 409 });
+      }
+    }
+    this.#sending = false;
+    this.#say("idle");
+  }
+
+  #say(type, detail = null) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+}
