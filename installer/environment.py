@@ -19,7 +19,14 @@ from installer.releases import Release
 from verify.errors import ExitCode, RewactError
 
 # What the overlay imports beyond LeRobot's own extras.
-RUNTIME = ("matplotlib>=3.9,<4", "scipy>=1.14,<2", "scikit-learn>=1.5,<2", "rich>=13")
+RUNTIME = (
+    "matplotlib>=3.9,<4",
+    "scipy>=1.14,<2",
+    "scikit-learn>=1.5,<2",
+    "rich>=13",
+    "starlette>=0.45,<2",
+    "uvicorn>=0.30,<1",
+)
 # What the tests and `python -m verify` import.
 TESTING = (
     "pytest>=8.1,<10",
@@ -27,6 +34,7 @@ TESTING = (
     "pytest-xdist>=3.7,<4",
     "hypothesis>=6.100",
     "unidiff>=1.0.1,<2",
+    "playwright>=1.48,<2",
 )
 
 _PROBE = Path(__file__).with_name("probe.py")
