@@ -87,6 +87,24 @@ export class Edits extends EventTarget {
     this.#flush();
   }
 
+  /** Drop the waiting changes of an episode, and what cannot be undone as it starts from labels not there. */
+  #forget(episode, conflict) {
+    const others = (edit) => edit.episode !== episode;
+    const refused = this.#waiting.filter((edit) => !others(edit));
+    this.#waiting = this.#waiting.filter(others);
+    this.#undone = this.#undone.filter(others);
+    if (conflict) {
+      this.#done = this.#done.filter(others);
+      return;
+    }
+    for (const { base, labels } of refused.reverse()) {
+      const at = this.#done.findLastIndex((edit) => !others(edit) && same(edit.labels, labels));
+      if (at < 0) continue;
+      this.#done[at].labels = base;
+      if (same(this.#done[at].base, base)) this.#done.splice(at, 1);
+    }
+  }
+
   #keep() {
     keep("waiting", this.#waiting);
     keep("done", this.#done);
@@ -110,13 +128,10 @@ export class Edits extends EventTarget {
           await new Promise((done) => setTimeout(done, RETRY_MS));
           continue;
         }
-        // Later changes of this episode, and its history, started from labels that are not there.
-        const others = (edit) => edit.episode !== episode;
-        this.#waiting = this.#waiting.filter(others);
-        this.#done = this.#done.filter(others);
-        this.#undone = this.#undone.filter(others);
+        const conflict = error.status === 409;
+        this.#forget(episode, conflict);
         this.#keep();
-        this.#say("refused", { episode, reason: error.message, conflict: error.status === 409 });
+        this.#say("refused", { episode, reason: error.message, conflict });
       }
     }
     this.#sending = false;
