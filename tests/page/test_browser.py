@@ -329,8 +329,9 @@ def test_three_hundred_episodes(serve, visit, tmp_path):
 def test_the_page_says_what_everything_is(serve, visit):
     window = visit(serve().url)
     unnamed = window.evaluate(
-        """() => [...document.querySelectorAll('button, select, video, [role]')].filter(node =>
-            node.offsetParent && !node.getAttribute('aria-label') && !node.textContent.trim() && !node.closest('label'))
+        """() => [...document.querySelectorAll('button, select, video, [role]')]
+            .filter(node => node.offsetParent && !node.closest('label'))
+            .filter(node => !node.getAttribute('aria-label') && !node.textContent.trim())
             .map(node => node.outerHTML)"""
     )
     assert unnamed == []

@@ -18,7 +18,7 @@ NOTHING = {"keypoints": [], "outcome": None, "control_modes": []}
 RISE = [
     {"frame_index": 2, "reward": 0.0},
     {"frame_index": 9, "reward": 0.4},
-    {"frame_index": 20, "reward": 1.0},
+    {"frame_index": 20, "reward": 0.8},
 ]
 DROP = [{"frame_index": 0, "reward": 0.9}, {"frame_index": 12, "reward": 0.1}]
 FULL = {
