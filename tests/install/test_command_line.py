@@ -111,7 +111,7 @@ def test_names_that_the_terminal_cannot_show(
 def test_log_on_a_full_disk_does_not_stop_the_work(project: Project, upstream: Path) -> None:
     start = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import install; "
-        "from installer import commands; commands.PROJECT = Path(sys.argv[2]); "
+        "import installer; installer.PROJECT = Path(sys.argv[2]); "
         "sys.exit(install.main(sys.argv[3:]))"
     )
 
@@ -305,7 +305,7 @@ def test_listener_that_goes_away_does_not_stop_the_work(project: Project, upstre
     """`install.py dev | head -1`"""
     start = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import install; "
-        "from installer import commands; commands.PROJECT = Path(sys.argv[2]); "
+        "import installer; installer.PROJECT = Path(sys.argv[2]); "
         "sys.exit(install.main(sys.argv[3:]))"
     )
     words = [
