@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import install
+from installer import commands
 from tests.install.upstreams import (
     ACT_PATCHED_TWICE,
     PROJECT,
@@ -86,7 +87,7 @@ def test_what_the_system_refuses_is_no_traceback(
     def fail(_: object) -> None:
         raise OSError(number, os.strerror(number), "/somewhere/act.py")
 
-    monkeypatch.setattr(install.commands, "status", fail)
+    monkeypatch.setattr(commands, "status", fail)
     assert install.main(["status"]) == code
     said = capsys.readouterr().err
     assert "/somewhere/act.py" in said and words in said and ("is full" in said) == (number == errno.ENOSPC)
