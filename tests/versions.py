@@ -20,6 +20,9 @@ from lerobot.utils.logging_utils import MetricsTracker
 # Robots are driven by a policy in the rollout package, or else in the record loop.
 HAS_ROLLOUT = importlib.util.find_spec("lerobot.rollout") is not None
 
+# Training runs can be sent to another machine: `lerobot.jobs`.
+HAS_JOBS = importlib.util.find_spec("lerobot.jobs") is not None
+
 # The reward models of LeRobot: `lerobot.rewards`.
 HAS_REWARD_MODELS = importlib.util.find_spec("lerobot.rewards") is not None
 
@@ -70,6 +73,7 @@ def make_train_eval_datasets(cfg):
 
 
 __all__ = [
+    "HAS_JOBS",
     "HAS_REWARD_MODELS",
     "HAS_ROLLOUT",
     "HAS_SLICES",

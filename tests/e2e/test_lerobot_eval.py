@@ -36,7 +36,7 @@ def save_policy(directory, policy_type, **options):
             "observation.state": PolicyFeature(FeatureType.STATE, (2,)),
         },
         output_features={"action": PolicyFeature(FeatureType.ACTION, (2,))},
-        **options,
+        **{"use_reward_head": True, **options},
     )
     get_policy_class(policy_type)(config).save_pretrained(directory)
     stats = {

@@ -1,4 +1,4 @@
-"""`lerobot-eval --eval.stop_on_completion`: episodes end where the policy says so, and the report says what
+"""`lerobot-eval --policy.stop_on_completion`: episodes end where the policy says so, and the report says what
 the environment made of it."""
 
 import dataclasses
@@ -13,8 +13,8 @@ from .test_lerobot_eval import EPISODE_LENGTH, evaluate, frames_of, save_policy
 DWELL = 3
 TWO_AT_ONCE = ("--eval.n_episodes=2", "--eval.batch_size=2")
 # An untrained policy predicts something above 0 and below 1.
-ALWAYS = ("--eval.stop_on_completion=true", "--eval.completion_detector.threshold=0.001")
-NEVER = ("--eval.stop_on_completion=true", "--eval.completion_detector.threshold=1.0")
+ALWAYS = ("--policy.stop_on_completion=true", "--policy.completion_detector.threshold=0.001")
+NEVER = ("--policy.stop_on_completion=true", "--policy.completion_detector.threshold=1.0")
 # Of the frames, which the environment configuration does not know to be smaller than it thinks.
 SIZE = ("--env.observation_height=96", "--env.observation_width=96")
 HAS_RECORDING = "recording" in {field.name for field in dataclasses.fields(EvalConfig)}
@@ -38,8 +38,14 @@ def test_it_does_not_stop_below_the_threshold(tmp_path):
     info = evaluate(tmp_path / "policy", tmp_path / "eval", *TWO_AT_ONCE, *NEVER)
     assert info["per_task"][0]["metrics"]["stopped_at_step"] == [None, None]
     assert (info["overall"]["n_stopped"], info["overall"]["avg_stopped_at_step"]) == (0, None)
-    for key in ("avg_sum_reward", "avg_max_reward", "avg_predicted_reward_mean"):
+    for key in ("avg_sum_reward", "avg_max_reward"):
         assert info["overall"][key] == plain["overall"][key]
+    # The reward is read from every observation, which otherwise happens once a chunk.
+    readings = [run["overall"]["avg_n_reward_readings"] for run in (plain, info)]
+    assert readings[0] < readings[1] == EPISODE_LENGTH
+    assert (
+        "avg_forecast_reward_final" in plain["overall"] and "avg_forecast_reward_final" not in info["overall"]
+    )
     assert "n_stopped" not in plain["overall"]
 
 

@@ -47,7 +47,7 @@ def linear(episode, frame):
 def test_held_out_episodes_are_labelled_too(root, caplog):
     caplog.set_level(logging.INFO)
     cfg = pipeline(root, **HELD_OUT)
-    train, held_out = wrap_train_eval_datasets(cfg, *make_train_eval_datasets(cfg))
+    train, held_out = make_train_eval_datasets(cfg)
     assert "Reward labels of 6 episodes: 6 linear (5%-95%)" in caplog.messages
     if HELD_OUT:
         assert train.labels is held_out.labels
@@ -63,7 +63,7 @@ def test_held_out_episodes_are_labelled_too(root, caplog):
 
 def test_without_forecast_the_reward_is_a_scalar(root):
     cfg = pipeline(root, reward_forecast=False)
-    train, held_out = wrap_train_eval_datasets(cfg, *make_train_eval_datasets(cfg))
+    train, held_out = make_train_eval_datasets(cfg)
     assert held_out is None
     assert train[0]["reward"].shape == () and "reward_is_pad" not in train[0]
 
@@ -78,7 +78,7 @@ def test_datasets_stay_themselves_where_nothing_needs_labels(root):
 
 def test_masks_alone_are_reason_enough(root):
     cfg = pipeline(root, use_reward_head=False, reward=RewardLabelsConfig(mask_actions_for_eval_data=True))
-    train, _ = wrap_train_eval_datasets(cfg, *make_train_eval_datasets(cfg))
+    train, _ = make_train_eval_datasets(cfg)
     assert "action_mask" in train[0] and "reward" not in train[0]
 
 
@@ -86,7 +86,7 @@ def test_masks_alone_need_no_rewards_and_hide_none(root):
     """Neither labels of every episode nor a column that is called like them stand in the way."""
     reward = RewardLabelsConfig(sources=["keypoints"], mask_actions_for_eval_data=True)
     cfg = pipeline(root, use_reward_head=False, reward=reward)
-    plain, _ = make_train_eval_datasets(cfg)
+    plain = LeRobotDataset("local/tiny", root=root)
     plain.meta.features["reward"] = {"dtype": "float32", "shape": (1,), "names": None}
     train, _ = wrap_train_eval_datasets(cfg, plain, None)
     assert "action_mask" in train[0]
@@ -97,10 +97,9 @@ def test_masks_alone_need_no_rewards_and_hide_none(root):
 
 def test_masks_of_a_policy_that_would_imitate_all_the_same(root):
     cfg = pipeline(root, reward=RewardLabelsConfig(mask_actions_for_fail_data=True))
-    datasets = make_train_eval_datasets(cfg)
     cfg.policy = DiffusionConfig(device="cpu", push_to_hub=False)
-    with pytest.raises(ValueError, match="mask_actions.*'diffusion' imitates all actions"):
-        wrap_train_eval_datasets(cfg, *datasets)
+    with pytest.raises(ValueError, match="dataset.reward.*'diffusion' learns neither"):
+        make_train_eval_datasets(cfg)
 
 
 def test_a_broken_label_file_stops_training(root):
@@ -108,12 +107,12 @@ def test_a_broken_label_file_stops_training(root):
     (root / "rewact_extensions" / "reward_keypoints.json").write_text('{"0": ')
     cfg = pipeline(root)
     with pytest.raises(ValueError, match="reward_keypoints.json is not valid JSON"):
-        wrap_train_eval_datasets(cfg, *make_train_eval_datasets(cfg))
+        make_train_eval_datasets(cfg)
 
 
 def test_batches_from_spawned_workers(root):
     cfg = pipeline(root, **HELD_OUT)
-    train, _ = wrap_train_eval_datasets(cfg, *make_train_eval_datasets(cfg))
+    train, _ = make_train_eval_datasets(cfg)
     assert train.episodes is None or 3 in train.episodes
     train.add_episode_rewards(3, {0: 0.25})
     loader = DataLoader(train, batch_size=16, num_workers=2, multiprocessing_context="spawn")
@@ -128,9 +127,8 @@ def test_batches_from_spawned_workers(root):
 
 def test_streaming(root):
     cfg = pipeline(root, streaming=True)
-    plain, _ = make_train_eval_datasets(cfg)
-    assert isinstance(plain, StreamingLeRobotDataset)
-    train, _ = wrap_train_eval_datasets(cfg, plain, None)
+    train, _ = make_train_eval_datasets(cfg)
+    assert isinstance(train.dataset, StreamingLeRobotDataset)
     assert isinstance(train, StreamingLeRobotDatasetWithReward) and isinstance(train, IterableDataset)
     assert train.num_frames == sum(LENGTHS)
     seen = set()
@@ -175,7 +173,7 @@ def test_advantages_are_keyed_by_the_absolute_index(root, monkeypatch):
 
     monkeypatch.setattr(rewact.advantages, "load_advantages", load)
     cfg = conditioned(root, "required", episodes=[2, 3, 5], **HELD_OUT)
-    train, held_out = wrap_train_eval_datasets(cfg, *make_train_eval_datasets(cfg))
+    train, held_out = make_train_eval_datasets(cfg)
     assert asked == [(None, [2, 3, 5])]
     for dataset in (train, held_out) if HELD_OUT else (train,):
         for item in dataset:
@@ -187,7 +185,7 @@ def test_advantages_are_keyed_by_the_absolute_index(root, monkeypatch):
 def test_advantages_that_are_required_but_not_there(root):
     cfg = conditioned(root, "required")
     with pytest.raises(ValueError, match="advantages.parquet: there is no such file"):
-        wrap_train_eval_datasets(cfg, *make_train_eval_datasets(cfg))
+        make_train_eval_datasets(cfg)
     cfg = conditioned(root, "optional")
     train, _ = make_train_eval_datasets(cfg)
     assert wrap_train_eval_datasets(cfg, train, None)[0] is train
@@ -195,7 +193,7 @@ def test_advantages_that_are_required_but_not_there(root):
         root, "optional", reward=RewardLabelsConfig(advantages_path=str(root / "absent.parquet"))
     )
     with pytest.raises(ValueError, match="absent.parquet: there is no such file"):
-        wrap_train_eval_datasets(cfg, *make_train_eval_datasets(cfg))
+        make_train_eval_datasets(cfg)
     assert wrap_train_eval_datasets(conditioned(root, None), train, None)[0] is train
 
 

@@ -41,6 +41,7 @@ def _seeded():
 def make_policy(policy_type="act", inputs=None, **options):
     """A policy on an environment state, hence without a ResNet, unless `inputs` says otherwise."""
     config_class, policy_class = POLICY_CLASSES[policy_type]
+    options = {"use_reward_head": True, **options}
     sizes = {
         "chunk_size": CHUNK_SIZE,
         "n_action_steps": N_ACTION_STEPS,

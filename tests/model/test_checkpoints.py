@@ -5,24 +5,25 @@ import logging
 import runpy
 from pathlib import Path
 
+import draccus
 import pytest
 import torch
 
 import lerobot
 from lerobot.configs.policies import PreTrainedConfig
+from lerobot.configs.train import TrainPipelineConfig
 from lerobot.policies.act.configuration_act import ACTConfig
 from lerobot.policies.act.modeling_act import ACTPolicy
 from lerobot.policies.factory import get_policy_class, make_policy_config, make_pre_post_processors
 from rewact.act.configuration_rewact import RewACTConfig
 from rewact.act.modeling_rewact import RewACTPolicy
-from rewact.options.head import match_saved_reward_head, restore_reward_head_flag
 
 from .conftest import POLICY_CLASSES, make_batch, make_observation, make_policy, with_labels
 
 REWARD_OPTIONS = {
     name for name in ACTConfig.__dataclass_fields__ if name.startswith(("reward_", "value_", "hl_"))
 }
-REWARD_OPTIONS |= {"use_reward_head", "num_value_bins"}
+REWARD_OPTIONS |= {"use_reward_head", "num_value_bins", "stop_on_completion", "completion_detector"}
 
 
 @pytest.fixture
@@ -88,21 +89,23 @@ def test_strict_loading_still_refuses_missing_weights(plain_checkpoint):
         ACTPolicy.from_pretrained(plain_checkpoint, config=config, strict=True)
 
 
-def test_resuming_follows_the_checkpoint(plain_checkpoint, tmp_path):
-    resumed = make_policy("act").config
-    match_saved_reward_head(resumed, plain_checkpoint)
-    assert resumed.use_reward_head is False
-    make_policy("act").save_pretrained(tmp_path / "with_head")
-    resumed = make_policy("act").config
-    match_saved_reward_head(resumed, tmp_path / "with_head")
-    assert resumed.use_reward_head is True
-    match_saved_reward_head(object(), plain_checkpoint)  # a policy that knows nothing of heads
-
-
-def test_only_act_is_taken_to_lack_the_option():
-    assert restore_reward_head_flag({"type": "act"}) == {"type": "act", "use_reward_head": False}
-    for config in ({"type": "act", "use_reward_head": True}, {"type": "diffusion"}, {"type": "rewact"}):
-        assert restore_reward_head_flag(config) == config
+@pytest.mark.parametrize("saved", [{}, {"chunk_size": 8, "n_action_steps": 4, "use_vae": False}])
+def test_a_foreign_configuration_has_no_head_whatever_door_it_comes_through(tmp_path, saved):
+    """Also `migrate_policy_normalization`, which calls `make_policy_config` with what it has read."""
+    (tmp_path / "config.json").write_text(json.dumps({"type": "act", "device": "cpu", **saved}))
+    (tmp_path / "train_config.json").write_text(
+        json.dumps({"dataset": {"repo_id": "a/b"}, "policy": {"type": "act", "device": "cpu", **saved}})
+    )
+    configs = [
+        PreTrainedConfig.from_pretrained(tmp_path),
+        ACTConfig(device="cpu", **saved),
+        make_policy_config("act", device="cpu", **saved),
+        draccus.decode(ACTConfig, {"device": "cpu", **saved}),
+        draccus.decode(PreTrainedConfig, {"type": "act", "device": "cpu", **saved}),
+        TrainPipelineConfig.from_pretrained(tmp_path).policy,
+    ]
+    for config in configs:
+        assert type(config) is ACTConfig and config.use_reward_head is False
 
 
 def test_the_types_are_registered():

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 
 from lerobot.scripts import lerobot_record
-from rewact.hooks.completion import set_stop_on_completion
-from rewact.hooks.predicted_reward import PREDICTED_REWARD
 from rewact.options.completion import CompletionDetectorConfig
 
 from .conftest import N_ACTION_STEPS
@@ -61,11 +59,12 @@ def test_record_sends_the_action_and_shows_the_reward(policy_and_processors, mon
     policy = policy_and_processors[0]
     sent, frames, shown = record(*policy_and_processors, monkeypatch, N_ACTION_STEPS + 1)
     assert len(sent) == len(frames) == len(shown) == N_ACTION_STEPS + 1
-    for action, frame, observation in zip(sent, frames, shown, strict=True):
+    for step, (action, frame, observation) in enumerate(zip(sent, frames, shown, strict=True)):
         assert set(action) == {"x", "y"}
         assert frame.keys() == {"observation.state", "observation.images.front", "action", "task"}
         if policy.config.use_reward_head:
-            assert 0 < observation[PREDICTED_REWARD] < 1
+            name = "forecast_reward" if step % N_ACTION_STEPS else "predicted_reward"
+            assert observation.keys() - RAW.keys() == {name} and 0 < observation[name] < 1
         else:
             assert observation.keys() == RAW.keys()
 
@@ -73,15 +72,12 @@ def test_record_sends_the_action_and_shows_the_reward(policy_and_processors, mon
 @pytest.mark.parametrize(("threshold", "expected"), [(1e-6, 3), (1.0, N_ACTION_STEPS + 1)])
 def test_an_episode_ends_on_completion(policy_and_processors, monkeypatch, threshold, expected):
     policy = policy_and_processors[0]
-    config = SimpleNamespace(
-        stop_on_completion=True,
-        completion_detector=CompletionDetectorConfig(threshold=threshold, dwell=3),
-    )
+    policy.config.stop_on_completion = True
+    policy.config.completion_detector = CompletionDetectorConfig(threshold=threshold, dwell=3)
     if not policy.config.use_reward_head:
         with pytest.raises(ValueError, match="use_reward_head=true"):
-            set_stop_on_completion(policy, config)
+            record(*policy_and_processors, monkeypatch, N_ACTION_STEPS + 1)
         return
-    set_stop_on_completion(policy, config)
     for _ in range(2):  # the second episode starts afresh
         sent, frames, _ = record(*policy_and_processors, monkeypatch, N_ACTION_STEPS + 1)
         assert len(sent) == len(frames) == expected

@@ -126,11 +126,11 @@ def test_distribution_statistics():
 )
 def test_bad_options_are_named(options, message):
     with pytest.raises(ValueError, match=message):
-        ACTConfig(device="cpu", **options)
+        ACTConfig(device="cpu", use_reward_head=True, **options)
 
 
 def test_defaults_of_the_two_types():
-    act, rewact = ACTConfig(device="cpu"), RewACTConfig(device="cpu")
+    act, rewact = ACTConfig(device="cpu", use_reward_head=True), RewACTConfig(device="cpu")
     assert (act.use_reward_head, act.reward_head_type, act.reward_loss_weight) == (True, "sigmoid", 2.0)
     assert (rewact.reward_head_type, rewact.reward_loss_weight) == ("distributional", 0.1)
     assert ACTConfig(device=None).device is not None  # the parent picks a device

@@ -7,19 +7,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from lerobot.rollout.configs import (
-    BaseStrategyConfig,
-    EpisodicStrategyConfig,
-    RolloutConfig,
-    SentryStrategyConfig,
-)
-from lerobot.rollout.inference.factory import RTCInferenceConfig
+from lerobot.rollout.configs import BaseStrategyConfig, EpisodicStrategyConfig, SentryStrategyConfig
+from lerobot.rollout.inference.factory import RTCInferenceConfig, SyncInferenceConfig
 from lerobot.rollout.inference.sync import SyncInferenceEngine
 from lerobot.rollout.strategies.base import BaseStrategy
 from lerobot.rollout.strategies.core import send_next_action
 from lerobot.rollout.strategies.episodic import EpisodicStrategy
 from lerobot.utils.action_interpolator import ActionInterpolator
-from rewact.hooks.predicted_reward import PREDICTED_REWARD
 from rewact.options.completion import CompletionDetectorConfig
 
 from .conftest import N_ACTION_STEPS
@@ -37,18 +31,19 @@ def test_rollout_sends_the_action_and_shows_the_reward(policy_and_processors):
     engine.reset()
     sent = []
     context = SimpleNamespace(
-        policy=SimpleNamespace(inference=engine),
+        policy=SimpleNamespace(inference=engine, policy=policy),
         data=SimpleNamespace(dataset_features=FEATURES, ordered_action_keys=["x", "y"]),
         processors=SimpleNamespace(robot_action_processor=lambda action_and_raw: action_and_raw[0]),
         hardware=SimpleNamespace(robot_wrapper=SimpleNamespace(send_action=sent.append)),
     )
-    for _ in range(N_ACTION_STEPS + 1):
+    for step in range(N_ACTION_STEPS + 1):
         raw = {"a": 0.1, "b": 0.2, "c": 0.3, "front": np.zeros((32, 32, 3), np.uint8)}
         observation = dict(raw)  # what the strategy then hands to its telemetry
         action = send_next_action(observation, raw, context, ActionInterpolator(multiplier=1))
         assert set(action) == {"x", "y"} and sent[-1] == action
         if policy.config.use_reward_head:
-            assert 0 < observation[PREDICTED_REWARD] < 1
+            name = "forecast_reward" if step % N_ACTION_STEPS else "predicted_reward"
+            assert observation.keys() - raw.keys() == {name} and 0 < observation[name] < 1
         else:
             assert observation.keys() == raw.keys()
 
@@ -84,8 +79,11 @@ def make_context(policy, pre, post, **options):
         use_torch_compile=False,
         display_data=False,
         play_sounds=False,
-        **options,
+        strategy=BaseStrategyConfig(),
+        inference=SyncInferenceConfig(),
     )
+    for name, option in options.items():
+        setattr(config, name, option)
     identity = SimpleNamespace(
         robot_action_processor=lambda pair: pair[0], robot_observation_processor=lambda raw: dict(raw)
     )
@@ -98,42 +96,46 @@ def make_context(policy, pre, post, **options):
     )
 
 
-def detector(threshold):
-    return {
-        "stop_on_completion": True,
-        "completion_detector": CompletionDetectorConfig(threshold=threshold, dwell=3),
-    }
+def stop(policy, threshold):
+    policy.config.stop_on_completion = True
+    policy.config.completion_detector = CompletionDetectorConfig(threshold=threshold, dwell=3)
 
 
 def test_the_base_strategy_ends_on_completion(policy_and_processors, caplog):
     policy, pre, post = policy_and_processors
-    context = make_context(policy, pre, post, **detector(1e-6))
+    stop(policy, 1e-6)
+    context = make_context(policy, pre, post)
     strategy = BaseStrategy(BaseStrategyConfig())
-    strategy.setup(context)
     if not policy.config.use_reward_head:
         with pytest.raises(ValueError, match="use_reward_head=true"):
-            strategy.run(context)
+            strategy.setup(context)
         assert not context.hardware.robot_wrapper.actions
         return
     with caplog.at_level(logging.INFO):
+        strategy.setup(context)
         strategy.run(context)
     assert len(context.hardware.robot_wrapper.actions) == 3
     assert "Stopped on completion" in caplog.text
+    assert "one pass of the network at each step" in caplog.text  # what it costs
 
 
 def test_the_episodic_strategy_ends_each_episode_on_completion(policy_and_processors):
     policy, pre, post = policy_and_processors
     if not policy.config.use_reward_head:
         pytest.skip("a policy without a reward head is refused, as the test above shows")
-    context = make_context(policy, pre, post, **detector(1e-6))
+    stop(policy, 1e-6)
+    context = make_context(policy, pre, post, strategy=EpisodicStrategyConfig())
     strategy = EpisodicStrategy(EpisodicStrategyConfig())
     strategy._init_engine(context)
+    strategy._events = {"exit_early": False}
     for _ in range(2):
+        context.policy.inference.reset()
         strategy._policy_loop(
-            context, context.hardware.robot_wrapper, {"exit_early": False}, FEATURES, 1000, 20.0,
+            context, context.hardware.robot_wrapper, strategy._events, FEATURES, 1000, 20.0,
             context.data.dataset, "task",
         )  # fmt: skip
     assert len(context.data.dataset.frames) == 2 * 3
+    assert not context.runtime.shutdown_event.is_set()
 
 
 @pytest.mark.parametrize(
@@ -143,6 +145,10 @@ def test_the_episodic_strategy_ends_each_episode_on_completion(policy_and_proces
         ({"inference": RTCInferenceConfig()}, "inference.type=rtc"),
     ],
 )
-def test_what_cannot_stop_is_refused(options, message):
+def test_what_cannot_stop_is_refused(policy_and_processors, options, message):
+    policy, pre, post = policy_and_processors
+    if not policy.config.use_reward_head:
+        pytest.skip("a policy without a reward head is refused, as the test above shows")
+    stop(policy, 0.9)
     with pytest.raises(ValueError, match=message):
-        RolloutConfig(**options, stop_on_completion=True)
+        BaseStrategy(BaseStrategyConfig()).setup(make_context(policy, pre, post, **options))

@@ -14,6 +14,7 @@ class RewACTConfig(ACTConfig):
     --policy.use_reward_head=false` is the policy without one.
     """
 
+    use_reward_head: bool = True
     reward_head_type: str = "distributional"
 
     def __post_init__(self) -> None:

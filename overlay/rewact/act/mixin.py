@@ -19,9 +19,12 @@ class ACTRewardMixin:
     Attributes:
         last_predicted_reward: (B,) float32 reward of the last `select_action`, on the policy's device, or
             `None` after `reset` and for a policy without a reward head.
+        last_reward_is_forecast: Whether it was planned with an earlier observation, at the start of the
+            chunk, and not read from that step's own.
     """
 
     last_predicted_reward: Tensor | None = None
+    last_reward_is_forecast: bool = False
 
     # Parameters that a checkpoint of plain ACT lacks.
     fresh_parameter_prefixes: tuple[str, ...] = ("model.reward_head.",)
@@ -77,8 +80,9 @@ class ACTRewardMixin:
 
         Where the network runs to fill the queue, the reward is its reading of this observation. The actions
         that then wait in the queue carry the forecast for their own step, unless the reward is read anew at
-        it: every `reward_refresh_steps` steps, at every step without a forecast, and wherever
-        `force_model_run` is set. Reading the reward anew never changes the queued actions.
+        it: every `reward_refresh_steps` steps, at every step without a forecast or with
+        `stop_on_completion`, and wherever `force_model_run` is set. Reading the reward anew never changes the
+        queued actions.
 
         Returns:
             (B, action_dim) action and (B,) float32 reward.
@@ -90,6 +94,7 @@ class ACTRewardMixin:
         if self.config.temporal_ensemble_coeff is not None:
             actions, rewards = self._predict_chunk_and_rewards(batch)
             action, reward = self.temporal_ensembler.update(actions), rewards[:, 0]
+            is_forecast = False
         else:
             if len(self._action_queue) == 0:
                 actions, rewards = self._predict_chunk_and_rewards(batch)
@@ -98,13 +103,15 @@ class ACTRewardMixin:
                     forecast = rewards[:, step] if step < rewards.shape[1] else None
                     self._action_queue.append((actions[:, step], forecast, step))
             action, reward, step = self._action_queue.popleft()
-            if step > 0 and (force_model_run or reward is None or self._is_refresh_step(step)):
-                reward = self.predict_reward(batch)
-        self.last_predicted_reward = reward
+            is_forecast = step > 0
+            if is_forecast and (force_model_run or reward is None or self._is_refresh_step(step)):
+                reward, is_forecast = self.predict_reward(batch), False
+        self.last_predicted_reward, self.last_reward_is_forecast = reward, is_forecast
         return action, reward
 
     def _is_refresh_step(self, step: int) -> bool:
-        return self.config.reward_refresh_steps is not None and step % self.config.reward_refresh_steps == 0
+        every = 1 if self.config.stop_on_completion else self.config.reward_refresh_steps
+        return every is not None and step % every == 0
 
     def _predict_chunk_and_rewards(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """(B, chunk_size, action_dim) actions and (B, T) rewards of one forward pass."""

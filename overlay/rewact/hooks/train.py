@@ -1,51 +1,116 @@
 # SPDX-License-Identifier: MIT
-"""What the training script calls."""
+"""What the training script, the maker of its datasets and the sender of remote jobs are decorated with."""
 
 import logging
+import sys
 from collections.abc import Callable
+from dataclasses import fields
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch.utils.data import IterableDataset
-
-from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
-from rewact.labels.build import build_reward_labels
-from rewact.labels.dataset import LeRobotDatasetWithReward, StreamingLeRobotDatasetWithReward
-from rewact.labels.hub import pull_label_files
 from rewact.options.head import RewardHeadConfig
 
 if TYPE_CHECKING:
+    import torch
+
     from lerobot.configs.default import DatasetConfig
     from lerobot.configs.train import TrainPipelineConfig
 
 
-def make_datasets_with_reward(
-    cfg: "TrainPipelineConfig", make: Callable[["TrainPipelineConfig"], Any]
-) -> tuple[Any, Any | None]:
-    """Make the datasets of a training run and add reward labels, where something asks for them.
+def gives_new_act_a_head(train: Callable) -> Callable:
+    """Turn the reward head on for a new policy of type `act` that the training script makes.
 
     Args:
-        cfg: Configuration of the run.
-        make: LeRobot's function that makes the dataset, or the datasets to train on and to evaluate on.
-
-    Returns:
-        The dataset to train on and the held-out one, None without one.
-
-    Raises:
-        ValueError: naming the episode, if ``--dataset.episodes`` asks for one that the dataset lacks; or if
-            the labels cannot be built, see :class:`LeRobotDatasetWithReward`.
+        train: The training script's main function, which takes the configuration of the run.
     """
-    if _wants_labels(cfg) or getattr(cfg.policy, "advantage_labels", None) is not None:
+
+    @wraps(train)
+    def train_with_head(cfg: "TrainPipelineConfig", *args: Any, **kwargs: Any) -> Any:
+        settle_reward_head(cfg)
+        return train(cfg, *args, **kwargs)
+
+    return train_with_head
+
+
+def settle_reward_head(cfg: "TrainPipelineConfig") -> None:
+    """Decide about the reward head where the command line makes an `act` policy and does not mention it.
+
+    A new policy has it on. One that starts from the weights of another (`--policy.pretrained_path`) has what
+    that one has. Whatever a file or a Python program configured stays as it is.
+    """
+    policy = cfg.policy
+    if policy is None or policy.type != "act" or cfg.resume:
+        return
+    if _flag("policy.type") != "act" or _flag("policy.use_reward_head") is not None or _file_has_policy():
+        return
+    if policy.pretrained_path is None:
+        policy.use_reward_head = True
+    else:
+        from lerobot.configs.policies import PreTrainedConfig
+
+        start = PreTrainedConfig.from_pretrained(policy.pretrained_path)
+        for option in fields(RewardHeadConfig) if isinstance(start, RewardHeadConfig) else ():
+            if _flag(f"policy.{option.name}") is None:
+                setattr(policy, option.name, getattr(start, option.name))
+    if not policy.use_reward_head:
+        logging.warning(
+            "%s has no reward head, so this policy gets none; --policy.use_reward_head=true adds one.",
+            policy.pretrained_path,
+        )
+
+
+def _flag(name: str) -> str | None:
+    """The value of a flag on the command line, `--name=value` or `--name value`; None where it is not."""
+    for argument, following in zip(sys.argv[1:], [*sys.argv[2:], ""], strict=True):
+        if argument == f"--{name}":
+            return following
+        if argument.startswith(f"--{name}="):
+            return argument.split("=", 1)[1]
+    return None
+
+
+def _file_has_policy() -> bool:
+    """Whether `--config_path` names a file that says what the policy is."""
+    path = _flag("config_path")
+    if path is None:
+        return False
+    if not Path(path).is_file():
+        return True  # a saved run, in a folder or on the Hub
+    import yaml  # LeRobot's parser needs it, too
+
+    return "policy" in (yaml.safe_load(Path(path).read_text()) or {})
+
+
+def adds_reward_labels(make: Callable[["TrainPipelineConfig"], Any]) -> Callable:
+    """Add reward labels to the datasets of a training run, the held-out one included, where they are needed.
+
+    Args:
+        make: LeRobot's function that makes the dataset, or the datasets to train on and to evaluate on.
+    """
+
+    @wraps(make)
+    def make_with_labels(cfg: "TrainPipelineConfig") -> Any:
+        if not (_wants_labels(cfg) or _wanted_advantages(cfg) or cfg.dataset.reward.is_used):
+            return make(cfg)
         require_episodes(cfg.dataset)
-    made = make(cfg)
-    return wrap_train_eval_datasets(cfg, *(made if isinstance(made, tuple) else (made, None)))
+        made = make(cfg)
+        if isinstance(made, tuple):
+            return wrap_train_eval_datasets(cfg, *made)
+        return wrap_train_eval_datasets(cfg, made, None)[0]
+
+    return make_with_labels
 
 
 def _wants_labels(cfg: "TrainPipelineConfig") -> bool:
     return cfg.policy is not None and (
-        getattr(cfg.policy, "use_reward_head", False) or cfg.dataset.reward.masks_actions
+        getattr(cfg.policy, "use_reward_head", False) is True or cfg.dataset.reward.masks_actions
     )
+
+
+def _wanted_advantages(cfg: "TrainPipelineConfig") -> str | None:
+    """Whether the policy needs advantages ("required"), or uses them if there are any ("optional")."""
+    return getattr(cfg.policy, "advantage_labels", None)
 
 
 def require_episodes(config: "DatasetConfig") -> None:
@@ -58,6 +123,8 @@ def require_episodes(config: "DatasetConfig") -> None:
     """
     if not config.episodes or config.streaming:
         return
+    from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
+
     total = LeRobotDatasetMetadata(config.repo_id, root=config.root, revision=config.revision).total_episodes
     if missing := [episode for episode in config.episodes if episode >= total]:
         raise ValueError(
@@ -84,18 +151,26 @@ def wrap_train_eval_datasets(
         The two datasets, wrapped; they share one set of labels.
 
     Raises:
-        ValueError: if the labels cannot be built, see :class:`LeRobotDatasetWithReward`; or if actions are to
-            be masked for a policy that knows no masks.
+        ValueError: if the labels cannot be built, see :class:`LeRobotDatasetWithReward`; or if
+            options are given for a policy that knows no labels.
     """
     config = cfg.dataset.reward
-    if config.masks_actions and cfg.policy is not None and not isinstance(cfg.policy, RewardHeadConfig):
+    if config.is_used and not isinstance(cfg.policy, RewardHeadConfig):
+        trained = "a reward model" if cfg.policy is None else f"the policy {cfg.policy.type!r}"
         raise ValueError(
-            f"--dataset.reward.mask_actions_*: the policy {cfg.policy.type!r} imitates all actions, masked "
-            "or not; leave the masks out, or train act, rewact or actvantage"
+            f"--dataset.reward.*: {trained} learns neither from these labels nor from masks; leave the "
+            "options out, or train act, rewact or actvantage"
         )
     advantages = _load_advantages(cfg, [train] if eval is None else [train, eval])
     if not _wants_labels(cfg) and advantages is None:
         return train, eval
+
+    from torch.utils.data import IterableDataset
+
+    from rewact.labels.build import build_reward_labels
+    from rewact.labels.dataset import LeRobotDatasetWithReward, StreamingLeRobotDatasetWithReward
+
+    config.has_labelled = True
     labels = build_reward_labels(train.meta, config)
     logging.info(labels.describe())
 
@@ -107,18 +182,60 @@ def wrap_train_eval_datasets(
     return wrap(train), None if eval is None else wrap(eval)
 
 
-def _load_advantages(cfg: "TrainPipelineConfig", datasets: list[Any]) -> torch.Tensor | None:
-    """The advantages that the policy needs ("required"), or uses if there are any ("optional")."""
-    wanted = getattr(cfg.policy, "advantage_labels", None)
+def _load_advantages(cfg: "TrainPipelineConfig", datasets: list[Any]) -> "torch.Tensor | None":
+    wanted = _wanted_advantages(cfg)
     if wanted is None:
         return None
-    from rewact.advantages import ADVANTAGES_FILE, load_advantages  # it imports this package
+    import torch
+
+    from rewact.advantages import ADVANTAGES_FILE, load_advantages
+    from rewact.labels.hub import pull_label_files
 
     meta, path = datasets[0].meta, cfg.dataset.reward.advantages_path
     pull_label_files(meta)
     if wanted == "optional" and path is None and not (Path(meta.root) / ADVANTAGES_FILE).exists():
         return None
     # A streaming dataset yields all episodes, whatever its `episodes` are.
-    chosen = [None if isinstance(d, IterableDataset) else getattr(d, "episodes", None) for d in datasets]
+    streams = [isinstance(dataset, torch.utils.data.IterableDataset) for dataset in datasets]
+    chosen = [
+        None if s else getattr(dataset, "episodes", None)
+        for s, dataset in zip(streams, datasets, strict=True)
+    ]
     episodes = None if None in chosen else sorted({episode for some in chosen for episode in some})
     return torch.from_numpy(load_advantages(meta, None if path is None else Path(path), episodes=episodes))
+
+
+def refuses_reward_options(submit: Callable) -> Callable:
+    """Refuse a remote job that needs what its image lacks: it runs LeRobot without this project.
+
+    Args:
+        submit: LeRobot's function that sends a training run to another machine.
+    """
+
+    @wraps(submit)
+    def submit_plain(cfg: "TrainPipelineConfig", *args: Any, **kwargs: Any) -> Any:
+        if (needs := _needs_of(cfg)) is not None:
+            raise ValueError(
+                f"--job.target={cfg.job.target}: the remote machine runs LeRobot without {needs[0]}; train "
+                f"here, or send the job {needs[1]}."
+            )
+        return submit(cfg, *args, **kwargs)
+
+    return submit_plain
+
+
+def _needs_of(cfg: "TrainPipelineConfig") -> tuple[str, str] | None:
+    """What of this project a run needs, and how it would need nothing."""
+    policy = cfg.policy
+    if policy is None:  # `--policy.path` is only read when the configuration is validated
+        from lerobot.configs import parser
+        from lerobot.configs.policies import PreTrainedConfig
+
+        path, flags = parser.get_path_arg("policy"), parser.get_cli_overrides("policy") or []
+        policy = path and PreTrainedConfig.from_pretrained(path, cli_overrides=flags)
+    if isinstance(policy, RewardHeadConfig):
+        if policy.type != "act":
+            return f"the policy type {policy.type}", "with --policy.type=act --policy.use_reward_head=false"
+        if policy.use_reward_head:
+            return "the reward head", "with --policy.use_reward_head=false"
+    return ("--dataset.reward.*", "without these options") if cfg.dataset.reward.is_used else None

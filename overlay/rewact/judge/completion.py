@@ -1,15 +1,21 @@
 # SPDX-License-Identifier: MIT
-"""Telling from predicted rewards when a task is done."""
+"""Telling from predicted rewards when a task is done, and ending an episode there (`stop_on_completion`)."""
 
-import math
-from typing import TYPE_CHECKING
+import logging
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+
+from rewact.options.completion import CompletionDetectorConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
+
+logger = logging.getLogger(__name__)
 
 
 class CompletionDetector:
@@ -34,12 +40,7 @@ class CompletionDetector:
     """
 
     def __init__(self, threshold: float = 0.9, hysteresis: float = 0.1, dwell: int = 3):
-        if not 0.0 < threshold <= 1.0:
-            raise ValueError(f"threshold must be in (0, 1], got {threshold}")
-        if not 0.0 <= hysteresis < math.inf:
-            raise ValueError(f"hysteresis must be at least 0, got {hysteresis}")
-        if dwell < 1:
-            raise ValueError(f"dwell must be at least 1 step, got {dwell}")
+        CompletionDetectorConfig(threshold, hysteresis, dwell)  # refuses what is out of range
         self.threshold = threshold
         self.hysteresis = hysteresis
         self.dwell = dwell
@@ -83,3 +84,71 @@ class CompletionDetector:
         stays = self._done & (reward >= self.threshold - self.hysteresis)
         self._done = stays | (self._steps_above >= self.dwell)
         return self._done.clone()
+
+
+class CompletionWatch:
+    """Follows one rollout of a policy, and says where its episodes end on completion.
+
+    Only readings count. A policy with `stop_on_completion` reads its reward from every observation; were a
+    forecast handed in all the same, the watch refuses it. Without the option nothing ever stops.
+
+    Args:
+        policy: The policy that is rolled out.
+
+    Attributes:
+        stopped_at: (B,) int64 step, from 0, at which each environment was stopped, -1 where it was not;
+            `None` without the option and before the first step.
+
+    Raises:
+        ValueError: If the policy must stop on completion, and predicts no reward.
+    """
+
+    def __init__(self, policy: Any):
+        config = getattr(policy, "config", None)
+        self._detector = None
+        self._step = 0
+        self.stopped_at: np.ndarray | None = None
+        if getattr(config, "stop_on_completion", False) is not True:  # a mock's every attribute is true
+            return
+        if not config.use_reward_head:
+            raise ValueError(
+                f"--policy.stop_on_completion needs a policy that predicts the reward. This {config.type!r} "
+                "has no reward head: train one with --policy.use_reward_head=true, or leave the option out."
+            )
+        self._detector = CompletionDetector(**asdict(config.completion_detector))
+        logger.info(
+            "Stopping on completion: the reward is read from every observation, one pass of the network at "
+            "each step instead of one every %d steps",
+            config.n_action_steps,
+        )
+
+    @property
+    def is_on(self) -> bool:
+        """Whether episodes end on completion."""
+        return self._detector is not None
+
+    def reset(self) -> None:
+        """Forget the past; call at the start of an episode."""
+        if self._detector is not None:
+            self._detector.reset()
+        self._step, self.stopped_at = 0, None
+
+    def stops(self, predicted_reward: "Tensor | None", done: np.ndarray) -> np.ndarray:
+        """Take in the rewards of a step.
+
+        Args:
+            predicted_reward: (B,) readings of the observations that this step's actions answer.
+            done: (B,) bool, environments whose episode has already ended.
+
+        Returns:
+            (B,) bool, environments whose episode ends with this step because the task is predicted to be
+            done.
+        """
+        if self._detector is None:
+            return np.zeros_like(done)
+        if self.stopped_at is None:
+            self.stopped_at = np.full(len(done), -1)
+        stops = self._detector(predicted_reward).cpu().numpy() & ~done
+        self.stopped_at[stops] = self._step
+        self._step += 1
+        return stops

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: MIT
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,18 +15,25 @@ class CompletionDetectorConfig:
         threshold: Reward at which the task counts as done, in (0, 1].
         hysteresis: How far below the threshold the reward has to fall to start again, at least 0.
         dwell: Steps in a row at or above the threshold that it takes, at least 1.
+
+    Raises:
+        ValueError: If a value is out of its range.
     """
 
     threshold: float = 0.9
     hysteresis: float = 0.1
     dwell: int = 3
 
-    def make(self) -> "CompletionDetector":
-        """Build the detector.
+    def __post_init__(self) -> None:
+        if not 0.0 < self.threshold <= 1.0:
+            raise ValueError(f"threshold must be in (0, 1], got {self.threshold}")
+        if not 0.0 <= self.hysteresis < math.inf:
+            raise ValueError(f"hysteresis must be at least 0, got {self.hysteresis}")
+        if self.dwell < 1:
+            raise ValueError(f"dwell must be at least 1 step, got {self.dwell}")
 
-        Raises:
-            ValueError: If a value is out of its range.
-        """
+    def make(self) -> "CompletionDetector":
+        """Build the detector."""
         from rewact.judge.completion import CompletionDetector
 
         return CompletionDetector(self.threshold, self.hysteresis, self.dwell)

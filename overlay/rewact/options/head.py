@@ -4,13 +4,12 @@
 Kept apart from `lerobot.policies` so that the configuration layer can use it without importing a policy.
 """
 
-import json
 import logging
-from dataclasses import dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-from huggingface_hub.constants import CONFIG_NAME
+from rewact.options.completion import CompletionDetectorConfig
+from rewact.options.saving import write_without
 
 REWARD_HEAD_TYPES = ("sigmoid", "distributional")
 VALUE_TARGETS = ("two_hot", "hl_gauss")
@@ -28,8 +27,9 @@ class RewardHeadConfig:
 
     Args:
         use_reward_head: Whether the policy has a reward head. With it, `select_action` returns
-            `(action, reward)` and training needs a `reward` in each batch. Checkpoints without the option
-            load with `False`.
+            `(action, reward)` and training needs a `reward` in each batch. A configuration that does not
+            mention it has none, whatever wrote it; `lerobot-train --policy.type=act` makes a new policy and
+            turns it on.
         reward_head_type: "sigmoid" regresses one value in (0, 1) with a squared error; "distributional"
             predicts a categorical distribution over `num_value_bins` values with a cross-entropy.
         reward_loss_weight: Weight of the reward loss in the total loss. `None` takes the default of the head
@@ -45,9 +45,13 @@ class RewardHeadConfig:
         value_target: Target distribution of the distributional head: "two_hot" splits the mass between the
             two nearest bin centres, "hl_gauss" spreads it as a Gaussian histogram.
         hl_gauss_sigma_ratio: Standard deviation of the "hl_gauss" target in units of the bin width.
+        stop_on_completion: Whether evaluations and rollouts end an episode where the policy predicts that the
+            task is done. The reward is then read from every observation, which costs one pass of the network
+            at each step; the queued actions stay as they are.
+        completion_detector: When predicted rewards say that the task is done.
     """
 
-    use_reward_head: bool = True
+    use_reward_head: bool = False
     reward_head_type: str = "sigmoid"
     reward_loss_weight: float | None = None
     reward_forecast: bool = True
@@ -57,6 +61,12 @@ class RewardHeadConfig:
     value_max: float = 1.0
     value_target: str = "two_hot"
     hl_gauss_sigma_ratio: float = 0.75
+    stop_on_completion: bool = False
+    completion_detector: CompletionDetectorConfig = field(default_factory=CompletionDetectorConfig)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        write_without(cls, RewardHeadConfig._unused_options)
 
     def __post_init__(self) -> None:
         super().__post_init__()  # type: ignore[misc]  # the next class of the MRO is a PreTrainedConfig
@@ -68,14 +78,12 @@ class RewardHeadConfig:
         if self.reward_loss_weight is None:
             self.reward_loss_weight = DEFAULT_REWARD_LOSS_WEIGHT[self.reward_head_type]
 
-    def _save_pretrained(self, save_directory: Path) -> None:
-        """Write `config.json`. Without a head it is that of plain ACT, which LeRobot itself can load."""
-        super()._save_pretrained(save_directory)  # type: ignore[misc]
-        if self.type == "act" and not self.use_reward_head:  # type: ignore[attr-defined]
-            path = Path(save_directory) / CONFIG_NAME
-            options = {field.name for field in fields(RewardHeadConfig)}
-            saved = json.loads(path.read_text())
-            path.write_text(json.dumps({k: v for k, v in saved.items() if k not in options}, indent=4))
+    def _unused_options(self) -> set[str]:
+        """What a saved configuration leaves out: without a head it is plain ACT's, for LeRobot to load."""
+        return {field.name for field in fields(RewardHeadConfig)} if self._is_plain() else set()
+
+    def _is_plain(self) -> bool:
+        return self.type == "act" and not self.use_reward_head  # type: ignore[attr-defined]
 
     def _find_problem(self) -> str | None:
         if self.reward_head_type not in REWARD_HEAD_TYPES:
@@ -121,37 +129,3 @@ class RewardHeadConfig:
     def make_extra_tokens(self) -> Any | None:
         """Build the `ExtraTokens` of a policy that extends ACT with encoder tokens of its own, if it does."""
         return None
-
-
-def restore_reward_head_flag(saved_config: dict[str, Any]) -> dict[str, Any]:
-    """Say in a saved `act` configuration that it has no reward head, if it does not mention the option.
-
-    Args:
-        saved_config: Content of a checkpoint's `config.json`, including its "type". Not modified.
-
-    Returns:
-        The configuration, with `use_reward_head` present for every `act` policy.
-    """
-    if saved_config.get("type") == "act" and "use_reward_head" not in saved_config:
-        return {**saved_config, "use_reward_head": False}
-    return saved_config
-
-
-def match_saved_reward_head(policy_config: Any, pretrained_dir: str | Path) -> None:
-    """Give a resumed policy the reward head, or the lack of one, of the checkpoint it resumes from.
-
-    A training configuration written before the option existed does not mention it and would be parsed with
-    the default of a new policy. The weights and the optimizer state decide instead.
-
-    Args:
-        policy_config: The policy configuration parsed from `train_config.json`. Modified in place.
-        pretrained_dir: The checkpoint's `pretrained_model` directory.
-    """
-    config_file = Path(pretrained_dir) / CONFIG_NAME
-    if not getattr(policy_config, "use_reward_head", False) or not config_file.is_file():
-        return
-    saved_config = restore_reward_head_flag(json.loads(config_file.read_text()))
-    if not saved_config.get("use_reward_head", True):
-        # A warning, as the training script sets up its logging only later.
-        logging.warning(f"Resuming without a reward head, as {config_file} has none.")
-        policy_config.use_reward_head = False

@@ -103,6 +103,14 @@ class RewardLabelsConfig:
         if self.outcomes_path is not None and self.outcomes not in ("auto", "file"):
             raise ValueError(f"reward.outcomes_path is not used with reward.outcomes={self.outcomes}")
 
+    # Set where a training run labels its data by these options. Not a field: it is neither read nor written.
+    has_labelled = False
+
+    @property
+    def is_used(self) -> bool:
+        """Whether these options have taken effect, or were given."""
+        return self.has_labelled or self != type(self)()
+
     def _require(self, condition: bool, name: str, requirement: str) -> None:
         if not condition:
             raise ValueError(f"reward.{name} {requirement}, got {getattr(self, name)!r}")

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: MIT
+"""What LeRobot's reader of command lines is decorated with."""
+
+import inspect
+import sys
+from collections.abc import Callable, Collection, Sequence
+from functools import wraps
+
+# Flags of earlier releases of this project, before and after; those that end in a dot stand for all below.
+FORMER_FLAGS = {
+    "eval.stop_on_completion": "policy.stop_on_completion",
+    "eval.completion_detector.": "policy.completion_detector.",
+    # Of lerobot-rollout and lerobot-record.
+    "stop_on_completion": "policy.stop_on_completion",
+    "completion_detector.": "policy.completion_detector.",
+}
+
+
+def knows_former_flags(wrap: Callable) -> Callable:
+    """Let a script say what flags of earlier releases are called now.
+
+    Args:
+        wrap: Makes the decorator of a script's main function.
+    """
+
+    @wraps(wrap)
+    def wrap_main(*args, **kwargs) -> Callable:
+        decorate = wrap(*args, **kwargs)
+
+        def decorate_main(main: Callable) -> Callable:
+            read_and_run = decorate(main)
+
+            @wraps(read_and_run)
+            def run(*args, **kwargs):
+                if not args and not kwargs:  # the command line is read
+                    config_class = next(iter(inspect.signature(main).parameters.values())).annotation
+                    refuse_former_flags(sys.argv[1:], getattr(config_class, "__dataclass_fields__", ()))
+                return read_and_run(*args, **kwargs)
+
+            return run
+
+        return decorate_main
+
+    return wrap_main
+
+
+def refuse_former_flags(arguments: Sequence[str], known: Collection[str]) -> None:
+    """End the process with one sentence where a flag has another name now.
+
+    Args:
+        arguments: The command line.
+        known: Options that the script has; one of these is no former flag of ours.
+    """
+    for argument in arguments:
+        flag = argument.split("=", 1)[0].removeprefix("--")
+        for before, now in FORMER_FLAGS.items():
+            is_former = flag.startswith(before) if before.endswith(".") else flag == before
+            if argument.startswith("--") and is_former and before.split(".")[0] not in {*known} - {"eval"}:
+                sys.exit(f"error: --{flag} is called --{now}{flag.removeprefix(before)} now.")

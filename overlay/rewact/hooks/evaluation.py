@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: MIT
+"""What `lerobot-eval` is decorated with: it reports and draws the predicted reward, and ends what is done."""
+
+import inspect
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
+from typing import Any
+
+# Where a rollout leaves the summaries of its episodes, and an evaluation its episodes.
+_EPISODES: ContextVar[list[dict[str, Any]] | None] = ContextVar("episodes", default=None)
+
+
+@contextmanager
+def _collecting_episodes() -> Iterator[list[dict[str, Any]]]:
+    episodes: list[dict[str, Any]] = []
+    token = _EPISODES.set(episodes)
+    try:
+        yield episodes
+    finally:
+        _EPISODES.reset(token)
+
+
+def _pass_on(episodes: Sequence[dict[str, Any]]) -> None:
+    if (collected := _EPISODES.get()) is not None:
+        collected.extend(episodes)
+
+
+def watches_predicted_reward(rollout: Callable[..., dict]) -> Callable[..., dict]:
+    """Follow the predicted reward through a batch of episodes, and end those that are done.
+
+    Args:
+        rollout: Runs the policy in a vector environment; its result holds (B, T) "done", "reward" and
+            "success". Adds (B, T) "predicted_reward", (T,) "predicted_reward_is_forecast" and, where episodes
+            end on completion, (B,) "stopped_at_step".
+    """
+
+    @wraps(rollout)
+    def watched_rollout(*args: Any, **kwargs: Any) -> dict:
+        called = inspect.signature(rollout).bind(*args, **kwargs)
+        policy = called.arguments["policy"]
+        if getattr(getattr(policy, "config", None), "use_reward_head", False) is not True:
+            _refuse_to_stop(policy)
+            return rollout(*args, **kwargs)
+        from rewact.hooks.episodes import summarize_episodes
+        from rewact.hooks.watched_env import WatchedEnv
+
+        watched = called.arguments["env"] = WatchedEnv(called.arguments["env"], policy)
+        data = rollout(*called.args, **called.kwargs)
+        watched.add_to(data)
+        _pass_on(summarize_episodes(data))
+        return data
+
+    return watched_rollout
+
+
+def _refuse_to_stop(policy: Any) -> None:
+    if getattr(getattr(policy, "config", None), "stop_on_completion", False) is True:
+        from rewact.judge.completion import CompletionWatch
+
+        CompletionWatch(policy)
+
+
+def reports_predicted_reward(eval_policy: Callable[..., dict]) -> Callable[..., dict]:
+    """Add the summary of each episode, and their averages, to the result of an evaluation.
+
+    Args:
+        eval_policy: Evaluates a policy by rollouts; its result has "per_episode" and "aggregated".
+    """
+
+    @wraps(eval_policy)
+    def eval_and_report(*args: Any, **kwargs: Any) -> dict:
+        with _collecting_episodes() as summaries:
+            info = eval_policy(*args, **kwargs)
+        if summaries:
+            from rewact.hooks.episodes import average_episodes, log_stops
+
+            for episode, summary in zip(info["per_episode"], summaries, strict=False):
+                episode.update(summary)
+            averages = average_episodes(info["per_episode"])
+            info["aggregated"].update(averages)
+            log_stops(averages, len(info["per_episode"]))
+        _pass_on(info["per_episode"])
+        return info
+
+    return eval_and_report
+
+
+def lists_predicted_reward(eval_one: Callable[..., dict]) -> Callable[..., dict]:
+    """Add lists over the episodes, one for each statistic, to the metrics of one task.
+
+    Args:
+        eval_one: Evaluates one task, and returns its metrics.
+    """
+
+    @wraps(eval_one)
+    def eval_and_list(*args: Any, **kwargs: Any) -> dict:
+        with _collecting_episodes() as episodes:
+            metrics = eval_one(*args, **kwargs)
+        if any("predicted_reward_final" in episode for episode in episodes):
+            from rewact.hooks.episodes import list_episodes
+
+            metrics |= list_episodes(episodes)
+        return metrics
+
+    return eval_and_list
+
+
+def averages_predicted_reward(eval_all: Callable[..., dict]) -> Callable[..., dict]:
+    """Add averages over each group of tasks, and over all, to the result of an evaluation.
+
+    Args:
+        eval_all: Evaluates all tasks; its result has "per_task", "per_group" and "overall".
+    """
+
+    @wraps(eval_all)
+    def eval_and_average(*args: Any, **kwargs: Any) -> dict:
+        info = eval_all(*args, **kwargs)
+        groups = defaultdict(list)
+        for task in info["per_task"]:
+            if "predicted_reward_final" in task["metrics"]:
+                groups[task["task_group"]].append(task["metrics"])
+        if groups:
+            from rewact.hooks.episodes import average_episodes, episodes_of
+
+            episodes = {group: episodes_of(metrics) for group, metrics in groups.items()}
+            for group, some in episodes.items():
+                info["per_group"][group].update(average_episodes(some))
+            everything = [episode for some in episodes.values() for episode in some]
+            info["overall"].update(average_episodes(everything))
+        return info
+
+    return eval_and_average

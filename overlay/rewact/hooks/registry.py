@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: MIT
+"""The policy types that LeRobot registers at import."""
+
+from rewact.act.configuration_actvantage import ACTvantageConfig
+from rewact.act.configuration_rewact import RewACTConfig
+
+__all__ = ["ACTvantageConfig", "RewACTConfig"]

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: MIT
+"""Patch sets: `patches/<tag>/series` and the patches it lists, and the overlay that goes with all of them.
+
+`patches/<tag>/without` names what a release has no place for: one path below overlay/ a line, a directory
+with a slash at its end.
+"""
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from verify.errors import ExitCode, RewactError
+from verify.patch import ABSENT, Patch, parse_patch
+from verify.paths import check_name
+
+
+@dataclass(frozen=True)
+class PatchSet:
+    """The patches for one LeRobot release, in the order they are applied."""
+
+    tag: str
+    directory: Path
+    patches: tuple[Patch, ...]
+    without: tuple[str, ...] = ()  # paths in the checkout (`src/...`) that the overlay does not fill
+
+    @property
+    def pre_images(self) -> dict[str, str]:
+        """Blob ids of the pristine release, for every file the patches read, optional ones left out."""
+        return _pre_images(patch for patch in self.patches if not patch.optional)
+
+    def made_of(self, path: str, identifier: str) -> set[str]:
+        """The blob ids that a file with this id goes through in the series; ABSENT where it is removed."""
+        made = [identifier]
+        for patch in self.patches:
+            for diff in patch.diffs:
+                old, new = diff.old_path or diff.new_path, diff.new_path or diff.old_path
+                if old == new == path and diff.new_id is not None and diff.old_id == made[-1]:
+                    made.append(diff.new_id)
+        return set(made[1:])
+
+    def place(self, overlay: Mapping[str, "OverlayFile"]) -> dict[str, "OverlayFile"]:
+        """The overlay files that this release has a place for."""
+        return {
+            path: file
+            for path, file in overlay.items()
+            if path not in self.without
+            and not any(name.endswith("/") and path.startswith(name) for name in self.without)
+        }
+
+    def rivals(self, patch: Patch) -> list[Patch]:
+        """Optional patches of other copies of the same files: of all these one applies."""
+        return [
+            other
+            for other in self.patches
+            if patch.optional
+            and other.optional
+            and other.pre_images.keys() == patch.pre_images.keys()
+            and other.pre_images != patch.pre_images
+        ]
+
+    def choose(self, is_there: Callable[[str], bool], holds: Callable[[str, str], bool]) -> list[Patch]:
+        """The patches for one copy of the release.
+
+        An optional patch is left out where its files are not there, or where a rival was made for them. Where
+        none was, the first is taken: its failure says what was expected.
+
+        Args:
+            is_there: whether the copy has a path.
+            holds: whether it has a path with this blob id when pristine.
+        """
+        chosen: list[Patch] = []
+        for patch in self.patches:
+            rivals = self.rivals(patch)
+            if patch.optional and not all(map(is_there, patch.pre_images)):
+                continue
+            if not _fits(patch, holds) and any(rival in chosen or _fits(rival, holds) for rival in rivals):
+                continue
+            chosen.append(patch)
+        return chosen
+
+
+def _fits(patch: Patch, holds: Callable[[str, str], bool]) -> bool:
+    return all(holds(path, identifier) for path, identifier in patch.pre_images.items())
+
+
+@dataclass(frozen=True)
+class OverlayFile:
+    data: bytes
+    executable: bool
+
+
+def _pre_images(patches: Iterable[Patch]) -> dict[str, str]:
+    return {
+        path: identifier
+        for patch in patches
+        for path, identifier in patch.pre_images.items()
+        if identifier != ABSENT
+    }
+
+
+def _bad(message: str) -> RewactError:
+    return RewactError(ExitCode.BAD_PATCH_SET, message)
+
+
+def read_series(directory: Path) -> list[str]:
+    """The patch names in `series`; blank lines and lines that begin with # are comments."""
+    path = directory / "series"
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise _bad(f"{path} is missing. Restore it from the repository.") from None
+    if b"\r" in data:
+        raise _bad(f"{path} has CRLF line ends: it was converted, restore it from the repository.")
+    lines = [line.strip() for line in data.decode("utf-8", errors="replace").split("\n")]
+    names = [line for line in lines if line and not line.startswith("#")]
+    if not names:
+        raise _bad(f"{path} lists no patch.")
+    for name in names:
+        if names.count(name) > 1:
+            raise _bad(f"{path} lists {name} twice.")
+        if "/" in name or not name.endswith(".patch"):
+            raise _bad(f"{path}: {name!r} is no name of a patch beside it.")
+        check_name(name)
+    return names
+
+
+def read_without(directory: Path) -> tuple[str, ...]:
+    """The paths in `without`, as they would be in the checkout; empty where there is no such file."""
+    path = directory / "without"
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return ()
+    if b"\r" in data:
+        raise _bad(f"{path} has CRLF line ends: it was converted, restore it from the repository.")
+    lines = [line.strip() for line in data.decode("utf-8", errors="replace").split("\n")]
+    names = [line for line in lines if line and not line.startswith("#")]
+    for name in names:
+        check_name(name.removesuffix("/"))
+    return tuple(f"src/{name}" for name in names)
+
+
+def load_patch_set(directory: Path) -> PatchSet:
+    """Reads one patch set; every fault of every patch is reported at once.
+
+    Raises:
+        RewactError: BAD_PATCH_SET, one line for each fault.
+    """
+    names = read_series(directory)
+    faults = [
+        f"{path} is not listed in series."
+        for path in sorted(directory.glob("*.patch"))
+        if path.name not in names
+    ]
+    patches: list[Patch] = []
+    for name in names:
+        try:
+            patch = parse_patch(directory / name)
+        except RewactError as error:
+            faults.append(str(error))
+            continue
+        patches.append(patch)
+    try:
+        without = read_without(directory)
+    except RewactError as error:
+        faults.append(str(error))
+        without = ()
+    patch_set = PatchSet(directory.name, directory, tuple(patches), without)
+    for number, patch in enumerate(patches):
+        others = [other for other in patches[:number] if other not in patch_set.rivals(patch)]
+        for path, identifier in patch.pre_images.items():
+            if any(other.pre_images.get(path, identifier) != identifier for other in others):
+                faults.append(
+                    f"{directory / patch.name}: Pre-Image of {path} differs from an earlier patch's."
+                )
+    if faults:
+        raise _bad("\n".join(faults))
+    return patch_set
+
+
+def load_patch_sets(patches: Path) -> dict[str, PatchSet]:
+    """Every patch set in a directory, by tag."""
+    directories = sorted(path for path in patches.glob("v*") if path.is_dir())
+    if not directories:
+        raise _bad(f"{patches} holds no patch set. Restore it from the repository.")
+    return {directory.name: load_patch_set(directory) for directory in directories}
+
+
+def load_overlay(overlay: Path) -> dict[str, OverlayFile]:
+    """The files of the overlay, by their path in the checkout (`src/...`).
+
+    Raises:
+        RewactError: BAD_PATCH_SET for a link, a device or a name that could lead outside.
+    """
+    files: dict[str, OverlayFile] = {}
+    folded: dict[str, str] = {}
+    for directory, directories, names in os.walk(overlay):
+        # Caches are no part of the overlay; links to directories appear here and are refused below.
+        directories[:] = sorted(name for name in directories if name != "__pycache__")
+        links = [name for name in directories if os.path.islink(os.path.join(directory, name))]
+        for name in sorted(names) + links:
+            source = Path(directory, name)
+            if source.suffix == ".pyc":
+                continue
+            path = "src/" + source.relative_to(overlay).as_posix()
+            check_name(path)
+            if not stat.S_ISREG(os.lstat(source).st_mode):
+                raise _bad(f"{source} is not a regular file: the overlay holds only those.")
+            if folded.setdefault(path.casefold(), path) != path:
+                raise _bad(f"{path} and {folded[path.casefold()]} differ only in upper and lower case.")
+            files[path] = OverlayFile(source.read_bytes(), os.access(source, os.X_OK))
+    return files
+
+
+def fingerprint(patch_set: PatchSet, overlay: Mapping[str, OverlayFile]) -> str:
+    """A digest (64 hexadecimal digits) of all that an installation of this patch set would write.
+
+    Args:
+        overlay: what there is; what the release has no place for does not count.
+    """
+    digest = hashlib.sha256()
+    for patch in patch_set.patches:
+        digest.update(b"patch\0%s\0%d\0" % (os.fsencode(patch.name), len(patch.data)) + patch.data)
+    for path, file in sorted(patch_set.place(overlay).items()):
+        digest.update(b"overlay\0%s\0%d\0%d\0" % (os.fsencode(path), file.executable, len(file.data)))
+        digest.update(file.data)
+    return digest.hexdigest()
