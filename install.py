@@ -1,7 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Adds reward prediction to LeRobot: patches a clone of it (or fetches a release), installs it, removes it.
+"""The one entry point: reads arguments, runs a command of installer/, says in a sentence what went wrong."""
 
+import argparse
+import sys
+from pathlib import Path
+
+_SUMMARY = (
+    "Adds reward prediction to LeRobot: patches a clone of it (or fetches a release), installs it, "
+    "removes it."
+)
+_CODES = """
 Exit codes: 0 done; 1 a mistake in install.py itself, with a traceback; 2 wrong arguments; 3 not a LeRobot
 clone; 4 unsupported LeRobot version; 5 a file holds your edits; 6 damaged or unsafe patch set; 7 no
 permission; 8 git missing, too old or refusing; 9 no fitting Python; 10 package index or network; 11 disk
@@ -10,16 +19,15 @@ does not pass its check; 15 conflict; 130 interrupted. `test` and `demo` pass on
 run.
 """
 
-import argparse
-import sys
-from pathlib import Path
-
 if sys.version_info < (3, 10):  # noqa: UP036 (an older Python is to read this sentence, not a traceback)
     sys.stderr.write("install.py: needs Python 3.10 or newer, this is {}.{}.\n".format(*sys.version_info))
     sys.exit(9)
 
-from installer import commands, console  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH and -I leave it out
+
+from installer import console, tools, undo  # noqa: E402
 from installer.faults import explain  # noqa: E402
+from installer.locate import open_checkout  # noqa: E402
 from verify.errors import ExitCode, RewactError  # noqa: E402
 
 _CHECKOUT = (
@@ -28,15 +36,11 @@ _CHECKOUT = (
 
 
 def build_parser() -> argparse.ArgumentParser:
-    summary, _, codes = __doc__.partition("\n\n")
-    parser = argparse.ArgumentParser(prog="install.py", description=summary, epilog=codes)
+    parser = argparse.ArgumentParser(prog="install.py", description=_SUMMARY, epilog=_CODES)
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def add(
-        name: str, run, text: str, *, checkout: bool = True, version: bool = False
-    ) -> argparse.ArgumentParser:
+    def add(name: str, text: str, *, checkout: bool = True, version: bool = False) -> argparse.ArgumentParser:
         command = subparsers.add_parser(name, help=text, description=text, allow_abbrev=False)
-        command.set_defaults(run=run, rest=[])
         if checkout:
             command.add_argument("checkout", nargs="?", type=Path, metavar="CHECKOUT", help=_CHECKOUT)
         if version:
@@ -45,42 +49,46 @@ def build_parser() -> argparse.ArgumentParser:
             )
         return command
 
-    dev = add("dev", commands.dev, "patch a LeRobot clone and install it editable", version=True)
+    dev = add("dev", "patch a LeRobot clone and install it editable", version=True)
     dev.add_argument("--no-install", action="store_true", help="only apply the patches")
     dev.add_argument(
         "--nearest", action="store_true", help="on an unlisted LeRobot: fit the closest series, or refuse"
     )
     prod = add(
         "prod",
-        commands.prod,
         "install a wheel of the patched LeRobot; the clone stays as it is",
         version=True,
     )
     prod.add_argument("--env", type=Path, metavar="PATH", help="the environment (made when it is not there)")
-    status = add("status", commands.status, "say what is installed, file by file")
+    status = add("status", "say what is installed, file by file")
     status.add_argument("--json", action="store_true", help="for programs")
-    add("uninstall", commands.uninstall, "put every file back as it was")
+    add("uninstall", "put every file back as it was")
     export = add(
         "export",
-        commands.export,
         "make the patches again from a clone: edits as one more patch, those of the overlay in overlay/",
     )
     export.add_argument("--name", default="edits", help="of the patch with the edits (default: edits)")
     export.add_argument("--description", default="(say what this is for)", help="its first header field")
-    drift = add("drift", commands.drift, "say how the patches would fare on any LeRobot tree")
+    drift = add("drift", "say how the patches would fare on any LeRobot tree")
     drift.add_argument("--json", action="store_true", help="for programs")
-    test = add(
-        "test", commands.test, "set up, then run pytest with these arguments", checkout=False, version=True
-    )
+    test = add("test", "set up, then run pytest with these arguments", checkout=False, version=True)
     test.add_argument("--all", action="store_true", help="on every supported release, each by itself")
     add(
         "demo",
-        commands.demo,
         "set up, then train and predict on data made here",
         checkout=False,
         version=True,
     )
     return parser
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    if arguments.command == "uninstall":  # goes on working with nothing installed
+        return undo.command(open_checkout(arguments.checkout))
+    tools.require()
+    from installer import commands
+
+    return getattr(commands, arguments.command)(arguments)
 
 
 def main(words: list[str] | None = None) -> int:
@@ -91,7 +99,7 @@ def main(words: list[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     arguments.rest = rest
     try:
-        return int(arguments.run(arguments))
+        return int(_run(arguments))
     except RewactError as error:
         console.fault(str(error))
         return int(error.code)

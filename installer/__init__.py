@@ -1,2 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""What install.py does: apply and undo patch sets, make environments, build wheels. Standard library only."""
+"""What install.py does: apply and undo patch sets, make environments, build wheels."""
+
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent

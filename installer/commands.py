@@ -9,18 +9,15 @@ import time
 from argparse import Namespace
 from pathlib import Path
 
-from installer import console, develop, patching, wheel
+import installer
+from installer import console, develop, patching, undo, wheel
 from installer import export as exporting
 from installer import status as report
 from installer.develop import Setup
-from installer.locate import find_checkout
+from installer.locate import open_checkout
 from installer.releases import DEFAULT, RELEASES
-from verify.checkout import Checkout
 from verify.errors import ExitCode, RewactError
-from verify.gitcmd import require_git
 from verify.nearest import describe_misfit
-
-PROJECT = Path(__file__).resolve().parent.parent
 
 # The fast ones first, so that what is broken shows early; those not named here come before the last.
 _FIRST_TESTS, _LAST_TESTS = ("install", "model", "labels"), ("e2e",)
@@ -35,19 +32,6 @@ _ONCE = (
 _EVERYWHERE = ("tests/install/test_real_patches.py",)
 
 
-def _checkout(directory: Path | None) -> Checkout:
-    require_git()
-    if directory is not None:
-        return Checkout(directory)
-    found = find_checkout(PROJECT)
-    if found is None:
-        raise RewactError(
-            ExitCode.NOT_LEROBOT, f"No LeRobot clone was found in or beside {Path.cwd()}: name one."
-        )
-    console.step(f"using {found[0]} ({found[1]})")
-    return Checkout(found[0])
-
-
 def _activation(setup: Setup) -> str:
     activate = setup.environment.activate if setup.environment else None
     return f"{activate}\n  " if activate else ""
@@ -55,7 +39,7 @@ def _activation(setup: Setup) -> str:
 
 def dev(arguments: Namespace) -> int:
     setup = develop.dev(
-        PROJECT,
+        installer.PROJECT,
         arguments.checkout,
         arguments.lerobot,
         install=not arguments.no_install,
@@ -75,11 +59,11 @@ def dev(arguments: Namespace) -> int:
 
 
 def prod(arguments: Namespace) -> int:
-    checkout = develop.open_or_fetch(PROJECT, arguments.checkout, arguments.lerobot)
-    patching.recover(checkout)
-    plan, _ = patching.read_plan(PROJECT, checkout)
+    checkout = develop.open_or_fetch(installer.PROJECT, arguments.checkout, arguments.lerobot)
+    undo.recover(checkout)
+    plan, _ = patching.read_plan(installer.PROJECT, checkout)
     develop.require_version(checkout, plan, arguments.lerobot)
-    env, changed = wheel.install(PROJECT, checkout, plan, arguments.env)
+    env, changed = wheel.install(installer.PROJECT, checkout, plan, arguments.env)
     if not changed:
         console.done("Nothing to do: everything is in place.")
     console.done(f"Ready. Next:\n  {env.activate or env.prefix}\n  lerobot-train --policy.type=act ...")
@@ -89,23 +73,17 @@ def prod(arguments: Namespace) -> int:
 def status(arguments: Namespace) -> int:
     if arguments.json:
         with console.quiet():
-            checkout = _checkout(arguments.checkout)
-        console.answer(json.dumps(report.collect(PROJECT, checkout), indent=2))
+            checkout = open_checkout(arguments.checkout)
+        console.answer(json.dumps(report.collect(installer.PROJECT, checkout), indent=2))
     else:
-        report.show(report.collect(PROJECT, _checkout(arguments.checkout)))
-    return ExitCode.OK
-
-
-def uninstall(arguments: Namespace) -> int:
-    if patching.uninstall(PROJECT, _checkout(arguments.checkout)):
-        console.done("The checkout is LeRobot's own again. An editable install of it goes on working.")
+        report.show(report.collect(installer.PROJECT, open_checkout(arguments.checkout)))
     return ExitCode.OK
 
 
 def test(arguments: Namespace) -> int:
     if arguments.all:
         return _test_matrix(arguments.rest)
-    return _test(develop.dev(PROJECT, None, arguments.lerobot, install=True), arguments.rest)
+    return _test(develop.dev(installer.PROJECT, None, arguments.lerobot, install=True), arguments.rest)
 
 
 def _test_matrix(rest: list[str]) -> int:
@@ -119,7 +97,7 @@ def _test_matrix(rest: list[str]) -> int:
         console.step(f"testing LeRobot {release.version}")
         start = time.monotonic()
         try:
-            code = _test(develop.dev_apart(PROJECT, release), rest, whole=release is DEFAULT)
+            code = _test(develop.dev_apart(installer.PROJECT, release), rest, whole=release is DEFAULT)
         except RewactError as error:
             console.fault(str(error))
             code = int(error.code)
@@ -136,7 +114,7 @@ def _test(setup: Setup, rest: list[str], *, whole: bool = True) -> int:
     Args:
         whole: also the tests that have nothing to do with which LeRobot it is.
     """
-    chosen = [word for word in rest if (PROJECT / word.split("::")[0]).exists()]
+    chosen = [word for word in rest if (installer.PROJECT / word.split("::")[0]).exists()]
     directories = [] if chosen else _test_directories(whole)
     return _run(setup, ["-m", "pytest", *directories, *rest])
 
@@ -144,7 +122,7 @@ def _test(setup: Setup, rest: list[str], *, whole: bool = True) -> int:
 def drift(arguments: Namespace) -> int:
     tree = arguments.checkout
     with console.quiet() if arguments.json else contextlib.nullcontext():
-        found = patching.examine(PROJECT, tree if tree is not None else _checkout(None).root)
+        found = patching.examine(installer.PROJECT, tree if tree is not None else open_checkout(None).root)
     if arguments.json:
         console.answer(json.dumps(found.as_json(), indent=2))
         return ExitCode.OK if found.fits else ExitCode.CONFLICT
@@ -160,9 +138,11 @@ def drift(arguments: Namespace) -> int:
 
 
 def export(arguments: Namespace) -> int:
-    checkout = _checkout(arguments.checkout)
-    patching.recover(checkout)
-    made = exporting.export(PROJECT, checkout, name=arguments.name, description=arguments.description)
+    checkout = open_checkout(arguments.checkout)
+    undo.recover(checkout)
+    made = exporting.export(
+        installer.PROJECT, checkout, name=arguments.name, description=arguments.description
+    )
     console.step(f"{made.directory}: {console.plural(made.kept, 'patch', 'patches')} as before")
     if made.since:
         console.step(f"edits are what changed since the commit it was installed on, {made.since[:12]}")
@@ -187,7 +167,7 @@ def export(arguments: Namespace) -> int:
 
 
 def _test_directories(whole: bool) -> list[str]:
-    there = {path.parent.name for path in (PROJECT / "tests").glob("*/test_*.py")}
+    there = {path.parent.name for path in (installer.PROJECT / "tests").glob("*/test_*.py")}
     others = sorted(there.difference(_FIRST_TESTS, _LAST_TESTS))
     directories = [f"tests/{name}" for name in (*_FIRST_TESTS, *others, *_LAST_TESTS) if name in there]
     if whole:
@@ -197,8 +177,12 @@ def _test_directories(whole: bool) -> list[str]:
 
 
 def demo(arguments: Namespace) -> int:
-    setup = develop.dev(PROJECT, None, arguments.lerobot, install=True)
-    output = [] if "--output-dir" in arguments.rest else ["--output-dir", str(PROJECT / "outputs" / "demo")]
+    setup = develop.dev(installer.PROJECT, None, arguments.lerobot, install=True)
+    output = (
+        []
+        if "--output-dir" in arguments.rest
+        else ["--output-dir", str(installer.PROJECT / "outputs" / "demo")]
+    )
     return _run(setup, ["-m", "verify.demo", *output, *_from_here(arguments.rest)])
 
 
@@ -220,6 +204,8 @@ def _run(setup: Setup, words: list[str]) -> int:
     env = setup.environment
     console.step(f"running python {' '.join(words)}")
     try:
-        return subprocess.call([str(env.python.executable), *words], cwd=PROJECT, env=env.variables())
+        return subprocess.call(
+            [str(env.python.executable), *words], cwd=installer.PROJECT, env=env.variables()
+        )
     except OSError as error:
         raise RewactError(ExitCode.CHECK_FAILED, f"{env.python.executable} does not run: {error}") from None

@@ -33,6 +33,7 @@ TESTING = (
     "pytest-timeout>=2.4,<3",
     "pytest-xdist>=3.7,<4",
     "hypothesis>=6.100",
+    "GitPython>=3.2.1,<4",
     "unidiff>=1.0.1,<2",
     "playwright>=1.48,<2",
 )

@@ -21,14 +21,16 @@ from pathlib import Path
 from installer import sets
 from installer.files import sync_directory, write_atomically, write_new
 from installer.sets import finish_swap
-from verify.checkout import Checkout, State
+from verify.checkout import Checkout
 from verify.drift import Drift, Read, examine, pristine_reader
 from verify.errors import ExitCode, RewactError
-from verify.gitcmd import Scratch, blob_id
+from verify.gitcmd import blob_id
 from verify.nearest import describe_misfit
 from verify.patch import ABSENT
-from verify.patchset import OverlayFile, load_patch_set
 from verify.paths import check_name
+from verify.record import State
+from verify.repository import Repository, Scratch
+from verify.series import OverlayFile, load_patch_set
 
 Files = Mapping[str, bytes | None]
 
@@ -91,7 +93,8 @@ def _edits(
     """
     before: dict[str, bytes | None] = {}
     after: dict[str, bytes | None] = {}
-    for path in sorted({*drift.targets, *checkout.modified(commit)}.difference(ours)):
+    repository = Repository(checkout.root)
+    for path in sorted({*drift.targets, *repository.modified(commit)}.difference(ours)):
         found = checkout.read(path)
         if found is not None and not found.regular:
             raise RewactError(ExitCode.EDITED, f"{path} is not a regular file: it cannot be exported.")
@@ -100,7 +103,7 @@ def _edits(
             was = drift.targets[path]
         else:
             identifier = checkout.head_blobs([path], commit).get(path)
-            was = checkout.stored_blob(identifier) if identifier else None
+            was = repository.blob(identifier) if identifier else None
         if now != was:
             before[path], after[path] = was, now
     return before, after
@@ -213,7 +216,7 @@ def _written(state: State) -> list[str]:
 def _new_files(checkout: Checkout, state: State) -> list[str]:
     """Files in the directories that the installation made, which it did not write and git does not ignore."""
     found = []
-    for path in checkout.present(list(state.directories)):
+    for path in Repository(checkout.root).present(list(state.directories)):
         file = checkout.read(path)
         # No part of the overlay, as when it is read.
         cache = path.endswith(".pyc") or "__pycache__" in path.split("/")

@@ -16,7 +16,7 @@ from installer.files import write_atomically
 from installer.pythons import candidates
 from installer.releases import Release
 from verify.errors import ExitCode, RewactError
-from verify.gitcmd import git_failure, repository_environment, run_git
+from verify.gitcmd import OWN, git_failure, run_git
 from verify.paths import check_name
 
 # Build products and caches: never part of the first commit, never shown by `git status`.
@@ -39,7 +39,7 @@ def _holds(path: Path, release: Release) -> bool:
         return False
 
 
-def _pip() -> list[str]:
+def find_pip() -> list[str]:
     for executable in (Path(sys.executable), *candidates((3, 10))):
         command = [str(executable), "-m", "pip"]
         try:
@@ -47,7 +47,7 @@ def _pip() -> list[str]:
                 return command
         except OSError:
             continue
-    raise RewactError(ExitCode.INDEX, "No Python with pip was found to fetch LeRobot with: install pip.")
+    raise RewactError(ExitCode.INDEX, "No Python with pip was found to fetch with: install pip.")
 
 
 def archive(release: Release) -> Path:
@@ -66,8 +66,8 @@ def archive(release: Release) -> Path:
         requirement.write_text(f"lerobot=={release.version} --hash=sha256:{release.sha256}\n")
         # pip compares the hash before it looks into the archive; asked for one archive, it takes no wheel.
         command = [
-            *_pip(), "download", "--quiet", "--disable-pip-version-check", "--require-hashes", "--no-deps",
-            "--no-binary", "lerobot", "--ignore-requires-python", "--dest", temporary,
+            *find_pip(), "download", "--quiet", "--disable-pip-version-check", "--require-hashes",
+            "--no-deps", "--no-binary", "lerobot", "--ignore-requires-python", "--dest", temporary,
             "--requirement", str(requirement),
         ]  # fmt: skip
         result = subprocess.run(
@@ -157,9 +157,7 @@ def unpack(source: Path, release: Release, target: Path) -> None:
 def _commit(directory: Path, paths: list[str], release: Release, moment: float) -> None:
     # With the archive's own date and a fixed author the commit is the same on every machine.
     who = {"NAME": "rewACT-LeRobot", "EMAIL": "rewact-lerobot@localhost", "DATE": f"{int(moment)} +0000"}
-    env = repository_environment() | {
-        f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in who.items()
-    }
+    env = OWN | {f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in who.items()}
     listing = b"\0".join(os.fsencode(path) for path in paths)
     for arguments, stdin in (
         (["init", "--quiet", "--template=", "--initial-branch=main"], b""),

@@ -46,7 +46,9 @@ def make_directory(path: Path) -> None:
 
 def write_new(path: Path, data: bytes, mode: int | None = None) -> None:
     """Writes a file that nobody reads yet, down to the disk, for the owner of its directory."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    # What a killed run left there is taken away first: nothing that is there is ever opened.
+    path.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     with os.fdopen(os.open(path, flags, 0o666), "wb") as file:
         file.write(data)
         file.flush()

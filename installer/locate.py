@@ -9,7 +9,11 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
-from verify.checkout import looks_like_lerobot
+import installer
+from installer import console
+from verify.checkout import Checkout, looks_like_lerobot, project_file
+from verify.errors import ExitCode, RewactError
+from verify.gitcmd import require_git
 
 
 def _nearby(project: Path) -> Iterator[Path]:
@@ -64,6 +68,22 @@ def find_checkout(project: Path, version: str | None = None) -> tuple[Path, str]
 
 
 def _declares(directory: Path, version: str | None) -> bool:
-    return version is None or f'version = "{version}"' in (directory / "pyproject.toml").read_text(
-        encoding="utf-8", errors="replace"
-    )
+    return version is None or f'version = "{version}"' in project_file(directory)
+
+
+def open_checkout(directory: Path | None) -> Checkout:
+    """The named checkout, else the one the user stands in or beside.
+
+    Raises:
+        RewactError: NOT_LEROBOT, where there is none.
+    """
+    require_git()
+    if directory is not None:
+        return Checkout(directory)
+    found = find_checkout(installer.PROJECT)
+    if found is None:
+        raise RewactError(
+            ExitCode.NOT_LEROBOT, f"No LeRobot clone was found in or beside {Path.cwd()}: name one."
+        )
+    console.step(f"using {found[0]} ({found[1]})")
+    return Checkout(found[0])

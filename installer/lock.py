@@ -5,6 +5,7 @@ import contextlib
 import errno
 import os
 import socket
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from installer.files import make_directory, own_like_parent
 from verify.errors import ExitCode, RewactError
+from verify.paths import read_regular
 
 try:
     import fcntl
@@ -37,6 +39,28 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
+def _open(path: Path) -> int:
+    """Opens the lock file, which is made where there is none.
+
+    Raises:
+        RewactError: DAMAGED_STATE for a link or a device in its place: it would be truncated.
+    """
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        descriptor = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
+            raise
+        descriptor = None
+    if descriptor is not None:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return descriptor
+        os.close(descriptor)
+    raise RewactError(
+        ExitCode.DAMAGED_STATE, f"{path} is not a regular file, which install.py makes there: remove it."
+    )
+
+
 @contextlib.contextmanager
 def hold(directory: Path, what: str = "this checkout") -> Iterator[None]:
     """Holds the lock file in `directory`, which is made when missing and removed again when left empty.
@@ -53,7 +77,7 @@ def hold(directory: Path, what: str = "this checkout") -> Iterator[None]:
     while True:
         try:
             make_directory(directory)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            descriptor = _open(path)
             own_like_parent(path)
         except FileNotFoundError:
             if not directory.parent.is_dir():
@@ -70,7 +94,7 @@ def hold(directory: Path, what: str = "this checkout") -> Iterator[None]:
             ) from None
         if not locked:
             os.close(descriptor)
-            holder = path.read_text(encoding="utf-8", errors="replace").strip() if path.exists() else ""
+            holder = _holder(path)
             raise RewactError(
                 ExitCode.BUSY,
                 f"Another run is at work on {what} ({holder or 'just begun'}): wait for it to end.",
@@ -90,6 +114,13 @@ def hold(directory: Path, what: str = "this checkout") -> Iterator[None]:
         yield
     finally:
         _release(path, descriptor)
+
+
+def _holder(path: Path) -> str:
+    try:
+        return read_regular(path).decode(errors="replace").strip()[:200]
+    except (OSError, ValueError):
+        return ""
 
 
 def _is_still(path: Path, descriptor: int) -> bool:

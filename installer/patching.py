@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: MIT
-"""Installs the patch set in a checkout and takes it out again."""
+"""Installs the patch set in a checkout."""
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-from installer import console, lock, sets, transaction
-from installer.faults import explain
+from installer import console, sets, transaction
 from installer.transaction import OnStep
-from verify.checkout import Checkout, State, looks_like_lerobot
+from installer.undo import locked, recover, recover_locked
+from verify.checkout import Checkout, looks_like_lerobot
 from verify.drift import Drift, directory_reader, pristine_reader
 from verify.drift import nearest as nearest_series
 from verify.errors import RewactError
 from verify.gitcmd import require_git
 from verify.nearest import plan_checkout
-from verify.plan import Plan, plan_removal
+from verify.plan import Plan
 from verify.recognition import unrecorded_states
+from verify.record import State
 from verify.standing import is_applied
 
 
@@ -36,30 +36,6 @@ def open_checkout(directory: Path) -> Checkout:
     """A checkout, once git is known to be usable."""
     require_git()
     return Checkout(directory)
-
-
-@contextlib.contextmanager
-def _locked(checkout: Checkout) -> Iterator[None]:
-    """Holds the checkout's lock; a file system that cannot be written is explained."""
-    try:
-        with lock.hold(checkout.state_dir):
-            yield
-    except OSError as error:
-        raise explain(error, checkout.root) from error
-
-
-def recover(checkout: Checkout) -> None:
-    """Repairs what an interrupted run left, if any; says so."""
-    if transaction.needs_recovery(checkout):
-        with _locked(checkout):
-            _recover(checkout)
-
-
-def _recover(checkout: Checkout) -> None:
-    outcome = transaction.recover(checkout)
-    if outcome:
-        files = "the files of before are back" if outcome == "old" else "its changes were complete"
-        console.step(f"an earlier run was interrupted: {files}")
 
 
 def show_drift(drift: Drift) -> None:
@@ -124,9 +100,9 @@ def install(
     if _is_recorded(plan, checkout.state()):
         console.step("patches and overlay are in place already: nothing changed")
         return plan
-    with _locked(checkout):
+    with locked(checkout):
         # Both again, now that nobody else writes: another run may have been killed in between.
-        _recover(checkout)
+        recover_locked(checkout)
         plan, _ = read_plan(project, checkout, nearest=nearest)
         accept(plan)
         before = checkout.state()
@@ -142,34 +118,7 @@ def install(
     return plan
 
 
-def uninstall(project: Path, checkout: Checkout, on_step: OnStep | None = None) -> int:
-    """Puts every file back as it was before the first install.
-
-    Returns:
-        How many files were put back or removed.
-
-    Raises:
-        RewactError: with the checkout as it was; EDITED when a file was edited since it was written.
-    """
-    recover(checkout)
-    if checkout.state() is None and not _is_there(project, checkout):
-        console.step(f"nothing is installed in {checkout.root}: nothing changed")
-        return 0
-    with _locked(checkout):
-        _recover(checkout)  # again, now that nobody else writes
-        state = checkout.state()
-        if state is None:
-            if not _is_there(project, checkout):
-                return 0  # another run has just taken it out
-            state = _record_again(project, checkout)
-        changes = plan_removal(checkout, state)
-        transaction.run(checkout, changes, None, {}, *([on_step] if on_step else []))
-    files = console.plural(len(changes), "file") if changes else "nothing was left to be"
-    console.step(f"{files} put back or removed in {checkout.root}")
-    return len(changes)
-
-
-def _is_there(project: Path, checkout: Checkout) -> list[str]:
+def unrecorded_files(project: Path, checkout: Checkout) -> list[str]:
     """The files that hold what is installed, where nothing is recorded."""
     patch_sets, overlay = sets.load(project)
     return sorted(
@@ -182,7 +131,7 @@ def _is_there(project: Path, checkout: Checkout) -> list[str]:
     )
 
 
-def _record_again(project: Path, checkout: Checkout) -> State:
+def record_again(project: Path, checkout: Checkout) -> State:
     """Makes the record anew from what the files hold: it was lost, or a patched tree was committed.
 
     Raises:
@@ -193,9 +142,9 @@ def _record_again(project: Path, checkout: Checkout) -> State:
     except RewactError as error:
         raise RewactError(
             error.code,
-            f"{checkout.root} holds what install.py writes ({', '.join(_is_there(project, checkout))}), but "
-            "no record of it, and none can be made: restore these files with git, or delete those it does "
-            f"not track. {error}",
+            f"{checkout.root} holds what install.py writes "
+            f"({', '.join(unrecorded_files(project, checkout))}), but no record of it, and none can be made: "
+            f"restore these files with git, or delete those it does not track. {error}",
         ) from None
     made = {
         parent

@@ -5,7 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
-from verify.patchset import OverlayFile, PatchSet, load_overlay, load_patch_sets
+from verify.series import OverlayFile, PatchSet, load_overlay, load_patch_sets
 
 
 def load(project: Path) -> tuple[dict[str, PatchSet], dict[str, OverlayFile]]:

@@ -5,10 +5,11 @@ from collections import Counter
 from pathlib import Path
 
 from installer import console, environment, sets, transaction
-from verify.checkout import Checkout, State
+from verify.checkout import Checkout
 from verify.errors import RewactError
-from verify.patchset import fingerprint
 from verify.recognition import recognise, unrecorded_states
+from verify.record import State
+from verify.series import fingerprint
 from verify.standing import file_states
 
 _NEXT = {

@@ -20,19 +20,20 @@ import contextlib
 import errno
 import json
 import os
+import re
 import secrets
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from installer.faults import explain
 from installer.files import keep_owner, make_directory, sync_directory, write_atomically, write_new
-from verify.checkout import Checkout, OnDisk, Recorded, State
+from verify.checkout import Checkout, OnDisk
 from verify.errors import ExitCode, RewactError
-from verify.gitcmd import blob_id
-from verify.paths import check_name, check_on_disk
-from verify.plan import Change
-from verify.standing import is_as_in_head, stands
+from verify.paths import check_on_disk, is_real_directory
+from verify.record import Journal, Recorded, State
+from verify.standing import Change, is_as_in_head, stands
 
 OnStep = Callable[[str], None]
 
@@ -43,6 +44,13 @@ def _ignore(_step: str) -> None:
 
 def _staged(target: Path, transaction: str) -> Path:
     return target.with_name(f".{target.name[:200]}.rewact-{transaction}")
+
+
+def _remove_staged(path: Path) -> None:
+    """Removes what a run staged: a regular file, or nothing."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        if stat.S_ISREG(os.lstat(path).st_mode):
+            path.unlink()
 
 
 def _missing_directories(root: Path, changes: Sequence[Change]) -> list[str]:
@@ -127,24 +135,18 @@ class _Run:
 
     def _prepare(self) -> None:
         self.on_step("originals")
-        blobs = self.checkout.state_dir / "blobs"
+        blobs = self.checkout.record.blobs
         make_directory(blobs)
         originals = {change.old.blob: change.old.data for change in self.changes if change.old is not None}
         for identifier, data in {**originals, **self.pristine}.items():
-            path = blobs / identifier
-            if not path.exists() or blob_id(path.read_bytes()) != identifier:
-                write_atomically(path, data)
+            if self.checkout.record.kept_blob(identifier) is None:
+                write_atomically(blobs / identifier, data)
         self.on_step("journal")
-        journal = {
-            "transaction": self.transaction,
-            "removes_state": self.state is None,
-            "directories": self.made,
-            "changes": [
-                {"path": change.path, "old": _dump(change.old), "new": _dump(change.new)}
-                for change in self.changes
-            ],
-        }
-        write_atomically(self.checkout.journal_path, json.dumps(journal, indent=1).encode())
+        changes = tuple(
+            (change.path, _recorded(change.old), _recorded(change.new)) for change in self.changes
+        )
+        journal = Journal(self.transaction, self.state is None, tuple(self.made), changes)
+        write_atomically(self.checkout.record.journal_path, json.dumps(journal.dump(), indent=1).encode())
 
     def _stage(self) -> None:
         for directory in self.made:
@@ -191,9 +193,9 @@ class _Run:
         if self.state is not None:
             kept = tuple(path for path in self.state.directories if (self.checkout.root / path).is_dir())
             state = replace(self.state, directories=kept)
-            write_atomically(self.checkout.state_path, json.dumps(state.dump(), indent=1).encode())
+            write_atomically(self.checkout.record.state_path, json.dumps(state.dump(), indent=1).encode())
             return
-        self.checkout.state_path.unlink(missing_ok=True)
+        self.checkout.record.state_path.unlink(missing_ok=True)
         sync_directory(self.checkout.state_dir)
 
 
@@ -201,8 +203,8 @@ def _blob(side: OnDisk | None) -> str | None:
     return side.blob if side is not None and side.regular else None
 
 
-def _dump(side: OnDisk | None) -> dict | None:
-    return None if side is None else Recorded.dump(Recorded(side.blob, side.mode))
+def _recorded(side: OnDisk | None) -> Recorded | None:
+    return None if side is None else Recorded(side.blob, side.mode)
 
 
 def _remove_bytecode(module: Path) -> None:
@@ -218,13 +220,14 @@ def _remove_bytecode(module: Path) -> None:
 def _remove_directories(root: Path, directories: Sequence[str]) -> None:
     """Removes directories that were made here and are empty, children first."""
     for directory in sorted(directories, key=lambda path: -path.count("/")):
-        with contextlib.suppress(OSError):
-            (root / directory).rmdir()
+        if is_real_directory(root, directory):
+            with contextlib.suppress(OSError):
+                (root / directory).rmdir()
 
 
 def needs_recovery(checkout: Checkout) -> bool:
     """Whether an earlier run ended in the middle."""
-    return checkout.journal_path.exists()
+    return os.path.lexists(checkout.record.journal_path)
 
 
 def recover(checkout: Checkout) -> str | None:
@@ -236,45 +239,27 @@ def recover(checkout: Checkout) -> str | None:
     Raises:
         RewactError: EDITED when a file was edited since, DAMAGED_STATE when the journal cannot be read.
     """
-    try:
-        text = checkout.journal_path.read_bytes()
-    except FileNotFoundError:
+    journal = checkout.record.journal()
+    if journal is None:
         return None
-    try:
-        journal = json.loads(text)
-        transaction, removes_state = journal["transaction"], journal["removes_state"]
-        changes = [
-            (entry["path"], Recorded.load(entry["old"]), Recorded.load(entry["new"]))
-            for entry in journal["changes"]
-        ]
-        directories = list(journal["directories"])
-        for path in (*(path for path, _, _ in changes), *directories):
-            check_name(path)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RewactError(
-            ExitCode.DAMAGED_STATE,
-            f"{checkout.journal_path} is damaged ({error}): compare the checkout with `git status`, "
-            "then delete that file.",
-        ) from None
     state = checkout.state()
-    committed = state is None if removes_state else state is not None and state.transaction == transaction
+    if journal.removes_state:
+        committed = state is None
+    else:
+        committed = state is not None and state.transaction == journal.transaction
     if not committed:
-        _put_back(checkout, state, transaction, changes)
-        _remove_directories(checkout.root, directories)
+        _put_back(checkout, state, journal)
+        _remove_directories(checkout.root, journal.directories)
     _clean_up(checkout)
     return "new" if committed else "old"
 
 
-def _put_back(
-    checkout: Checkout,
-    state: State | None,
-    transaction: str,
-    changes: Sequence[tuple[str, Recorded | None, Recorded | None]],
-) -> None:
+def _put_back(checkout: Checkout, state: State | None, journal: Journal) -> None:
+    transaction, changes = journal.transaction, journal.changes
     for path, _, _ in changes:
         check_on_disk(checkout.root, path)
         # First all staged files, so that a full disk has room again.
-        _staged(checkout.root / path, transaction).unlink(missing_ok=True)
+        _remove_staged(_staged(checkout.root / path, transaction))
     unknown = []
     for path, old, new in changes:
         found = _blob(checkout.read(path))
@@ -299,7 +284,7 @@ def _put_back(
         if _blob(found) != old.blob or found.mode != old.mode:
             target.parent.mkdir(parents=True, exist_ok=True)
             staged = _staged(target, transaction)
-            write_new(staged, checkout.recorded_blob(old.blob, path), old.mode)
+            write_new(staged, checkout.record.recorded_blob(old.blob, path), old.mode)
             if target.exists():
                 keep_owner(staged, target)
             os.replace(staged, target)
@@ -323,13 +308,15 @@ def _put_back_by_hand(checkout: Checkout, state: State | None, paths: Sequence[s
 def _clean_up(checkout: Checkout, on_step: OnStep = _ignore) -> None:
     """Removes the journal, then what no record names any more."""
     on_step("remove journal")
-    checkout.journal_path.unlink(missing_ok=True)
+    checkout.record.journal_path.unlink(missing_ok=True)
     on_step("remove originals")
     state = checkout.state()
     needed = {record.pristine.blob for record in state.files.values() if record.pristine} if state else set()
-    blobs = checkout.state_dir / "blobs"
+    blobs = checkout.record.blobs
     for path in blobs.glob("*"):
-        if path.name not in needed:
+        # Those of before, and what a killed run left of one: nothing that was not named here is removed.
+        ours = re.fullmatch(r"[0-9a-f]{40}(\.tmp)?", path.name)
+        if ours and path.name not in needed and stat.S_ISREG(os.lstat(path).st_mode):
             path.unlink()
     if not needed:
         with contextlib.suppress(OSError):

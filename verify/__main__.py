@@ -14,10 +14,9 @@ import sys
 from pathlib import Path
 
 from verify import interpreter
-from verify.checkout import Checkout
 from verify.errors import ExitCode, RewactError
 from verify.gitcmd import require_git
-from verify.report import PROJECT, collect, show
+from verify.interpreter import PROJECT
 
 _HANDED_ON = "REWACT_VERIFY_HANDED_ON"
 
@@ -33,17 +32,21 @@ def main() -> int:
     try:
         root = None
         if arguments.checkout is not None:
+            from verify.checkout import Checkout
+
             require_git()
             root = Checkout(arguments.checkout).root
         python, rank = interpreter.best(None if arguments.quick else root)
         if rank == 0:
             raise RewactError(
                 ExitCode.USAGE,
-                f"{sys.executable} lacks unidiff, and so do the environments beside install.py: "
-                "run `python install.py dev` first, or `pip install unidiff`.",
+                f"{sys.executable} lacks GitPython or unidiff, and so do the environments beside install.py: "
+                "run `python install.py dev` first, or `pip install 'GitPython>=3.2.1' unidiff`.",
             )
         if python != Path(sys.executable) and not os.environ.get(_HANDED_ON):
             return _hand_on(python)
+        from verify.report import collect, show  # needs GitPython and unidiff
+
         report = collect(PROJECT, arguments.checkout, proofs=not arguments.quick, able=rank > 1)
     except RewactError as error:
         print(f"verify: {error}", file=sys.stderr)

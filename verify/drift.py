@@ -12,12 +12,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from verify.checkout import Checkout, FileRecord, OnDisk, State
+from verify.checkout import Checkout, OnDisk
 from verify.errors import ExitCode, RewactError
 from verify.gitcmd import blob_id
 from verify.patch import ABSENT, FileDiff, Patch
-from verify.patchset import OverlayFile, PatchSet
 from verify.placement import Fit, HunkFate, apply_exactly, fit, merge
+from verify.record import FileRecord, State
+from verify.series import OverlayFile, PatchSet
 from verify.standing import is_applied, stands
 
 STATUSES = ("clean", "moved", "merged", "gone", "conflict")
@@ -120,7 +121,7 @@ def pristine_reader(checkout: Checkout, state: State | None) -> Read:
             pristine = records[path].pristine
             if pristine is None:
                 return None
-            found = OnDisk(checkout.recorded_blob(pristine.blob, path), pristine.mode)
+            found = OnDisk(checkout.record.recorded_blob(pristine.blob, path), pristine.mode)
         else:
             found = checkout.read(path)
         if found is None or not found.regular:

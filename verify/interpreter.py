@@ -17,13 +17,13 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 def abilities() -> dict:
     """What this Python has. `source`: the checkout whose LeRobot it imports, or None."""
-    names = ("unidiff", "torch", "torchvision", "pytest")
+    names = ("git", "unidiff", "torch", "torchvision", "pytest")
     found = {name: importlib.util.find_spec(name) is not None for name in names}
     lerobot = importlib.util.find_spec("lerobot")
     source = None
     if lerobot is not None and lerobot.origin is not None:
         source = str(Path(lerobot.origin).resolve().parents[2])
-    return {"lint": found["unidiff"], "proofs": all(found.values()), "source": source}
+    return {"lint": found["git"] and found["unidiff"], "proofs": all(found.values()), "source": source}
 
 
 def ask(python: Path) -> dict | None:

@@ -8,8 +8,8 @@ from dataclasses import replace
 from verify.checkout import Checkout
 from verify.drift import Drift, nearest, pristine_reader
 from verify.errors import ExitCode, RewactError
-from verify.patchset import OverlayFile, PatchSet
 from verify.plan import Content, Plan, Result, compare, make_plan
+from verify.series import OverlayFile, PatchSet
 from verify.standing import is_recorded_version
 
 

@@ -89,7 +89,7 @@ def rebuild_pristine(checkout: Checkout, directory: Path) -> None:
         if record.pristine is not None:
             target = directory / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(checkout.recorded_blob(record.pristine.blob, path))
+            target.write_bytes(checkout.record.recorded_blob(record.pristine.blob, path))
         else:
             (directory / path).unlink(missing_ok=True)
     for path in sorted(state.directories, reverse=True):  # those the installer made, the inner ones first

@@ -5,6 +5,7 @@ Two questions, asked separately: is the *name* harmless on every file system (`c
 path on *this* disk lead where its name says (`check_on_disk`)?
 """
 
+import errno
 import os
 import re
 import stat
@@ -31,6 +32,48 @@ def _reason_against(component: str) -> str | None:
     if _WINDOWS_DEVICES.fullmatch(plain):
         return "names a device"
     return None
+
+
+# Far above any file that is read here: patches, records, sources.
+_LARGEST = 16 << 20
+
+
+def read_regular(path: Path, limit: int = _LARGEST) -> bytes:
+    """The bytes of a regular file that is not reached through a link, at most `limit` of them.
+
+    Raises:
+        FileNotFoundError: where nothing is there.
+        ValueError: saying what is there instead; a link, a device or a pipe is never opened for long.
+    """
+    flags = (
+        os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    )
+    try:
+        descriptor = os.open(path, flags)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise ValueError(f"{path} is not a regular file") from None
+        raise
+    with open(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError(f"{path} is not a regular file")
+        if status.st_size > limit:
+            raise ValueError(f"{path} is larger than {limit >> 20} MiB")
+        return file.read(limit)
+
+
+def is_real_directory(root: Path, path: str) -> bool:
+    """Whether a path below `root` is a directory that no link leads to."""
+    here = root
+    for component in path.split("/"):
+        here = here / component
+        try:
+            if not stat.S_ISDIR(os.lstat(here).st_mode):
+                return False
+        except OSError:
+            return False
+    return True
 
 
 def check_name(path: str) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from verify.gitcmd import run_git
-from verify.patch import FileDiff, Hunk
+from verify.patch import FileDiff, sides
 from verify.scope import scope_of
 
 
@@ -60,9 +60,10 @@ def apply_exactly(diff: FileDiff, before: bytes) -> bytes:
     """A diff applied to the very bytes it was made for."""
     result, rest, at = [], split(before), 0
     for hunk in diff.hunks:
-        start = max(hunk.old_start - 1, 0) if hunk.old_lines else hunk.old_start
-        result += rest[at:start] + list(hunk.new_lines)
-        at = start + len(hunk.old_lines)
+        old, new = sides(hunk)
+        start = max(hunk.source_start - 1, 0) if old else hunk.source_start
+        result += rest[at:start] + new
+        at = start + len(old)
     return b"".join(result + rest[at:])
 
 
@@ -71,10 +72,10 @@ def _positions(lines: Sequence[bytes], block: Sequence[bytes]) -> list[int]:
     return [at for at in range(len(lines) - size + 1) if tuple(lines[at : at + size]) == tuple(block)]
 
 
-def _leading_context(hunk: Hunk) -> int:
+def _leading_context(old: Sequence[bytes], new: Sequence[bytes]) -> int:
     count = 0
-    for old, new in zip(hunk.old_lines, hunk.new_lines, strict=False):
-        if old != new:
+    for ours, theirs in zip(old, new, strict=False):
+        if ours != theirs:
             break
         count += 1
     return count
@@ -93,25 +94,26 @@ def fit(diff: FileDiff, before: bytes, after: bytes, tree: bytes) -> Fit:
     shift = floor = 0  # lines the hunks so far lie further down; nothing may land above the last one
     expected_lines = split(after)
     for number, hunk in enumerate(diff.hunks, start=1):
-        lead = _leading_context(hunk)
-        scope = scope_of(expected_lines, hunk.new_start - 1 + lead)
+        old, new = sides(hunk)
+        lead = _leading_context(old, new)
+        scope = scope_of(expected_lines, hunk.target_start - 1 + lead)
         name = ".".join(scope)
-        wanted = max(hunk.new_start - 1, 0) + shift
-        place = _choose(lines, hunk.old_lines, hunk.new_lines, lead, scope, wanted, floor)
+        wanted = max(hunk.target_start - 1, 0) + shift
+        place = _choose(lines, old, new, lead, scope, wanted, floor)
         if place is not None:
-            lines[place : place + len(hunk.old_lines)] = hunk.new_lines
-            offset = place - max(hunk.new_start - 1, 0)
+            lines[place : place + len(old)] = new
+            offset = place - max(hunk.target_start - 1, 0)
             fates.append(HunkFate(number, "moved" if offset else "clean", offset, name))
-            shift, floor = offset, place + len(hunk.new_lines)
+            shift, floor = offset, place + len(new)
             continue
-        there = _choose(lines, hunk.new_lines, hunk.new_lines, lead, scope, wanted, floor)
+        there = _choose(lines, new, new, lead, scope, wanted, floor)
         if there is not None:
             fates.append(HunkFate(number, "merged", 0, name))
-            shift = there - max(hunk.new_start - 1, 0)
-            floor = there + len(hunk.new_lines)
+            shift = there - max(hunk.target_start - 1, 0)
+            floor = there + len(new)
             continue
-        found = _most_alike(lines, hunk.old_lines)
-        fates.append(HunkFate(number, "conflict", 0, name, hunk.old_lines, found))
+        found = _most_alike(lines, old)
+        fates.append(HunkFate(number, "conflict", 0, name, tuple(old), found))
     return Fit(tuple(fates), lines)
 
 

@@ -9,18 +9,19 @@
 """
 
 import os
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from verify.checkout import Checkout, FileRecord, OnDisk, Recorded, State, to_crlf
+from verify.checkout import Checkout, OnDisk, to_crlf
 from verify.errors import ExitCode, RewactError
-from verify.gitcmd import Scratch, blob_id
+from verify.gitcmd import blob_id
 from verify.patch import ABSENT, ALLOWED_MODES, Patch
-from verify.patchset import OverlayFile, PatchSet, fingerprint
 from verify.paths import check_name, check_on_disk
 from verify.recognition import Pristine, recognise
-from verify.standing import is_exactly, of_another_version, stands
+from verify.record import FileRecord, Recorded, State
+from verify.repository import Scratch, lost
+from verify.series import OverlayFile, PatchSet, fingerprint
+from verify.standing import Change, edited_files, refuse_edits, restored, stands
 
 
 @dataclass(frozen=True)
@@ -37,15 +38,6 @@ class Result:
 
     pristine: Content | None
     target: Content | None
-
-
-@dataclass(frozen=True)
-class Change:
-    """One file to write (or, with `new` None, to remove). Raw bytes, as they lie on disk."""
-
-    path: str
-    old: OnDisk | None
-    new: OnDisk | None
 
 
 @dataclass(frozen=True)
@@ -109,7 +101,7 @@ def apply_series(
             mode, identifier = before[path]
             data = scratch.read_blob(identifier)
             if data is None:
-                raise RewactError(ExitCode.GIT, f"git lost the blob {identifier} of {path} while planning.")
+                raise lost(identifier, path)
             target = Content(data, mode == "100755")
         results[path] = Result(pristine.get(path), target)
     return results
@@ -267,7 +259,7 @@ def make_plan(
             else:
                 pristine[path] = Content(data, _released_executable(path, patches))
         if lost:
-            raise _edited(checkout, lost, installed=state is not None)
+            raise edited_files(checkout, lost, installed=state is not None)
         results = apply_series(scratch, patches, pristine)
     return replace(compare(checkout, state, patch_set, results, overlay), applied=len(patches))
 
@@ -279,21 +271,6 @@ def _released_executable(path: str, patches: list[Patch]) -> bool:
             if diff.old_path == path:
                 return bool(diff.modes) and diff.modes[0] == "100755"
     return False
-
-
-def _edited(checkout: Checkout, paths: list[str], *, installed: bool) -> RewactError:
-    # Once installed, a stash would take the patch along with the edit.
-    remedy = (
-        "Keep the edits (`install.py export`, or a copy of the files), then put each back with `git checkout "
-        "-- <file>`, or delete it where git does not track it, and run again."
-        if installed
-        else "Move the edits away (`git stash`, or rename a file that git does not track) and run again."
-    )
-    return RewactError(
-        ExitCode.EDITED,
-        f"These files in {checkout.root} hold edits that are not ours: {', '.join(sorted(paths))}. "
-        f"Nothing was changed. {remedy}",
-    )
 
 
 def compare(
@@ -323,7 +300,7 @@ def compare(
     for path, record in (state.files if state else {}).items():
         if path not in results and path not in overlay:
             _drop(comparison, path, record)
-    _refuse_edits(checkout, state, comparison.edited, comparison.unknown)
+    refuse_edits(checkout, state, comparison.edited, comparison.unknown)
     return Plan(
         patch_set,
         fingerprint(patch_set, overlay),
@@ -333,56 +310,12 @@ def compare(
     )
 
 
-def _refuse_edits(checkout: Checkout, state: State | None, edited: list[str], unknown: list[str]) -> None:
-    """Raises EDITED for edited files, and for unknown ones that no other version accounts for."""
-    if state is not None and unknown:
-        edited = [*edited, *set(unknown).difference(of_another_version(checkout, state))]
-    if edited:
-        raise _edited(checkout, edited, installed=state is not None)
-
-
 def _drop(comparison: _Comparison, path: str, record: FileRecord) -> None:
     """A file the installed patch set wrote and the new one does not: it goes back to what it was."""
     check_on_disk(comparison.checkout.root, path)
     found = comparison.checkout.read(path)
     standing = stands(found, record)
     if standing == "applied":
-        comparison.changes.append(Change(path, found, _restored(comparison.checkout, path, record, found)))
+        comparison.changes.append(Change(path, found, restored(comparison.checkout, path, record, found)))
     elif standing is None:
         comparison.unknown.append(path)
-
-
-def _restored(checkout: Checkout, path: str, record: FileRecord, found: OnDisk | None) -> OnDisk | None:
-    """The file of before, with the line ends that git has given it since."""
-    if record.pristine is None:
-        return None
-    data = checkout.recorded_blob(record.pristine.blob, path)
-    if found is not None and not is_exactly(found, record.target):
-        data = to_crlf(data) if found.crlf else data.replace(b"\r\n", b"\n")
-    return OnDisk(data, record.pristine.mode)
-
-
-def plan_removal(checkout: Checkout, state: State) -> tuple[Change, ...]:
-    """The changes that put every recorded file back as it was.
-
-    Raises:
-        RewactError: EDITED, naming every file that is neither as written nor as it was, nor of another
-            version that was checked out since.
-    """
-    changes, unknown = [], []
-    for path, record in state.files.items():
-        check_name(path)
-        check_on_disk(checkout.root, path)
-        found = checkout.read(path)
-        standing = stands(found, record)
-        if standing == "applied":
-            pristine = _restored(checkout, path, record, found)
-            if found is not None and pristine is not None and record.target is not None:
-                same_bit = record.target.mode & stat.S_IXUSR == record.pristine.mode & stat.S_IXUSR
-                pristine = OnDisk(pristine.data, found.mode if same_bit else pristine.mode)
-            if found != pristine:
-                changes.append(Change(path, found, pristine))
-        elif standing is None:
-            unknown.append(path)
-    _refuse_edits(checkout, state, [], unknown)
-    return tuple(changes)

@@ -3,11 +3,13 @@
 
 from collections.abc import Callable, Mapping
 
-from verify.checkout import Checkout, OnDisk, State
+from verify.checkout import Checkout, OnDisk
 from verify.errors import ExitCode, RewactError
 from verify.gitcmd import blob_id
 from verify.patch import ABSENT
-from verify.patchset import OverlayFile, PatchSet
+from verify.record import State
+from verify.repository import Repository
+from verify.series import OverlayFile, PatchSet
 from verify.standing import is_as_in_head, is_pristine, is_recorded_version
 
 
@@ -25,7 +27,7 @@ class Pristine:
                 for form in (data, data.replace(b"\r\n", b"\n")):
                     if blob_id(form) == identifier:
                         return form
-        stored = self._checkout.stored_blob(identifier)
+        stored = Repository(self._checkout.root).blob(identifier)
         return self._shipped(identifier) if stored is None else stored
 
     def is_of_this_copy(self, path: str, identifier: str) -> bool:
@@ -50,7 +52,7 @@ class Pristine:
 
     def _kept(self, path: str) -> bytes | None:
         record = self._state.files.get(path) if self._state else None
-        return self._checkout.kept_blob(record.pristine.blob) if record and record.pristine else None
+        return self._checkout.record.kept_blob(record.pristine.blob) if record and record.pristine else None
 
 
 def _is_one_of(found: OnDisk | None, identifiers: set[str]) -> bool:

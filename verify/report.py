@@ -4,13 +4,14 @@
 from collections import Counter
 from pathlib import Path
 
-from verify.checkout import Checkout, State
+from verify.checkout import Checkout
 from verify.errors import RewactError
 from verify.gitcmd import blob_id, require_git
-from verify.lint import lint_patch_set
 from verify.nearest import plan_checkout
-from verify.patchset import load_overlay, load_patch_sets
 from verify.recognition import unrecorded_states
+from verify.record import State
+from verify.repository import Repository
+from verify.series import lint_patch_set, load_overlay, load_patch_sets
 from verify.standing import file_states
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -81,7 +82,7 @@ def other_policies(checkout: Checkout, state: State) -> dict:
 
     Those that differ are somebody else's doing: what the installer writes is recorded.
     """
-    released = checkout.released("src/lerobot/policies")
+    released = Repository(checkout.root).tree("src/lerobot/policies") if checkout.commit() else {}
     others = {
         path: identifier
         for path, identifier in released.items()

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""How the files of a checkout stand to the installer's record of them. Reads only.
+"""How the files of a checkout stand to the installer's record of them, and what undoes it. Reads only.
+
+The standard library alone: undo works where nothing is installed.
 
 applied   as it was written
 pristine  as it was before
@@ -8,8 +10,14 @@ edited    none of these
 missing   not there
 """
 
-from verify.checkout import Checkout, FileRecord, OnDisk, Recorded, State, to_crlf
+import stat
+from dataclasses import dataclass
+
+from verify.checkout import Checkout, OnDisk, to_crlf
+from verify.errors import ExitCode, RewactError
 from verify.gitcmd import blob_id
+from verify.paths import check_name, check_on_disk
+from verify.record import FileRecord, Recorded, State
 
 
 def is_exactly(found: OnDisk | None, recorded: Recorded | None) -> bool:
@@ -63,7 +71,7 @@ def is_recorded_version(checkout: Checkout, state: State) -> bool:
 
 def _stored_ids(checkout: Checkout, record: FileRecord) -> set[str]:
     """The ids under which git may store a recorded pristine file: as kept, and with LF line ends."""
-    kept = checkout.kept_blob(record.pristine.blob)
+    kept = checkout.record.kept_blob(record.pristine.blob)
     return {record.pristine.blob, *([blob_id(kept.replace(b"\r\n", b"\n"))] if kept is not None else [])}
 
 
@@ -103,3 +111,71 @@ def file_states(checkout: Checkout, state: State) -> dict[str, str]:
             name = "missing"
         result[path] = name or ("other" if path in others else "edited" if found else "missing")
     return result
+
+
+@dataclass(frozen=True)
+class Change:
+    """One file to write (or, with `new` None, to remove). Raw bytes, as they lie on disk."""
+
+    path: str
+    old: OnDisk | None
+    new: OnDisk | None
+
+
+def edited_files(checkout: Checkout, paths: list[str], *, installed: bool) -> RewactError:
+    # Once installed, a stash would take the patch along with the edit.
+    remedy = (
+        "Keep the edits (`install.py export`, or a copy of the files), then put each back with `git checkout "
+        "-- <file>`, or delete it where git does not track it, and run again."
+        if installed
+        else "Move the edits away (`git stash`, or rename a file that git does not track) and run again."
+    )
+    return RewactError(
+        ExitCode.EDITED,
+        f"These files in {checkout.root} hold edits that are not ours: {', '.join(sorted(paths))}. "
+        f"Nothing was changed. {remedy}",
+    )
+
+
+def refuse_edits(checkout: Checkout, state: State | None, edited: list[str], unknown: list[str]) -> None:
+    """Raises EDITED for edited files, and for unknown ones that no other version accounts for."""
+    if state is not None and unknown:
+        edited = [*edited, *set(unknown).difference(of_another_version(checkout, state))]
+    if edited:
+        raise edited_files(checkout, edited, installed=state is not None)
+
+
+def restored(checkout: Checkout, path: str, record: FileRecord, found: OnDisk | None) -> OnDisk | None:
+    """The file of before, with the line ends that git has given it since."""
+    if record.pristine is None:
+        return None
+    data = checkout.record.recorded_blob(record.pristine.blob, path)
+    if found is not None and not is_exactly(found, record.target):
+        data = to_crlf(data) if found.crlf else data.replace(b"\r\n", b"\n")
+    return OnDisk(data, record.pristine.mode)
+
+
+def plan_removal(checkout: Checkout, state: State) -> tuple[Change, ...]:
+    """The changes that put every recorded file back as it was.
+
+    Raises:
+        RewactError: EDITED, naming every file that is neither as written nor as it was, nor of another
+            version that was checked out since.
+    """
+    changes, unknown = [], []
+    for path, record in state.files.items():
+        check_name(path)
+        check_on_disk(checkout.root, path)
+        found = checkout.read(path)
+        standing = stands(found, record)
+        if standing == "applied":
+            pristine = restored(checkout, path, record, found)
+            if found is not None and pristine is not None and record.target is not None:
+                same_bit = record.target.mode & stat.S_IXUSR == record.pristine.mode & stat.S_IXUSR
+                pristine = OnDisk(pristine.data, found.mode if same_bit else pristine.mode)
+            if found != pristine:
+                changes.append(Change(path, found, pristine))
+        elif standing is None:
+            unknown.append(path)
+    refuse_edits(checkout, state, [], unknown)
+    return tuple(changes)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Fixtures: a made-up upstream, a project that patches it, and the command line."""
 
+import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from installer import tools
 from tests.install.upstreams import (
     ACT,
     ACT_PATCHED,
@@ -56,9 +58,22 @@ def checkout(upstream: Path) -> Checkout:
     return Checkout(upstream)
 
 
+@pytest.fixture(scope="session")
+def cached_tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache directory in which install.py finds GitPython and unidiff, as after its first run."""
+    cache = tmp_path_factory.mktemp("cache")
+    kept = cache / "rewact-lerobot" / tools.directory().name
+    for name in ("GitPython", "gitdb", "smmap", "unidiff"):
+        for file in importlib.metadata.distribution(name).files or ():
+            if file.suffix != ".pyc" and ".." not in file.parts:
+                (kept / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file.locate(), kept / file)
+    return cache
+
+
 @pytest.fixture
 def run_install(tmp_path: Path):
-    """Runs the real install.py on a made-up project, with the standard library alone.
+    """Runs the real install.py on a made-up project, with the standard library and its cached tools alone.
 
     Without site-packages it cannot find the editable LeRobot that this test session may run in.
     """
@@ -68,8 +83,8 @@ def run_install(tmp_path: Path):
         start = (
             "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
             "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); "
-            "import install; from installer import commands; "
-            "commands.PROJECT = Path(sys.argv[2]); sys.exit(install.main(sys.argv[3:]))"
+            "import install, installer; "
+            "installer.PROJECT = Path(sys.argv[2]); sys.exit(install.main(sys.argv[3:]))"
         )
         return subprocess.run(
             [sys.executable, "-S", "-c", start, str(PROJECT), str(project.root), *words],
@@ -84,8 +99,11 @@ def run_install(tmp_path: Path):
 
 
 @pytest.fixture(autouse=True)
-def no_global_git_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """The developer's own git settings have no say in these tests."""
+def no_global_git_configuration(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cached_tools: Path
+) -> Iterator[None]:
+    """The developer's own git settings and caches have no say in these tests."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cached_tools))
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from installer import patching, status
+from installer import patching, status, undo
 from tests.install.upstreams import (
     ACT,
     ACT_PATCHED_TWICE,
@@ -26,6 +26,7 @@ from tests.install.upstreams import (
 from verify.checkout import Checkout, to_crlf
 from verify.errors import ExitCode, RewactError
 from verify.gitcmd import blob_id
+from verify.patch import parse_patch
 from verify.standing import file_states
 
 
@@ -43,7 +44,7 @@ def test_uninstall_restores_exact_bytes_and_modes(project: Project, checkout: Ch
     before = snapshot(checkout.root)
     patching.install(project.root, checkout)
     assert snapshot(checkout.root)["src/lerobot/act.py"][0] & 0o777 == 0o640
-    patching.uninstall(project.root, checkout)
+    undo.uninstall(project.root, checkout)
     assert snapshot(checkout.root) == before
     assert not checkout.state_dir.exists()
 
@@ -51,7 +52,7 @@ def test_uninstall_restores_exact_bytes_and_modes(project: Project, checkout: Ch
 def test_git_index_head_refs_and_objects_are_not_touched(project: Project, checkout: Checkout) -> None:
     before = git_snapshot(checkout.root)
     patching.install(project.root, checkout)
-    patching.uninstall(project.root, checkout)
+    undo.uninstall(project.root, checkout)
     assert git_snapshot(checkout.root) == before
 
 
@@ -89,7 +90,7 @@ def test_edit_after_install_is_refused_and_named(project: Project, checkout: Che
         checkout.root, {"src/lerobot/act.py": ACT_PATCHED_TWICE + b"mine\n", "src/lerobot/head.py": b"mine\n"}
     )
     before = snapshot(checkout.root)
-    for call in (patching.install, patching.uninstall):
+    for call in (patching.install, undo.uninstall):
         message = refused(ExitCode.EDITED, call, project.root, checkout)
         assert (
             "src/lerobot/act.py" in message and "src/lerobot/head.py" in message and "train.py" not in message
@@ -117,12 +118,12 @@ def test_remedy_for_a_lost_original_works(project: Project, checkout: Checkout) 
     patching.install(project.root, checkout)
     after = snapshot(checkout.root)
     (checkout.state_dir / "blobs" / blob_id(ACT)).unlink()
-    message = refused(ExitCode.DAMAGED_STATE, patching.uninstall, project.root, checkout)
+    message = refused(ExitCode.DAMAGED_STATE, undo.uninstall, project.root, checkout)
     assert "`git checkout -- src/lerobot/act.py`" in message
     git(checkout.root, "checkout", "--", "src/lerobot/act.py")
     patching.install(project.root, checkout)
     assert snapshot(checkout.root) == after
-    patching.uninstall(project.root, checkout)
+    undo.uninstall(project.root, checkout)
     assert snapshot(checkout.root) == before
 
 
@@ -139,7 +140,7 @@ def test_unrelated_edits_survive(project: Project, checkout: Checkout) -> None:
     before = snapshot(checkout.root)
     patching.install(project.root, checkout)
     assert all((checkout.root / path).read_bytes() == data for path, data in edits.items())
-    patching.uninstall(project.root, checkout)
+    undo.uninstall(project.root, checkout)
     assert snapshot(checkout.root) == before
 
 
@@ -179,7 +180,7 @@ def test_overlay_target_that_is_a_link_is_refused(
 def test_uninstall_keeps_files_of_the_users_in_our_directories(project: Project, checkout: Checkout) -> None:
     patching.install(project.root, checkout)
     write(checkout.root, {"src/rewact/deep/mine.py": b"mine\n"})
-    patching.uninstall(project.root, checkout)
+    undo.uninstall(project.root, checkout)
     assert (checkout.root / "src/rewact/deep/mine.py").read_bytes() == b"mine\n"
     assert not (checkout.root / "src/rewact/deep/__init__.py").exists()
 
@@ -188,13 +189,13 @@ def test_uninstall_takes_bytecode_of_our_modules_along(project: Project, checkou
     before = snapshot(checkout.root)
     patching.install(project.root, checkout)
     write(checkout.root, {"src/rewact/deep/__pycache__/__init__.cpython-312.pyc": b"compiled"})
-    patching.uninstall(project.root, checkout)
+    undo.uninstall(project.root, checkout)
     assert snapshot(checkout.root) == before
 
 
 def test_uninstall_where_nothing_is_installed_changes_nothing(project: Project, checkout: Checkout) -> None:
     before = snapshot(checkout.root)
-    assert patching.uninstall(project.root, checkout) == 0
+    assert undo.uninstall(project.root, checkout) == 0
     assert snapshot(checkout.root) == before and not checkout.state_dir.exists()
 
 
@@ -203,7 +204,7 @@ def test_uninstall_after_some_files_were_restored_by_hand(project: Project, chec
     patching.install(project.root, checkout)
     git(checkout.root, "checkout", "--", "src/lerobot/act.py")
     (checkout.root / "src/lerobot/head.py").unlink()
-    patching.uninstall(project.root, checkout)
+    undo.uninstall(project.root, checkout)
     assert snapshot(checkout.root) == before
 
 
@@ -232,7 +233,7 @@ def test_newer_patch_set_upgrades_in_place(project: Project, checkout: Checkout)
     assert (checkout.root / train).read_bytes() == UPSTREAM[train]
     assert not (checkout.root / "src/lerobot/head.py").exists()
     assert (checkout.root / "src/rewact/deep/__init__.py").read_bytes() == b"deep = 2\n"
-    patching.uninstall(project.root, checkout)
+    undo.uninstall(project.root, checkout)
     assert snapshot(checkout.root) == before
 
 
@@ -243,7 +244,7 @@ def test_lost_record_is_rebuilt_from_content(project: Project, checkout: Checkou
     shutil.rmtree(checkout.state_dir)
     assert patching.install(project.root, checkout).changes == ()
     assert snapshot(checkout.root) == after
-    patching.uninstall(project.root, checkout)
+    undo.uninstall(project.root, checkout)
     left = snapshot(checkout.root)
     assert {path: value for path, value in left.items() if value[1]} == {
         path: value for path, value in before.items() if value[1]
@@ -268,7 +269,7 @@ def test_uninstall_and_status_without_a_record(
     report = status.collect(project.root, checkout)
     assert report["lerobot"] == "v9.9.1" and report["summary"] == "unrecorded" and "dev" in report["message"]
     assert report["files"]["src/lerobot/train.py"] == report["files"]["src/lerobot/head.py"] == "applied"
-    assert patching.uninstall(project.root, checkout) > 0
+    assert undo.uninstall(project.root, checkout) > 0
     left = snapshot(checkout.root)
     if how in ("committed", "cloned"):  # the directory is in HEAD: not for us to remove
         left = {path: value for path, value in left.items() if not path.startswith("src/rewact")}
@@ -283,12 +284,12 @@ def test_committed_patched_tree_without_history_is_recognised(
     files["src/lerobot/__init__.py"] = b""
     copy = Checkout(make_repository(tmp_path / "copy", files))
     pristine = ("src/lerobot/act.py", "src/lerobot/train.py")
-    message = refused(ExitCode.EDITED, patching.uninstall, project.root, copy)
+    message = refused(ExitCode.EDITED, undo.uninstall, project.root, copy)
     assert "no record" in message and all(path in message for path in pristine)
     shipped = {blob_id(UPSTREAM[path]): UPSTREAM[path] for path in pristine}
     write(project.root / "patches/pre-images", shipped)
     assert patching.install(project.root, copy).changes == ()
-    patching.uninstall(project.root, copy)
+    undo.uninstall(project.root, copy)
     assert all((copy.root / path).read_bytes() == UPSTREAM[path] for path in pristine)
 
 
@@ -309,11 +310,11 @@ def test_edited_tree_without_a_record_is_refused_at_uninstall(
 )
 def test_damaged_state_is_diagnosed(project: Project, checkout: Checkout, content: bytes) -> None:
     patching.install(project.root, checkout)
-    checkout.state_path.write_bytes(content)
+    checkout.record.state_path.write_bytes(content)
     before = snapshot(checkout.root)
-    for call in (patching.install, patching.uninstall):
+    for call in (patching.install, undo.uninstall):
         message = refused(ExitCode.DAMAGED_STATE, call, project.root, checkout)
-        assert str(checkout.state_path) in message and "delete it" in message
+        assert str(checkout.record.state_path) in message and "delete it" in message
     assert snapshot(checkout.root) == before
 
 
@@ -362,7 +363,7 @@ def test_optional_patch_is_left_out_where_its_file_is_missing(project: Project, 
     project.add_patch("0004-d.patch", {path: b"old\n"}, {path: b"new\n"}, extra="Optional: yes")
     patching.install(project.root, checkout)
     assert not (checkout.root / path).exists()
-    patching.uninstall(project.root, checkout)
+    undo.uninstall(project.root, checkout)
     write(checkout.root, {path: b"old\n"})
     patching.install(project.root, checkout)
     assert (checkout.root / path).read_bytes() == b"new\n"
@@ -375,7 +376,7 @@ def test_crlf_checkout_stays_crlf(project: Project, checkout: Checkout) -> None:
     patching.install(project.root, checkout)
     assert (checkout.root / "src/lerobot/act.py").read_bytes() == to_crlf(ACT_PATCHED_TWICE)
     assert patching.install(project.root, checkout).changes == ()
-    patching.uninstall(project.root, checkout)
+    undo.uninstall(project.root, checkout)
     assert snapshot(checkout.root) == before
 
 
@@ -403,7 +404,7 @@ def test_contents_survive_byte_for_byte(
     project.add_patch("0004-d.patch", {path: before}, {path: after})
     patching.install(project.root, checkout)
     assert (checkout.root / path).read_bytes() == after
-    patching.uninstall(project.root, checkout)
+    undo.uninstall(project.root, checkout)
     assert (checkout.root / path).read_bytes() == before
 
 
@@ -429,7 +430,7 @@ def test_name_that_is_not_utf8(project: Project, checkout: Checkout) -> None:
     before = snapshot(checkout.root)
     patching.install(project.root, checkout)
     assert (checkout.root / os.fsdecode(b"src/lerobot/th\xe9.py")).exists()
-    patching.uninstall(project.root, checkout)
+    undo.uninstall(project.root, checkout)
     assert snapshot(checkout.root) == before
 
 
@@ -440,7 +441,7 @@ def test_executable_bit_is_set_and_taken_back(project: Project, checkout: Checko
     before = snapshot(checkout.root)
     patching.install(project.root, checkout)
     assert os.access(checkout.root / path, os.X_OK)
-    patching.uninstall(project.root, checkout)
+    undo.uninstall(project.root, checkout)
     assert snapshot(checkout.root) == before
 
 
@@ -456,21 +457,24 @@ def test_file_removed_and_file_added_by_a_patch(project: Project, checkout: Chec
     before = snapshot(checkout.root)
     patching.install(project.root, checkout)
     assert not (checkout.root / old).exists() and (checkout.root / new).exists()
-    patching.uninstall(project.root, checkout)
+    undo.uninstall(project.root, checkout)
     assert snapshot(checkout.root) == before
 
 
-def test_rename_patch(project: Project, checkout: Checkout) -> None:
+def test_renamed_file(project: Project, checkout: Checkout) -> None:
+    """A patch says a rename as a removal and an addition: of rename lines, git believes what they say."""
     old, new, data = "src/lerobot/other.py", "src/lerobot/renamed.py", UPSTREAM["src/lerobot/other.py"] * 9
     write(checkout.root, {old: data})
-    project.add_patch(
-        "0004-d.patch", {old: data}, {old: None, new: data + b"more\n"}, options=("--find-renames",)
-    )
-    assert b"rename from" in project.patch_path("0004-d.patch").read_bytes()
+    change = {old: data}, {old: None, new: data + b"more\n"}
+    path = project.add_patch("0004-d.patch", *change, options=("--find-renames",))
+    assert "without renames" in refused(ExitCode.BAD_PATCH_SET, parse_patch, path)
+    path.write_bytes(project.add_patch("0005-d.patch", *change).read_bytes())
+    project.patch_path("0005-d.patch").unlink()
+    project.series("v9.9.1").write_text("0001-a.patch\n0002-b.patch\n0003-c.patch\n0004-d.patch\n")
     before = snapshot(checkout.root)
     patching.install(project.root, checkout)
     assert not (checkout.root / old).exists() and (checkout.root / new).read_bytes() == data + b"more\n"
-    patching.uninstall(project.root, checkout)
+    undo.uninstall(project.root, checkout)
     assert snapshot(checkout.root) == before
 
 
@@ -482,7 +486,7 @@ def test_linked_worktree_has_a_record_of_its_own(
     patching.install(project.root, linked)
     assert linked.state() is not None and checkout.state() is None
     patching.install(project.root, checkout)
-    patching.uninstall(project.root, linked)
+    undo.uninstall(project.root, linked)
     assert checkout.state() is not None
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import install
+from installer import commands
 from tests.install.upstreams import (
     ACT_PATCHED_TWICE,
     PROJECT,
@@ -86,7 +87,7 @@ def test_what_the_system_refuses_is_no_traceback(
     def fail(_: object) -> None:
         raise OSError(number, os.strerror(number), "/somewhere/act.py")
 
-    monkeypatch.setattr(install.commands, "status", fail)
+    monkeypatch.setattr(commands, "status", fail)
     assert install.main(["status"]) == code
     said = capsys.readouterr().err
     assert "/somewhere/act.py" in said and words in said and ("is full" in said) == (number == errno.ENOSPC)
@@ -111,7 +112,7 @@ def test_names_that_the_terminal_cannot_show(
 def test_log_on_a_full_disk_does_not_stop_the_work(project: Project, upstream: Path) -> None:
     start = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import install; "
-        "from installer import commands; commands.PROJECT = Path(sys.argv[2]); "
+        "import installer; installer.PROJECT = Path(sys.argv[2]); "
         "sys.exit(install.main(sys.argv[3:]))"
     )
 
@@ -305,7 +306,7 @@ def test_listener_that_goes_away_does_not_stop_the_work(project: Project, upstre
     """`install.py dev | head -1`"""
     start = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import install; "
-        "from installer import commands; commands.PROJECT = Path(sys.argv[2]); "
+        "import installer; installer.PROJECT = Path(sys.argv[2]); "
         "sys.exit(install.main(sys.argv[3:]))"
     )
     words = [

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from installer import patching, status
+from installer import patching, status, undo
 from tests.install.test_export import run as export
 from tests.install.upstreams import (
     ACT,
@@ -23,8 +23,7 @@ from verify.checkout import Checkout
 from verify.drift import directory_reader, examine
 from verify.errors import ExitCode
 from verify.gitcmd import blob_id
-from verify.lint import lint_patch_set
-from verify.patchset import load_overlay, load_patch_set
+from verify.series import lint_patch_set, load_overlay, load_patch_set
 
 ARCHIVE = PYPROJECT + b"# of the archive\n"
 SCRIPTS = b'[project.scripts]\nx = "y:z"\n'
@@ -59,7 +58,7 @@ def test_of_rivals_the_one_made_for_this_copy_applies(
     series = snapshot(rivals.root / "patches")
     assert export(rivals, checkout).kept == 5
     assert snapshot(rivals.root / "patches") == series
-    patching.uninstall(rivals.root, checkout)
+    undo.uninstall(rivals.root, checkout)
     assert snapshot(root) == before
 
 
@@ -67,7 +66,7 @@ def test_rivals_are_told_apart_without_a_record(rivals: Project, tmp_path: Path)
     root = make_repository(tmp_path / "copy", {**UPSTREAM, "pyproject.toml": ARCHIVE})
     checkout = Checkout(root)
     patching.install(rivals.root, checkout)
-    checkout.state_path.unlink()
+    checkout.record.state_path.unlink()
     assert patching.install(rivals.root, checkout).changes == ()
     assert status.collect(rivals.root, checkout)["summary"] == "applied"
 
@@ -125,7 +124,7 @@ def test_overlay_leaves_out_what_the_release_has_no_place_for(project: Project, 
     assert not (checkout.root / "src/lerobot/head.py").exists()
     assert status.collect(project.root, checkout)["summary"] == "applied"
     assert patching.install(project.root, checkout).changes == ()
-    patching.uninstall(project.root, checkout)
+    undo.uninstall(project.root, checkout)
     assert snapshot(checkout.root) == before
 
 

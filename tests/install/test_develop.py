@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from installer import commands, develop, environment, patching, wheel
+import installer
+from installer import commands, develop, environment, patching, undo, wheel
 from installer.environment import Environment, Installed
 from installer.pythons import Python
 from installer.releases import Release
@@ -111,7 +112,7 @@ def test_uninstall_leaves_the_environment_alone(
 ) -> None:
     develop.dev(project.root, checkout.root, None, install=True)
     before = snapshot(fake.environment.prefix)
-    patching.uninstall(project.root, checkout)
+    undo.uninstall(project.root, checkout)
     assert snapshot(fake.environment.prefix) == before
 
 
@@ -324,7 +325,7 @@ def test_matrix_tests_once_what_has_nothing_to_do_with_the_release(
         assert {"tests/model", "tests/labels", "tests/advantages", "tests/e2e", "-q"} <= set(words(version))
         assert "--ignore=tests/e2e/test_demo_run.py" in words(version)
     for path in (*commands._ONCE, *commands._EVERYWHERE):
-        assert (commands.PROJECT / path).exists(), path
+        assert (installer.PROJECT / path).exists(), path
     commands.test(Namespace(lerobot=None, all=True, rest=["tests/model/test_inputs.py"]))
     assert words("0.4.4") == ["-m", "pytest", "tests/model/test_inputs.py"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from installer import patching
+from installer import patching, undo
 from tests.install.upstreams import (
     ACT,
     ACT_PATCHED_TWICE,
@@ -174,7 +174,7 @@ def test_nearest_installs_labelled_and_uninstalls_exactly(
     for nearest in (True, False):  # once chosen it stays chosen
         assert patching.install(project.root, checkout, nearest=nearest).changes == ()
     assert snapshot(checkout.root) == after
-    patching.uninstall(project.root, checkout)
+    undo.uninstall(project.root, checkout)
     assert snapshot(checkout.root) == before
 
 
@@ -198,7 +198,7 @@ def test_edit_after_a_nearest_install_is_refused(project: Project, tmp_path: Pat
     patching.install(project.root, checkout, nearest=True)
     with open(checkout.root / ACT_PATH, "ab") as file:
         file.write(b"mine\n")
-    for call in (patching.install, patching.uninstall):
+    for call in (patching.install, undo.uninstall):
         assert ACT_PATH in refused(ExitCode.EDITED, call, project.root, checkout)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from installer import export as exporting
-from installer import patching
+from installer import patching, undo
 from installer.export import Export, export
 from tests.install.upstreams import (
     ACT,
@@ -29,8 +29,8 @@ from tests.install.upstreams import (
 from verify.checkout import Checkout, to_crlf
 from verify.errors import ExitCode
 from verify.gitcmd import blob_id
-from verify.lint import lint_patch_set
 from verify.patch import parse_patch
+from verify.series import lint_patch_set
 
 ACT_PATH, TRAIN_PATH, OTHER = "src/lerobot/act.py", "src/lerobot/train.py", "src/lerobot/other.py"
 
@@ -102,7 +102,7 @@ def test_edits_become_one_more_patch(project: Project, checkout: Checkout) -> No
 
     assert patching.install(project.root, checkout).changes == ()
     assert snapshot(checkout.root) == edited
-    patching.uninstall(project.root, checkout)
+    undo.uninstall(project.root, checkout)
     assert snapshot(checkout.root) == pristine
     patching.install(project.root, checkout)
     assert snapshot(checkout.root) == edited
@@ -162,9 +162,9 @@ def test_committed_edits_are_exported(project: Project, checkout: Checkout) -> N
     made = run(project, checkout)
     assert parse_patch(project.patch_path(made.added)).paths == {ACT_PATH, OTHER} and made.copied == ()
     assert patching.install(project.root, checkout).changes == ()
-    record = json.loads(checkout.state_path.read_bytes())
+    record = json.loads(checkout.record.state_path.read_bytes())
     assert record.pop("commit") == git(checkout.root, "rev-parse", "HEAD~1").decode().strip()
-    checkout.state_path.write_text(json.dumps(record))
+    checkout.record.state_path.write_text(json.dumps(record))
     assert parse_patch(copy.patch_path(run(copy, checkout).added)).paths == {ACT_PATH}
 
 
@@ -179,8 +179,8 @@ def test_export_from_a_repository_without_commits(project: Project, tmp_path: Pa
 
 def test_export_where_git_fails(project: Project, checkout: Checkout) -> None:
     patching.install(project.root, checkout)
-    record = json.loads(checkout.state_path.read_bytes())
-    checkout.state_path.write_text(json.dumps(record | {"commit": "1" * 40}))
+    record = json.loads(checkout.record.state_path.read_bytes())
+    checkout.record.state_path.write_text(json.dumps(record | {"commit": "1" * 40}))
     refused(ExitCode.GIT, run, project, checkout)
 
 
@@ -218,7 +218,7 @@ def test_edit_of_an_executable_file_keeps_its_mode(project: Project, tmp_path: P
     patching.install(project.root, checkout)
     write(root, {OTHER: b"#!/bin/sh\n"})
     made = run(project, checkout)
-    assert parse_patch(project.patch_path(made.added)).diffs[0].modes == ["100755"]
+    assert parse_patch(project.patch_path(made.added)).diffs[0].modes == ("100755",)
     patching.install(project.root, checkout)
     assert os.access(root / OTHER, os.X_OK)
 
@@ -234,7 +234,7 @@ def test_nearest_tree_gets_a_series_of_its_own(project: Project, tmp_path: Path)
     assert made.directory.name == "v9.9.7"
     assert made.rewritten == ("0001-a.patch", "0003-c.patch") and made.dropped == ("0002-b.patch",)
     assert snapshot(project.root / "patches/v9.9.1") == old
-    patching.uninstall(project.root, checkout)
+    undo.uninstall(project.root, checkout)
     plan = patching.install(project.root, checkout)
     assert plan.patch_set.tag == "v9.9.7" and not plan.nearest
     assert (checkout.root / ACT_PATH).read_bytes() == b"# new\n" + ACT_PATCHED_TWICE

@@ -16,7 +16,7 @@ from installer.releases import RELEASES, Release, find_release
 from tests.install.upstreams import PROJECT, TRAIN_PATCHED, UPSTREAM, Project, git, refused, snapshot
 from verify.checkout import Checkout
 from verify.errors import ExitCode
-from verify.patchset import load_patch_sets
+from verify.series import load_patch_sets
 
 VERSION = "9.9.1"
 TOP = f"lerobot-{VERSION}"
@@ -64,7 +64,7 @@ def fake_pip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     def set_snippet(snippet: str) -> None:
         program = tmp_path / "pip.py"
         program.write_text(f"import sys\nwords = sys.argv[1:]\n{snippet}\n")
-        monkeypatch.setattr(fetch, "_pip", lambda: [sys.executable, "-S", str(program)])
+        monkeypatch.setattr(fetch, "find_pip", lambda: [sys.executable, "-S", str(program)])
 
     return set_snippet
 
@@ -219,4 +219,4 @@ def test_versions_are_known_with_and_without_v(version: str) -> None:
 
 
 def test_pip_is_an_ordinary_program() -> None:
-    assert subprocess.run([*fetch._pip(), "--version"], capture_output=True).returncode == 0
+    assert subprocess.run([*fetch.find_pip(), "--version"], capture_output=True).returncode == 0

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from installer import patching
+from installer import patching, undo
 from tests.install.upstreams import (
     ACT_PATCHED_TWICE,
     PROJECT,
@@ -27,8 +27,8 @@ from tests.install.upstreams import (
 from verify.checkout import Checkout
 from verify.errors import ExitCode, RewactError
 from verify.patch import parse_patch
-from verify.patchset import load_overlay
 from verify.paths import check_name
+from verify.series import load_overlay
 
 HOSTILE_NAMES = [
     "../outside.py", "src/../../outside.py", "/etc/outside.py", "//etc/outside.py", "src//outside.py",
@@ -198,7 +198,7 @@ def test_linked_parent_at_uninstall_is_refused(project: Project, checkout: Check
     (checkout.root / "src/rewact").rename(outside)
     (checkout.root / "src/rewact").symlink_to(outside)
     before = snapshot(outside)
-    refused(ExitCode.EDITED, patching.uninstall, project.root, checkout)
+    refused(ExitCode.EDITED, undo.uninstall, project.root, checkout)
     assert snapshot(outside) == before
 
 
@@ -312,7 +312,7 @@ def test_hostile_git_configuration_changes_no_byte(
     patching.install(project.root, checkout)
     assert (checkout.root / "src/lerobot/act.py").read_bytes() == ACT_PATCHED_TWICE
     assert (checkout.root / blank).read_bytes() == old + b"blank = 1  \t\n \t x\n\n\n"
-    patching.uninstall(project.root, checkout)
+    undo.uninstall(project.root, checkout)
     assert snapshot(checkout.root) == before
     assert not (tmp_path / "hook-ran").exists()
 

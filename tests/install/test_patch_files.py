@@ -22,11 +22,10 @@ from tests.install.upstreams import (
 )
 from verify.checkout import Checkout
 from verify.errors import ExitCode, RewactError
-from verify.gitcmd import Scratch
-from verify.lint import lint_patch_set
-from verify.patch import parse_patch
-from verify.patchset import load_patch_sets
+from verify.patch import parse_patch, sides
 from verify.plan import Content, apply_series
+from verify.repository import Scratch
+from verify.series import lint_patch_set, load_patch_sets
 
 ACT_PATH = "src/lerobot/act.py"
 
@@ -113,7 +112,7 @@ DAMAGE = {
     "garbage": (lambda data: b"this is no patch\n", "header line"),
     "no diff": (lambda data: data.partition(b"diff --git")[0], "no diff"),
     "cut off in a line": (lambda data: data[:-4], "cut off"),
-    "cut off at a line": (lambda data: data[: data.rindex(b"\n", 0, -1) + 1], "ends too early"),
+    "cut off at a line": (lambda data: data[: data.rindex(b"\n", 0, -1) + 1], "shorter"),
     "converted to CRLF": (lambda data: data.replace(b"\n", b"\r\n"), "CRLF"),
     "header not UTF-8": (edit((b"Description: ", b"Description: \xff")), "UTF-8"),
     "no Description": (lambda data: re.sub(rb"Description:.*\n", b"", data), "Description is missing"),
@@ -155,12 +154,12 @@ DAMAGE = {
     "hunk too short": (edit((b"@@ -8,6 +8,7 @@", b"@@ -8,6 +8,8 @@")), "hunk"),
     "hunk too long": (edit((b"@@ -8,6 +8,7 @@", b"@@ -8,6 +8,6 @@")), "hunk"),
     "unlike names in ---": (edit((b"--- a/src/lerobot/act.py", b"--- a/src/lerobot/x.py")), "another file"),
-    "unlike names in +++": (edit((b"+++ b/src/lerobot/act.py", b"+++ b/src/lerobot/x.py")), "another file"),
+    "unlike names in +++": (edit((b"+++ b/src/lerobot/act.py", b"+++ b/src/lerobot/x.py")), "without source"),
     "unlike names in diff --git": (
         edit((b" b/src/lerobot/act.py\nindex", b" b/src/lerobot/x.py\nindex")),
-        "differ",
+        "without source",
     ),
-    "no prefix": (edit((b"--- a/src", b"--- src")), "does not start with"),
+    "no prefix": (edit((b"--- a/src", b"--- src")), "another file"),
     "combined diff": (edit((b"diff --git a/", b"diff --cc ")), "line"),
 }
 
@@ -244,16 +243,15 @@ def test_patch_may_not_add_a_file_that_is_there(project: Project, checkout: Chec
 def test_parsed_hunks_hold_both_sides(project: Project) -> None:
     (diff,) = parse_patch(project.patch_path("0001-a.patch")).diffs
     (hunk,) = diff.hunks
+    old, new = sides(hunk)
     assert diff.old_path == diff.new_path == ACT_PATH
-    assert (hunk.old_start, hunk.new_start) == (8, 8)
-    assert b"".join(hunk.new_lines) == b"".join(hunk.old_lines).replace(
-        b"line 10\n", b"line 10\nreward head\n"
-    )
+    assert (hunk.source_start, hunk.target_start) == (8, 8)
+    assert b"".join(new) == b"".join(old).replace(b"line 10\n", b"line 10\nreward head\n")
 
 
 def test_no_final_newline_is_parsed(project: Project) -> None:
     path = project.add_patch("0004-d.patch", {"src/a": b"a\nb"}, {"src/a": b"a\nc"})
-    assert parse_patch(path).diffs[0].hunks[0].new_lines == (b"a\n", b"c")
+    assert sides(parse_patch(path).diffs[0].hunks[0])[1] == [b"a\n", b"c"]
 
 
 def test_lint_agrees_with_unidiff(project: Project) -> None:

@@ -2,6 +2,7 @@
 """Placing hunks without fuzz, in the function they were made for."""
 
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.install.upstreams import Project
-from verify.gitcmd import Scratch
+from verify.gitcmd import blob_id
 from verify.patch import parse_patch
 from verify.placement import _most_alike, apply_exactly, fit, merge, split
+from verify.repository import Scratch
 from verify.scope import scope_of
 
 MODULE = b'''\
@@ -222,13 +224,15 @@ def test_exact_application_equals_gits(
     if not body:
         assert before == after
         return
-    (diff,) = _parse(body)
+    with tempfile.TemporaryDirectory() as temporary:
+        diff = _parse(Path(temporary, "0001-m.patch"), body, {"m": blob_id(before)})
     assert apply_exactly(diff, before) == after
     found = fit(diff, before, after, before)
     assert b"".join(found.lines) == after and {hunk.status for hunk in found.hunks} == {"clean"}
 
 
-def _parse(body: bytes):
-    from verify.patch import _Reader
-
-    return _Reader(body).diffs()
+def _parse(path: Path, body: bytes, pre_images: dict[str, str]):
+    header = "Description: x\nUpstream-Files: m\nForwarded: no\nDrop-When: never\n"
+    header += "".join(f"Pre-Image: {name} {identifier}\n" for name, identifier in pre_images.items())
+    path.write_bytes(header.encode() + b"\n" + body)
+    return parse_patch(path).diffs[0]

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from installer import locate, patching, wheel
+from installer import locate, patching, undo, wheel
 from installer.export import export
 from installer.releases import find_release
 from tests.install.upstreams import PROJECT, git, git_snapshot, snapshot
 from verify.checkout import Checkout
 from verify.drift import pre_image
-from verify.patch import ABSENT
-from verify.patchset import load_patch_sets
+from verify.patch import ABSENT, sides
+from verify.series import load_patch_sets
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_install_again_and_uninstall_on_the_real_release(pristine: Path) -> None
     assert plan.changes and (pristine / "src/rewact/__init__.py").exists()
     assert patching.install(PROJECT, checkout).changes == ()
     assert snapshot(pristine) != before
-    patching.uninstall(PROJECT, checkout)
+    undo.uninstall(PROJECT, checkout)
     assert snapshot(pristine) == before and git_snapshot(pristine) == repository
 
 
@@ -72,7 +72,7 @@ def test_export_of_the_real_series_is_byte_identical(pristine: Path, tmp_path: P
     made = export(tmp_path, checkout, name="edits", description="none")
     assert (made.rewritten, made.dropped, made.added) == ((), (), None)
     assert snapshot(tmp_path / "patches") == before
-    patching.uninstall(tmp_path, checkout)
+    undo.uninstall(tmp_path, checkout)
 
 
 def test_every_pre_image_is_shipped() -> None:
@@ -95,7 +95,8 @@ def test_every_series_stays_small() -> None:
         added = 0
         for patch in patch_set.patches:
             hunks = [hunk for diff in patch.diffs for hunk in diff.hunks]
-            added += sum(len(set(hunk.new_lines) - set(hunk.old_lines)) for hunk in hunks)
+            for old, new in map(sides, hunks):
+                added += len(set(new) - set(old))
         assert added < 500, tag
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from installer import files, lock, patching, transaction
+from installer import files, lock, patching, transaction, undo
 from tests.install.upstreams import PROJECT, TALLY, Project, git, mounted, refused, snapshot, write
 from verify.checkout import Checkout
 from verify.errors import ExitCode, RewactError
@@ -34,6 +34,11 @@ def steps_of(call) -> list[str]:
     return steps
 
 
+def called(command: str):
+    """The function behind `install` or `uninstall`."""
+    return undo.uninstall if command == "uninstall" else patching.install
+
+
 def killed_at(step: int, command: str, project: Project, checkout: Checkout) -> None:
     """Runs a command in a process of its own that kills itself, with SIGKILL, before the given step."""
     program = textwrap.dedent(
@@ -41,14 +46,15 @@ def killed_at(step: int, command: str, project: Project, checkout: Checkout) -> 
         import itertools, os, signal, sys
         from pathlib import Path
         sys.path.insert(0, sys.argv[1])
-        from installer import patching
+        from installer import patching, undo
         from verify.checkout import Checkout
         os.fsync = lambda descriptor: None  # the process dies here, not the machine
         count = itertools.count()
         def on_step(name):
             if next(count) == int(sys.argv[5]):
                 os.kill(os.getpid(), signal.SIGKILL)
-        getattr(patching, sys.argv[2])(Path(sys.argv[3]), Checkout(Path(sys.argv[4])), on_step)
+        call = undo.uninstall if sys.argv[2] == "uninstall" else patching.install
+        call(Path(sys.argv[3]), Checkout(Path(sys.argv[4])), on_step)
         """
     )
     words = [str(PROJECT), command, str(project.root), str(checkout.root), str(step)]
@@ -70,20 +76,20 @@ def test_kill_at_every_step_then_old_or_new(project: Project, checkout: Checkout
 
     reference = copied(checkout, "reference")
     old = snapshot(reference.root)
-    steps = steps_of(lambda on_step: getattr(patching, verb)(project.root, reference, on_step))
+    steps = steps_of(lambda on_step: called(verb)(project.root, reference, on_step))
     new = snapshot(reference.root)
     assert len(steps) > 8 and old != new
 
     for number, step in enumerate(steps):
         victim = copied(checkout, f"killed-{number}")
         killed_at(number, verb, project, victim)
-        patching.recover(victim)
+        undo.recover(victim)
         committed = step in ("remove journal", "remove originals")
         found = snapshot(victim.root)
         assert found == (new if committed else old), step
         TALLY["kill points"] += 1
         TALLY["new tree" if found == new else "old tree"] += 1
-        getattr(patching, verb)(project.root, victim)
+        called(verb)(project.root, victim)
         assert snapshot(victim.root) == new, step
         assert (victim.state() is None) == (verb == "uninstall"), step
 
@@ -97,7 +103,7 @@ def test_repair_that_ends_anywhere_is_finished_by_the_next(
     patching.install(project.root, checkout)
     installed = snapshot(checkout.root)
     reference = copied(checkout, "reference")
-    steps = steps_of(lambda on_step: patching.uninstall(project.root, reference, on_step))
+    steps = steps_of(lambda on_step: undo.uninstall(project.root, reference, on_step))
     number = next(i for i, name in enumerate(steps) if name.startswith(step))
     wanted = snapshot(reference.root) if step == "remove journal" else installed
     changes = []
@@ -125,13 +131,13 @@ def test_repair_that_ends_anywhere_is_finished_by_the_next(
             for owner, name in ((os, "replace"), (Path, "unlink"), (Path, "rmdir")):
                 patch.setattr(owner, name, ending_at(last, getattr(owner, name)))
             try:
-                patching.recover(victim)
+                undo.recover(victim)
                 finished = True
             except _StopError:
                 pass
-        patching.recover(victim)
+        undo.recover(victim)
         assert snapshot(victim.root) == wanted, changes
-        assert not victim.journal_path.exists()
+        assert not victim.record.journal_path.exists()
         last += 1
     assert last > 3
     assert step != "verify" or {"write_new", "replace", "unlink"} <= set(changes)
@@ -154,11 +160,11 @@ def test_error_at_every_step_leaves_the_old_tree_at_once(
             seen.append(name)
 
         try:
-            getattr(patching, command)(project.root, checkout, on_step)
+            called(command)(project.root, checkout, on_step)
             finished = True
         except _StopError:
             assert snapshot(checkout.root) == old
-            assert not checkout.journal_path.exists()
+            assert not checkout.record.journal_path.exists()
         step += 1
     assert step > 8
 
@@ -236,7 +242,7 @@ def test_really_read_only_checkout(project: Project, upstream: Path, tmp_path: P
 
 def test_edit_between_kill_and_next_run_is_kept(project: Project, checkout: Checkout) -> None:
     steps = steps_of(lambda on_step: patching.install(project.root, checkout, on_step))
-    patching.uninstall(project.root, checkout)
+    undo.uninstall(project.root, checkout)
     killed_at(steps.index("verify"), "install", project, checkout)
     write(checkout.root, {"src/lerobot/act.py": b"mine\n"})
     message = refused(ExitCode.EDITED, patching.install, project.root, checkout)
@@ -255,7 +261,7 @@ def test_edit_while_the_installer_runs_is_kept(project: Project, checkout: Check
     refused(ExitCode.EDITED, patching.install, project.root, checkout, on_step)
     assert (checkout.root / "src/lerobot/train.py").read_bytes() == b"mine\n"
     write(checkout.root, {"src/lerobot/train.py": before["src/lerobot/train.py"][1]})
-    patching.recover(checkout)
+    undo.recover(checkout)
     assert snapshot(checkout.root) == before
 
 
@@ -277,7 +283,7 @@ def test_files_put_back_with_git_after_a_killed_upgrade(
         file.write(b"mine\n")
     assert "git checkout" in refused(ExitCode.EDITED, patching.install, project.root, checkout)
     git(checkout.root, *(["stash"] if how == "stash" else ["checkout", "--", "src/lerobot/act.py"]))
-    getattr(patching, command)(project.root, checkout)
+    called(command)(project.root, checkout)
     assert snapshot(checkout.root) == (before if command == "uninstall" else snapshot(reference.root))
 
 
@@ -288,12 +294,12 @@ def test_run_that_is_killed_while_another_waits_for_the_lock(
     before = snapshot(checkout.root)
     steps = steps_of(lambda on_step: patching.install(project.root, checkout, on_step))
     after = snapshot(checkout.root)
-    patching.uninstall(project.root, checkout)
+    undo.uninstall(project.root, checkout)
     killed_at(steps.index("replace src/lerobot/act.py"), "install", project, checkout)
     monkeypatch.setattr(transaction, "needs_recovery", lambda _: False)
     patching.install(project.root, checkout)
     assert snapshot(checkout.root) == after
-    patching.uninstall(project.root, checkout)
+    undo.uninstall(project.root, checkout)
     assert snapshot(checkout.root) == before
 
 
@@ -301,17 +307,17 @@ def test_run_that_is_killed_while_another_waits_for_the_lock(
     "text",
     [
         b'{"transaction": "12',
-        b'{"transaction": "1", "removes_state": false, "changes": []}',
+        b'{"transaction": "0123456789abcdef", "removes_state": false, "changes": []}',
         b"[]",
-        b'{"transaction": "1", "removes_state": false, "changes": [1], "directories": []}',
-        b'{"transaction": "1", "removes_state": false, "changes": [], "directories": [1]}',
+        b'{"transaction": "0123456789abcdef", "removes_state": false, "changes": [1], "directories": []}',
+        b'{"transaction": "0123456789abcdef", "removes_state": false, "changes": [], "directories": [1]}',
     ],
 )
 def test_damaged_journal_is_diagnosed(project: Project, checkout: Checkout, text: bytes) -> None:
     checkout.state_dir.mkdir()
-    checkout.journal_path.write_bytes(text)
+    checkout.record.journal_path.write_bytes(text)
     message = refused(ExitCode.DAMAGED_STATE, patching.install, project.root, checkout)
-    assert str(checkout.journal_path) in message
+    assert str(checkout.record.journal_path) in message
 
 
 def test_hostile_journal_removes_no_directory_outside(
@@ -319,10 +325,11 @@ def test_hostile_journal_removes_no_directory_outside(
 ) -> None:
     checkout.state_dir.mkdir()
     (tmp_path / "empty").mkdir()
-    checkout.journal_path.write_text(
-        '{"transaction": "1", "removes_state": false, "directories": ["../empty"], "changes": []}'
+    checkout.record.journal_path.write_text(
+        '{"transaction": "0123456789abcdef", "removes_state": false, "directories": ["../empty"],'
+        ' "changes": []}'
     )
-    refused(ExitCode.BAD_PATCH_SET, patching.install, project.root, checkout)
+    refused(ExitCode.DAMAGED_STATE, patching.install, project.root, checkout)
     assert (tmp_path / "empty").is_dir()
 
 
@@ -330,8 +337,8 @@ def test_hostile_journal_writes_nothing_outside(project: Project, checkout: Chec
     checkout.state_dir.mkdir()
     victim = tmp_path / "victim"
     victim.write_bytes(b"safe")
-    checkout.journal_path.write_text(
-        '{"transaction": "1", "removes_state": false, "directories": [],'
+    checkout.record.journal_path.write_text(
+        '{"transaction": "0123456789abcdef", "removes_state": false, "directories": [],'
         ' "changes": [{"path": "../victim", "old": null, "new": null}]}'
     )
     with pytest.raises(RewactError):
@@ -397,10 +404,10 @@ def test_run_as_root_leaves_no_file_of_roots(
         return {path: path.lstat().st_uid for path in upstream.rglob("*") if path.lstat().st_uid != 65534}
 
     assert patching.install(project.root, checkout).changes and owners() == {}
-    assert checkout.state_path.exists() and list(checkout.state_dir.glob("blobs/*"))
+    assert checkout.record.state_path.exists() and list(checkout.state_dir.glob("blobs/*"))
     with lock.hold(checkout.state_dir):
         assert owners() == {}
-    patching.uninstall(project.root, checkout)
+    undo.uninstall(project.root, checkout)
     assert owners() == {}
 
 
@@ -410,7 +417,7 @@ def test_old_files_are_not_said_to_be_back_where_they_are_not(
     fail_writing(monkeypatch, errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def fail(found: Checkout) -> None:
-        if found.journal_path.exists():
+        if found.record.journal_path.exists():
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with monkeypatch.context() as patch:

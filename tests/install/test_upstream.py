@@ -133,7 +133,7 @@ def test_file_that_is_skipped_as_a_whole_says_why(tmp_path: Path) -> None:
 
 def test_every_touched_module_has_its_tests(tmp_path: Path) -> None:
     """The table names them for each release; examples and packaging have no tests upstream."""
-    from verify.patchset import load_patch_sets
+    from verify.series import load_patch_sets
 
     for tests in upstream.COVERAGE.values():
         for test in tests:

@@ -9,7 +9,6 @@ import pytest
 from installer import patching
 from tests.install.upstreams import Project, git_snapshot, refused, snapshot, write
 from verify import __main__ as verify_command
-from verify import lint
 from verify.checkout import Checkout
 from verify.errors import ExitCode
 from verify.report import collect, show
@@ -56,12 +55,6 @@ def test_damaged_patch_set_is_not_sound(project: Project, checkout: Checkout) ->
 
 def test_wrong_checkout_is_refused(project: Project, tmp_path: Path) -> None:
     refused(ExitCode.NOT_LEROBOT, collect, project.root, tmp_path)
-
-
-def test_lint_without_unidiff_says_how_to_get_it(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "unidiff", None)
-    message = refused(ExitCode.USAGE, lint.lint_patch_set, project.root / "patches/v9.9.1")
-    assert "install.py dev" in message
 
 
 def run_main(monkeypatch: pytest.MonkeyPatch, *words: str, best: tuple[Path, int]) -> int:

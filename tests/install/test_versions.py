@@ -3,7 +3,7 @@
 
 import pytest
 
-from installer import patching, status
+from installer import patching, status, undo
 from tests.install.test_transaction import killed_at
 from tests.install.upstreams import (
     ACT,
@@ -64,7 +64,7 @@ def test_uninstall_after_another_version_was_checked_out(
 ) -> None:
     check_out(checkout, "v9.9.2", *options)
     assert status.collect(project.root, checkout)["files"][TRAIN_PATH] in ("other", "pristine")
-    patching.uninstall(project.root, checkout)
+    undo.uninstall(project.root, checkout)
     assert snapshot(checkout.root) == second and checkout.state() is None
 
 
@@ -76,7 +76,7 @@ def test_another_supported_version_is_patched_in_its_turn(
     assert patching.install(project.root, checkout).patch_set.tag == "v9.9.2"
     assert (checkout.root / ACT_PATH).read_bytes() == SECOND + b"z\n"
     assert set(checkout.state().files) == {ACT_PATH, HEAD_PATH, "src/rewact/deep/__init__.py"}
-    patching.uninstall(project.root, checkout)
+    undo.uninstall(project.root, checkout)
     assert snapshot(checkout.root) == second
 
 
@@ -106,14 +106,14 @@ def test_unsupported_version_checked_out_later_is_refused_or_fitted(
 def test_another_version_checked_out_after_a_killed_run(
     project: Project, checkout: Checkout, second: dict, command: str
 ) -> None:
-    patching.uninstall(project.root, checkout)
+    undo.uninstall(project.root, checkout)
     steps: list[str] = []
     patching.install(project.root, checkout, steps.append)
-    patching.uninstall(project.root, checkout)
+    undo.uninstall(project.root, checkout)
     killed_at(steps.index("verify"), "install", project, checkout)
     check_out(checkout, "v9.9.2")
     getattr(patching, command)(project.root, checkout)
-    patching.uninstall(project.root, checkout)
+    undo.uninstall(project.root, checkout)
     assert snapshot(checkout.root) == second and not checkout.state_dir.exists()
 
 
@@ -122,11 +122,11 @@ def test_uncommitted_edit_is_never_taken_for_another_version(
 ) -> None:
     check_out(checkout, "v9.9.2")
     write(checkout.root, {ACT_PATH: SECOND + b"mine\n"})
-    assert ACT_PATH in refused(ExitCode.EDITED, patching.uninstall, project.root, checkout)
+    assert ACT_PATH in refused(ExitCode.EDITED, undo.uninstall, project.root, checkout)
     refused(ExitCode.EDITED, patching.install, project.root, checkout)
     git(checkout.root, "checkout", "--", ACT_PATH)
     write(checkout.root, {HEAD_PATH: b"mine\n"})
-    assert HEAD_PATH in refused(ExitCode.EDITED, patching.uninstall, project.root, checkout)
+    assert HEAD_PATH in refused(ExitCode.EDITED, undo.uninstall, project.root, checkout)
     assert (checkout.root / HEAD_PATH).read_bytes() == b"mine\n"
 
 
@@ -135,7 +135,7 @@ def test_committed_edit_of_a_patched_tree_is_no_other_version(project: Project, 
     write(checkout.root, {ACT_PATH: ACT_PATCHED_TWICE + b"mine\n"})
     git(checkout.root, "commit", "--quiet", "--message", "mine", ACT_PATH)
     before = snapshot(checkout.root)
-    for call in (patching.install, patching.uninstall):
+    for call in (patching.install, undo.uninstall):
         assert ACT_PATH in refused(ExitCode.EDITED, call, project.root, checkout)
     assert snapshot(checkout.root) == before
 
@@ -143,7 +143,7 @@ def test_committed_edit_of_a_patched_tree_is_no_other_version(project: Project, 
 def test_file_removed_by_hand_is_no_other_version(project: Project, checkout: Checkout, second: dict) -> None:
     check_out(checkout, "v9.9.2")
     (checkout.root / ACT_PATH).unlink()
-    assert ACT_PATH in refused(ExitCode.EDITED, patching.uninstall, project.root, checkout)
+    assert ACT_PATH in refused(ExitCode.EDITED, undo.uninstall, project.root, checkout)
 
 
 @pytest.mark.parametrize(("before", "after"), [(bytes, to_crlf), (to_crlf, bytes)], ids=["to crlf", "to lf"])
@@ -168,12 +168,12 @@ def test_line_ends_converted_after_the_installation(
     patching.install(project.root, checkout)
     assert holds(wanted)
     convert()
-    patching.uninstall(project.root, checkout)
+    undo.uninstall(project.root, checkout)
     assert holds(released) and not (checkout.root / HEAD_PATH).exists()
 
 
 def test_file_of_ours_with_other_line_ends_is_not_removed(project: Project, checkout: Checkout) -> None:
     patching.install(project.root, checkout)
     write(checkout.root, {HEAD_PATH: b"ours = 1\r\n"})
-    assert HEAD_PATH in refused(ExitCode.EDITED, patching.uninstall, project.root, checkout)
+    assert HEAD_PATH in refused(ExitCode.EDITED, undo.uninstall, project.root, checkout)
     assert (checkout.root / HEAD_PATH).read_bytes() == b"ours = 1\r\n"

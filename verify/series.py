@@ -36,8 +36,7 @@ class PatchSet:
         made = [identifier]
         for patch in self.patches:
             for diff in patch.diffs:
-                old, new = diff.old_path or diff.new_path, diff.new_path or diff.old_path
-                if old == new == path and diff.new_id is not None and diff.old_id == made[-1]:
+                if diff.path == path and diff.new_id is not None and diff.old_id == made[-1]:
                     made.append(diff.new_id)
         return set(made[1:])
 
@@ -228,3 +227,12 @@ def fingerprint(patch_set: PatchSet, overlay: Mapping[str, OverlayFile]) -> str:
         digest.update(b"overlay\0%s\0%d\0%d\0" % (os.fsencode(path), file.executable, len(file.data)))
         digest.update(file.data)
     return digest.hexdigest()
+
+
+def lint_patch_set(directory: Path) -> list[str]:
+    """Every fault of a patch set, one sentence each; empty when it is sound."""
+    try:
+        load_patch_set(directory)
+    except RewactError as error:
+        return str(error).splitlines()
+    return []
