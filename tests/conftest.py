@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What concerns all tests."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -17,6 +18,15 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 STARTUP = str(Path(__file__).parent / "startup")
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [STARTUP, os.environ.get("PYTHONPATH")]))
+
+
+@pytest.fixture(autouse=True)
+def _values_of_its_own(monkeypatch, tmp_path):
+    """Let no test find the values that another has stored, nor leave any."""
+    with contextlib.suppress(ImportError):  # the installer's tests have no LeRobot
+        from lerobot.utils import constants
+
+        monkeypatch.setattr(constants, "HF_LEROBOT_HOME", tmp_path / "lerobot_home")
 
 
 @pytest.fixture(autouse=True)

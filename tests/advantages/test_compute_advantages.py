@@ -2,6 +2,7 @@
 """lerobot-compute-advantages from end to end, on datasets of a few frames."""
 
 import json
+import shutil
 import sys
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch.utils.data import default_collate
 from torchvision.ops.misc import FrozenBatchNorm2d
@@ -18,6 +20,7 @@ from lerobot.policies.factory import make_pre_post_processors
 from rewact.act.modeling_rewact import RewACTPolicy
 from rewact.advantages import ADVANTAGES_FILE, load_advantages, read_advantage_file
 from rewact.advantages import labels as advantage_labels
+from rewact.advantages import run as run_module
 from rewact.advantages.compute import AdvantageOptions, gather_evidence
 from rewact.advantages.estimate import compute_returns
 from rewact.advantages.file import write_advantage_file
@@ -25,7 +28,9 @@ from rewact.advantages.folds import assign_folds
 from rewact.cli import compute_advantages as tool
 from rewact.labels.episodes import EpisodeTable
 from rewact.options.labels import RewardLabelsConfig
-from rewact.values import value_pass
+from rewact.values import checkpoint as value_checkpoint
+from rewact.values.predictor import RewardPredictor
+from rewact.values.store import values_home
 
 from .conftest import LENGTHS, OUTCOMES, create_checkpoint, create_dataset, load_dataset, write_outcomes
 
@@ -60,18 +65,18 @@ def test_values_are_those_of_the_policy(run, root, checkpoint, batch_size):
 
 @pytest.mark.parametrize("use_amp", [False, True])
 def test_mixed_precision_is_used_where_it_is_asked_for(run, root, checkpoint, monkeypatch, use_amp):
-    read_values, seen = RewACTPolicy.predict_reward, set()
+    read_values, seen = RewACTPolicy.predict_reward_distribution, set()
 
     def spied(self, batch):
         seen.add(torch.is_autocast_enabled("cpu"))
         return read_values(self, batch)
 
-    monkeypatch.setattr(RewACTPolicy, "predict_reward", spied)
+    monkeypatch.setattr(RewACTPolicy, "predict_reward_distribution", spied)
     # The values of a run in the other precision, which was stopped, are not taken over.
-    monkeypatch.setattr(tool, "write_advantage_file", lambda *_: pytest.fail("full disk"))
+    monkeypatch.setattr(run_module, "write_advantage_file", lambda *_: pytest.fail("full disk"))
     with pytest.raises(pytest.fail.Exception):
         run(f"--policy.path={checkpoint}", f"--policy.use_amp={str(not use_amp).lower()}")
-    monkeypatch.setattr(tool, "write_advantage_file", write_advantage_file)
+    monkeypatch.setattr(run_module, "write_advantage_file", write_advantage_file)
     seen.clear()
     assert run(f"--policy.path={checkpoint}", f"--policy.use_amp={str(use_amp).lower()}") is None
     assert seen == {use_amp}
@@ -93,7 +98,8 @@ def test_a_trained_backbone_is_read_faster_but_as_it_is(tmp_path, backbone):
     save_file(weights, checkpoint / "model.safetensors")
     policy = RewACTPolicy.from_pretrained(checkpoint)
     policy.config.pretrained_path = checkpoint
-    faster, preprocessor = value_pass.load_value_policy(policy.config, load_dataset(root), {})
+    predictor = RewardPredictor(policy.config, load_dataset(root).meta)
+    faster, preprocessor = predictor.policy, predictor.preprocessor
     n_norms = [sum(isinstance(m, FrozenBatchNorm2d) for m in p.modules()) for p in (policy, faster)]
     assert n_norms == [len(norms), 0]
     batch = preprocessor(default_collate([load_dataset(root)[i] for i in range(4)]))
@@ -161,8 +167,8 @@ def test_a_value_function_on_the_hub_says_what_it_was_trained_on(tmp_path, monke
     config = tmp_path / "train_config.json"
     config.write_text(json.dumps(RETURNS))
     asked = []
-    monkeypatch.setattr(value_pass, "hf_hub_download", lambda *args: asked.append(args) or str(config))
-    assert value_pass.read_train_config("user/value") == RETURNS
+    monkeypatch.setattr(value_checkpoint, "hf_hub_download", lambda *args: asked.append(args) or str(config))
+    assert value_checkpoint.read_train_config("user/value") == RETURNS
     assert asked == [("user/value", "train_config.json")]
 
 
@@ -177,17 +183,17 @@ def test_what_the_hub_does_not_say(monkeypatch, error, expected):
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(value_pass, "hf_hub_download", fail)
+    monkeypatch.setattr(value_checkpoint, "hf_hub_download", fail)
     if expected is None:
-        assert value_pass.read_train_config("user/value") is None
+        assert value_checkpoint.read_train_config("user/value") is None
     else:
         with pytest.raises(OSError, match=expected):
-            value_pass.read_train_config("user/value")
+            value_checkpoint.read_train_config("user/value")
 
 
 def test_label_files_of_the_hub_are_fetched(run, root, checkpoint, monkeypatch):
     fetched = []
-    monkeypatch.setattr(tool, "pull_label_files", lambda meta: fetched.append(meta.repo_id))
+    monkeypatch.setattr(run_module, "pull_label_files", lambda meta: fetched.append(meta.repo_id))
     assert run(f"--policy.path={checkpoint}") is None
     assert fetched == ["local/tiny"]
 
@@ -269,17 +275,17 @@ def test_a_stopped_run_continues_where_it_was(run, root, checkpoint, monkeypatch
     expected = (root / ADVANTAGES_FILE).read_bytes()
     (root / ADVANTAGES_FILE).unlink()
     read_episodes = []
-    original = RewACTPolicy.predict_reward
+    original = RewardPredictor.__call__
 
     def stop_in_the_third(self, batch):
-        read_episodes.append(len(next(iter(batch.values()))))
+        read_episodes.append(len(batch["index"]))
         if len(read_episodes) == 3:
             raise KeyboardInterrupt
         return original(self, batch)
 
-    monkeypatch.setattr(RewACTPolicy, "predict_reward", stop_in_the_third)
-    with pytest.raises(KeyboardInterrupt):
-        run(f"--policy.path={checkpoint}")
+    shutil.rmtree(values_home())
+    monkeypatch.setattr(RewardPredictor, "__call__", stop_in_the_third)
+    assert run(f"--policy.path={checkpoint}") == "130"
     assert not (root / ADVANTAGES_FILE).exists()
     assert run(f"--policy.path={checkpoint}") is None
     assert len(read_episodes) == 3 + 2  # the first two episodes are not read again
@@ -291,7 +297,7 @@ def test_a_stopped_run_continues_where_it_was(run, root, checkpoint, monkeypatch
 
 
 def test_values_of_another_checkpoint_are_not_taken_over(run, root, checkpoint, tmp_path, monkeypatch):
-    monkeypatch.setattr(tool, "write_advantage_file", lambda *_: pytest.fail("full disk"))
+    monkeypatch.setattr(run_module, "write_advantage_file", lambda *_: pytest.fail("full disk"))
     with pytest.raises(pytest.fail.Exception):
         run(f"--policy.path={checkpoint}")
     monkeypatch.undo()
@@ -470,7 +476,7 @@ def test_each_episode_is_judged_by_a_model_that_has_not_seen_it(run, root, check
         torch.manual_seed(fold)
         create_checkpoint(target, root, train_config=RETURNS)
 
-    monkeypatch.setattr(tool, "train_fold", train)
+    monkeypatch.setattr(run_module, "train_fold", train)
     assert run(f"--policy.path={checkpoint}", "--folds=2", f"--folds_dir={tmp_path / 'folds'}") is None
     assert sorted(trained[0] + trained[1]) == [0, 1, 2, 3]
     out_of_fold = read(root).columns
@@ -493,11 +499,25 @@ def test_folds_need_to_know_how_the_model_was_trained(run, root, tmp_path):
 
 def test_plots(run, root, checkpoint, tmp_path):
     assert run(f"--policy.path={checkpoint}", f"--plots_dir={tmp_path / 'plots'}") is None
-    names = {path.name for path in (tmp_path / "plots").iterdir()}
-    assert names == {"histogram.png", *(f"episode_{i:06d}.png" for i in range(4))}
-    assert all(path.read_bytes().startswith(b"\x89PNG") for path in (tmp_path / "plots").iterdir())
+    assert [path.name for path in (tmp_path / "plots").iterdir()] == ["overview.png"]
     run("--from_returns=true", f"--plots_dir={tmp_path / 'few'}", "--plot_episodes=[2]")
-    assert {path.name for path in (tmp_path / "few").iterdir()} == {"histogram.png", "episode_000002.png"}
+    names = {path.name for path in (tmp_path / "few").iterdir()}
+    assert names == {"overview.png", "episode_000002.png"}
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in (tmp_path / "few").iterdir())
+
+
+def test_a_page_shows_images_of_its_episode(run, tmp_path):
+    root = create_dataset(tmp_path / "data", camera="image")
+    flags = ("--from_returns=true", f"--plots_dir={tmp_path / 'plots'}", "--plot_episodes=[1]")
+    assert run(*flags, dataset_root=root) is None
+    with Image.open(tmp_path / "plots" / "episode_000001.png") as page:
+        assert page.height > page.width / 2
+
+
+def test_values_that_say_nothing_are_said_to(run, checkpoint, caplog):
+    """An untrained value function: its values lie within 0.01 of each other."""
+    run(f"--policy.path={checkpoint}")
+    assert "the values hardly vary" in caplog.text
 
 
 # --- Bad input: one sentence, nothing written
@@ -531,7 +551,7 @@ def test_bad_options(run, root, flags, message):
 
 def test_a_checkpoint_without_a_head(run, root, tmp_path):
     checkpoint = create_checkpoint(tmp_path / "plain", root, "act", use_reward_head=False)
-    assert "has no reward head to read values from" in run(f"--policy.path={checkpoint}")
+    assert "has no reward head and predicts no rewards" in run(f"--policy.path={checkpoint}")
     assert not (root / ADVANTAGES_FILE).exists()
 
 
@@ -556,19 +576,24 @@ def test_a_value_function_that_has_diverged(run, root, checkpoint):
     weights["model.reward_head.readout.bias"][:] = torch.nan
     save_file(weights, checkpoint / "model.safetensors")
     before = sorted(root.rglob("*"))
-    assert "the value of episode 0, frame 0, is nan" in run(f"--policy.path={checkpoint}")
+    assert "predicts nan for episode 0, frame 0: its training has diverged" in run(
+        f"--policy.path={checkpoint}"
+    )
     assert sorted(root.rglob("*")) == before
 
 
 def test_a_value_function_that_diverges_in_a_later_episode(run, root, checkpoint, monkeypatch):
-    original, before = RewACTPolicy.predict_reward, sorted(root.rglob("*"))
+    original, before = RewardPredictor.__call__, sorted(root.rglob("*"))
 
     def diverge(self, batch):
-        values = original(self, batch)
-        return values if len(values) == LENGTHS[0] else values * torch.nan
+        prediction = original(self, batch)
+        prediction.reward[batch["episode_index"].numpy() == 1] = np.nan
+        return prediction
 
-    monkeypatch.setattr(RewACTPolicy, "predict_reward", diverge)
-    assert "the value of episode 1, frame 0, is nan" in run(f"--policy.path={checkpoint}")
+    monkeypatch.setattr(RewardPredictor, "__call__", diverge)
+    assert "predicts nan for episode 1, frame 0: its training has diverged" in run(
+        f"--policy.path={checkpoint}"
+    )
     assert sorted(root.rglob("*")) == before
 
 

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: MIT
 """Reading a dataset in order: the same values as by index, and every video frame decoded once."""
 
-import av
-import numpy as np
+import pandas as pd
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 import torch
 
-from rewact.values import batches as episode_batches
-from rewact.values.batches import EpisodeBatches, decode_in_order
+from rewact.values import batches
+from rewact.values.batches import EpisodeBatches, load_batches
 
 from .conftest import LENGTHS, create_dataset, load_dataset
 
@@ -21,30 +22,16 @@ def video_root(tmp_path_factory):
 
 @pytest.fixture
 def decoded(monkeypatch):
-    """Counts the frames that come out of the decoder."""
-    counts = []
-    original = av.open
+    """Collects the times that the decoder is asked for, and the backend."""
+    asked = []
+    original = batches.decode_video_frames
 
-    class Container:
-        def __init__(self, container):
-            self.container = container
+    def decode(path, timestamps, tolerance_s, backend):
+        asked.append((timestamps, backend))
+        return original(path, timestamps, tolerance_s, backend)
 
-        def __getattr__(self, name):
-            return getattr(self.container, name)
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *args):
-            self.container.close()
-
-        def decode(self, stream):
-            for frame in self.container.decode(stream):
-                counts.append(frame.pts)
-                yield frame
-
-    monkeypatch.setattr(episode_batches.av, "open", lambda path: Container(original(path)))
-    return counts
+    monkeypatch.setattr(batches, "decode_video_frames", decode)
+    return asked
 
 
 @pytest.mark.parametrize("camera", ["video", "image", None])
@@ -69,14 +56,15 @@ def test_the_same_as_by_index(tmp_path, camera, episodes):
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
-def test_each_frame_is_decoded_once(video_root, decoded, batch_size):
-    dataset = load_dataset(video_root)
-    list(EpisodeBatches(dataset, [0, 1, 2, 3], batch_size))
-    # At most the frame before an episode, where the search for its start ends, and the one after it.
-    assert len(decoded) <= sum(LENGTHS) + 3 * len(LENGTHS)
-    decoded.clear()
-    list(EpisodeBatches(dataset, [2], batch_size))
-    assert len(decoded) <= LENGTHS[2] + 3 and len(set(decoded)) == len(decoded)
+@pytest.mark.parametrize("window", [1, 2**25])
+def test_each_frame_is_decoded_once(video_root, decoded, monkeypatch, batch_size, window):
+    monkeypatch.setattr(batches, "WINDOW_BYTES", window)
+    list(EpisodeBatches(load_dataset(video_root), [0, 1, 2, 3], batch_size))
+    times = [time for timestamps, _ in decoded for time in timestamps]
+    assert len(times) == len(set(times)) == sum(LENGTHS)
+    if window > 1:
+        assert len(decoded) == len(LENGTHS)
+    assert {backend for _, backend in decoded} == {"pyav"}  # as `load_dataset` asks for
 
 
 def test_cameras_that_are_not_needed_are_not_decoded(video_root, decoded):
@@ -86,11 +74,36 @@ def test_cameras_that_are_not_needed_are_not_decoded(video_root, decoded):
 
 
 def test_a_time_without_a_frame(video_root):
-    path = next(video_root.rglob("*.mp4"))
-    with pytest.raises(ValueError, match=rf"{path}: no frame within 0.01 s of 0.0500 s"):
-        list(decode_in_order(path, np.array([0.0, 0.05]), 0.01))
-    with pytest.raises(ValueError, match="no frame within"):
-        list(decode_in_order(path, np.array([0.0, 99.0]), 0.01))
+    dataset = load_dataset(video_root, tolerance_s=-1.0)
+    with pytest.raises(ValueError, match="violate the tolerance"):
+        list(EpisodeBatches(dataset, [0], 4))
+
+
+def test_reading_ahead_keeps_order_and_errors(video_root):
+    read = EpisodeBatches(load_dataset(video_root), [2, 0], 4)
+    expected = [(2, 0), (2, 4), (2, 8), (0, 0), (0, 4)]
+    for num_workers in (0, 1):
+        assert [(e, first) for e, first, _ in load_batches(read, num_workers)] == expected
+    read.dataset.tolerance_s = None
+    with pytest.raises(TypeError):
+        list(load_batches(read, 0))
+
+
+def test_episodes_are_read_by_id(tmp_path):
+    """An episode lost in a crash leaves a gap in the ids."""
+    root = create_dataset(tmp_path / "data", camera="image")
+    for path in (root / "data").rglob("*.parquet"):
+        table = pq.read_table(path)
+        pq.write_table(table.filter(pc.not_equal(table["episode_index"], 1)), path)
+    for path in (root / "meta" / "episodes").rglob("*.parquet"):
+        frame = pd.read_parquet(path)
+        frame[frame["episode_index"] != 1].to_parquet(path)
+    dataset = load_dataset(root, episodes=[0, 2, 3])
+    read = [
+        (e, set(batch["episode_index"].tolist()), len(batch["index"]))
+        for e, _, batch in EpisodeBatches(dataset, [0, 2, 3], 64)
+    ]
+    assert read == [(e, {e}, LENGTHS[e]) for e in (0, 2, 3)]
 
 
 def test_no_batches_of_nothing(video_root):

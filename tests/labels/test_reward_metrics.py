@@ -157,9 +157,9 @@ def test_an_overview_of_very_many_episodes_shows_some_of_each_kind(tmp_path, mon
     shown = []
     draw = plots.draw_curves
 
-    def drawn(axes, label, models, fps, line_width):
+    def drawn(axes, labelled, models, fps, line_width):
         shown.extend(rewards.episode for rewards in models.values())
-        draw(axes, label, models, fps, line_width)
+        draw(axes, labelled, models, fps, line_width)
 
     monkeypatch.setattr(plots, "draw_curves", drawn)
     predicted = straight(100)

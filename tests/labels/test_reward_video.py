@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rewact.draw.video import PLOT_HEIGHT, RewardVideo, camera_row
-from rewact.values.prediction import Prediction
+from rewact.judge.metrics import EpisodeRewards
 
 # The pixels of cameras that people have; three of the last are an odd row of 1289 pixels.
 CAMERAS = ((480, 640), (96, 96), (84, 84), (376, 672), (1080, 1920), (720, 1280))
@@ -18,8 +18,9 @@ def film(path, shapes, height):
     """Two frames of cameras with these shapes; returns the row of views and the last frame of the video."""
     label = np.array([0.0, 1.0], dtype=np.float32)
     view = camera_row([np.full((*shape, 3), 90, dtype=np.uint8) for shape in shapes], height)
-    with RewardVideo(path, 10, label, ["model"], "title") as video:
-        video.add(np.stack([view, view]), [Prediction(label)])
+    rewards = EpisodeRewards(0, label, label)
+    with RewardVideo(path, 10, rewards, {"model": rewards}, "title") as video:
+        video.add([view, view])
     with av.open(str(path)) as stored:
         frames = [frame.to_ndarray(format="rgb24") for frame in stored.decode(video=0)]
     assert len(frames) == 2

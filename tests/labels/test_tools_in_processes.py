@@ -10,14 +10,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from lerobot.configs.default import DatasetConfig
 from lerobot.policies.act.configuration_act import ACTConfig
-from rewact.cli import processes
-from rewact.cli.common import load_policy_config
 from rewact.cli.eval_rewards import EvalRewardsConfig, eval_rewards
-from rewact.cli.processes import join_processes, together
+from rewact.options.tools import DataOptions, PolicyOptions
+from rewact.values import processes
 from rewact.values.predictor import RewardPredictor
-from rewact.values.value_pass import ValueStore
+from rewact.values.processes import join_processes, together
+from rewact.values.store import ValueStore
 from tests import warm
 
 
@@ -59,6 +58,7 @@ def run(camera_root, checkpoint, tmp_path):
             f"--policy.path={checkpoint}",
             "--policy.device=cpu",
             f"--output_dir={folder}",
+            f"--values_dir={tmp_path / 'values'}",
             n_processes=2,
         )
         pairs = sorted(tuple(map(int, path.name.split("-"))) for path in log.iterdir())
@@ -74,9 +74,9 @@ def test_two_processes_share_the_evaluation(run, camera_root, checkpoint, tmp_pa
     codes, output, pairs = run("eval_rewards", tmp_path / "two")
     assert codes == [0, 0], output[-3000:]
     assert pairs == SHARED_OUT
-    data = DatasetConfig("local/cameras", root=str(camera_root), video_backend="pyav")
-    policy = load_policy_config(checkpoint, ["--device=cpu"])
-    eval_rewards(EvalRewardsConfig(data, policy, output_dir=tmp_path / "one"))
+    data = DataOptions("local/cameras", root=str(camera_root), video_backend="pyav")
+    policy = PolicyOptions(str(checkpoint), "cpu")
+    eval_rewards(EvalRewardsConfig(data, policy, output_dir=tmp_path / "one", values_dir=tmp_path / "one"))
     one, two = ((tmp_path / name / "eval_rewards.json").read_text() for name in ("one", "two"))
     # Rounding differs with the number of threads.
     about = json.loads(one, parse_float=lambda number: pytest.approx(float(number), abs=1e-4))

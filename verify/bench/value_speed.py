@@ -11,6 +11,7 @@ turns in one process, so that a busy machine slows both; the figure is the media
 """
 
 import argparse
+import itertools
 import statistics
 import tempfile
 import time
@@ -24,7 +25,10 @@ import torch
 from lerobot.configs.policies import PreTrainedConfig
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.policies.factory import make_policy, make_policy_config, make_pre_post_processors
-from rewact.values.value_pass import ValueStore, load_value_policy, predict_values
+from rewact.labels.episodes import EpisodeTable
+from rewact.values.predictor import RewardPredictor
+from rewact.values.runner import predict_episodes
+from rewact.values.store import ValueStore
 
 REPO_ID = "bench/speed"
 FPS = 10
@@ -91,14 +95,14 @@ def main() -> None:
         config = make_checkpoint(Path(folder) / "value", dataset)
         plain = make_policy(config, ds_meta=dataset.meta).eval()
         amp_config = replace(config, use_amp=arguments.use_amp)
-        policy, preprocessor = load_value_policy(amp_config, dataset, {})
-        keys = config.input_features
+        predictor = RewardPredictor(amp_config, dataset.meta)
+        table = EpisodeTable.from_metadata(dataset.meta)
+        preprocessor, keys = predictor.preprocessor, config.input_features
+        homes = (Path(folder) / f"values_{i}" for i in itertools.count())
 
         def reward_only() -> None:
-            store = ValueStore(Path(folder) / "values", {})
-            predict_values(
-                policy, preprocessor, dataset, [0], store, arguments.batch_size, 0, {}, show_progress=False
-            )
+            store = ValueStore(predictor, dataset.meta, next(homes))
+            predict_episodes(lambda _: dataset, table, predictor, store, [0], arguments.batch_size)
 
         @torch.no_grad()
         def frame_by_frame() -> None:

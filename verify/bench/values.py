@@ -13,7 +13,9 @@ from rewact.advantages.compute import AdvantageOptions, estimate_advantages, gat
 from rewact.advantages.file import write_advantage_file
 from rewact.advantages.folds import assign_folds
 from rewact.advantages.labels import label_advantages
+from rewact.advantages.run import Computed
 from rewact.draw.advantages import plot_advantages
+from rewact.labels import build_reward_labels
 
 from .training import LABELS, Frames, load, train
 
@@ -56,7 +58,8 @@ def compute_advantages(
     result, summaries = label_advantages(frames.meta, evidence, rows, values, advantages, options, provenance)
     write_advantage_file(output, result)
     first = frames.table.episodes[:N_PLOTS].tolist()
-    plot_advantages(output.parent / "plots", evidence, result, summaries, first)
+    target = build_reward_labels(frames.meta, LABELS).rewards.numpy()
+    plot_advantages(output.parent / "plots", Computed(output, result, evidence, summaries, target), first)
 
 
 @torch.inference_mode()

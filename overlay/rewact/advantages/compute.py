@@ -9,7 +9,6 @@ import numpy as np
 
 from rewact.advantages.estimate import (
     RETURN_TOLERANCE,
-    VALUE_TYPES,
     Returns,
     advantages_of_progress,
     advantages_of_returns,
@@ -21,6 +20,7 @@ from rewact.labels.columns import read_frame_column
 from rewact.labels.control import read_interventions
 from rewact.labels.episodes import EpisodeTable
 from rewact.labels.outcomes import FAILURE, SUCCESS, UNKNOWN, read_outcomes
+from rewact.options.advantages import VALUE_TYPES, AdvantageOptions
 from rewact.options.labels import RewardLabelsConfig
 
 if TYPE_CHECKING:
@@ -28,32 +28,6 @@ if TYPE_CHECKING:
 
 RETURN_COLUMN = "mc_return"
 TERMINAL_COLUMN = "is_terminal"
-
-
-@dataclass
-class AdvantageOptions:
-    """How advantages are computed and what is called positive.
-
-    Args:
-        n_steps: N, how many steps ahead an action is judged.
-        positive_fraction: Share of each task's frames that is called positive, in (0, 1).
-        smoothing_window: Frames of a moving average over the values of an episode, odd; 1 is none.
-
-    Raises:
-        ValueError: On construction, if a value is out of its range.
-    """
-
-    n_steps: int
-    positive_fraction: float = 0.4
-    smoothing_window: int = 1
-
-    def __post_init__(self) -> None:
-        if self.n_steps < 1:
-            raise ValueError(f"n_steps must be at least 1, got {self.n_steps}")
-        if not 0.0 < self.positive_fraction < 1.0:
-            raise ValueError(f"positive_fraction must be between 0 and 1, got {self.positive_fraction}")
-        if self.smoothing_window < 1 or self.smoothing_window % 2 == 0:
-            raise ValueError(f"smoothing_window must be an odd number of frames, got {self.smoothing_window}")
 
 
 @dataclass

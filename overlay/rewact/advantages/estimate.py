@@ -13,7 +13,6 @@ import numpy as np
 from rewact.labels.episodes import EpisodeTable
 from rewact.labels.outcomes import FAILURE, SUCCESS, UNKNOWN
 
-VALUE_TYPES = ("progress", "returns")
 # Recorded returns are float32: a success may end a little below 0.
 RETURN_TOLERANCE = 1e-6
 

@@ -19,7 +19,7 @@ from lerobot.utils.constants import TRAINING_STATE_DIR, TRAINING_STEP
 from rewact.advantages.compute import Evidence
 from rewact.advantages.file import dataset_fingerprint
 from rewact.labels.files import read_json, write_json
-from rewact.values.value_pass import TRAIN_CONFIG, WEIGHTS, read_train_config
+from rewact.values.checkpoint import TRAIN_CONFIG, WEIGHTS, read_train_config
 
 if TYPE_CHECKING:
     from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata

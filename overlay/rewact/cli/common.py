@@ -1,48 +1,289 @@
 # SPDX-License-Identifier: MIT
-"""What the command-line tools share."""
+"""How every tool reads options, prints help, and reports errors. Imports neither torch nor LeRobot."""
 
+import difflib
+import inspect
+import json
+import logging
+import re
 import sys
-from collections.abc import Iterator
+import textwrap
+import tokenize
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import MISSING, Field, fields, is_dataclass
+from functools import cache
+from io import StringIO
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 
-from lerobot.configs import parser
-from lerobot.configs.policies import PreTrainedConfig
+import draccus
+import yaml
+
+from rewact.options.errors import one_line, shorten_torchcodec_warning
+from rewact.options.tools import PolicyOptions
+
+if TYPE_CHECKING:
+    from lerobot.configs.policies import PreTrainedConfig
+
+T = TypeVar("T")
+WIDTH = 110
+PLUGINS = "discover_packages_path"
+
+
+def run_tool(options: type[T], work: Callable[[T], Any], description: str) -> None:
+    """The whole of a command-line tool: options, help, errors.
+
+    Args:
+        options: Dataclass of its options.
+        work: What it does. Imports torch and LeRobot itself, after the options were found to be right.
+        description: What the help says before it lists the options.
+    """
+    arguments = sys.argv[1:]
+    if {"-h", "--help"} & set(arguments):
+        print(describe(options, description))
+        return
+    with report_errors():
+        config = parse_options(options, arguments)
+        start_logging()
+        work(config)
+        leave_processes()
+
+
+def start_logging() -> None:
+    """Log as LeRobot does, and as accelerate's processes should."""
+    from lerobot.utils.import_utils import register_third_party_plugins
+    from lerobot.utils.utils import init_logging
+
+    init_logging()
+    shorten_torchcodec_warning()
+    register_third_party_plugins()
+
+
+def leave_processes() -> None:
+    """End what the processes of `accelerate launch` have open."""
+    if "accelerate" in sys.modules:
+        from accelerate import PartialState
+
+        PartialState().destroy_process_group()
 
 
 @contextmanager
 def report_errors() -> Iterator[None]:
-    """Turn the errors that a user can mend into one sentence and exit status 1, and an interrupt into 130."""
+    """Turn the errors that a user can mend into one last line and exit status 1; an interrupt, into 130."""
     try:
         yield
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    except (ValueError, OSError, RuntimeError) as error:
+        logging.debug("traceback", exc_info=error)
+        sys.exit(f"error: {one_line(error)}")
     except KeyboardInterrupt:
         print("\nInterrupted. Run the same command again to go on from here.", file=sys.stderr)
         sys.exit(130)
 
 
-def resolve_policy(config: PreTrainedConfig | None) -> PreTrainedConfig | None:
-    """The policy of a tool's configuration: read from ``--policy.path`` where that is given.
+def parse_options(options: type[T], arguments: Sequence[str]) -> T:
+    """Read a command line.
+
+    Args:
+        options: Dataclass of the options. Fields that are dataclasses have options with a dot.
+        arguments: ``--name=value`` or ``--name value``; ``--config_path`` names a YAML or JSON file of
+            options, over which the others go.
 
     Raises:
-        ValueError: if there is no checkpoint at that path.
+        ValueError: naming the option, if one is unknown, missing, or has a value that cannot be.
     """
-    path = parser.get_path_arg("policy")
-    if not path:
-        return config
-    return load_policy_config(path, parser.get_cli_overrides("policy"))
+    known = {name: field for name, field in list_options(options)}
+    content: dict[str, Any] = {}
+    for name, value in read_flags(arguments).items():
+        if name == "config_path":
+            content = _merge(_read_config(Path(value)), content)
+            continue
+        keys = name.split(".")
+        if keys[0] == "policy" and "policy.path" in known and name not in known:
+            if len(keys) < 2 or keys[1] == "type":
+                raise ValueError(f"--{name}: give a trained policy's checkpoint with --policy.path")
+            _merge(content, {"policy": {"overrides": {".".join(keys[1:]): value}}})
+        elif name in known:
+            _merge(content, _nest(keys, _read_value(value)))
+        else:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"; is --{close[0]} meant?" if close else "; --help lists all options"
+            raise ValueError(f"there is no option --{name}{hint}")
+    if "policy" in content and "path" not in content["policy"] and "policy.path" in known:
+        raise ValueError("a trained policy is needed: give its checkpoint with --policy.path")
+    for name, field in known.items():
+        group = name.rsplit(".", 1)[0] if "." in name else None
+        is_needed = field.default is MISSING and field.default_factory is MISSING and group != "policy"
+        if is_needed and not _has(content, name.split(".")):
+            raise ValueError(f"--{name} is needed: {_description(options, name)}")
+    try:
+        return draccus.decode(options, content)
+    except draccus.utils.ParsingError as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        if isinstance(cause, draccus.utils.ParsingError) or not isinstance(cause, ValueError):
+            cause = error
+        raise ValueError(one_line(cause)) from error
 
 
-def load_policy_config(path: str | Path, overrides: list[str] | None = None) -> PreTrainedConfig:
-    """Configuration of a checkpoint, a folder or a repo id of the Hub, with its ``pretrained_path`` set.
+def read_flags(arguments: Sequence[str]) -> dict[str, str]:
+    """The values of ``--name=value`` and ``--name value``, by name.
 
     Raises:
-        ValueError: if it is a folder without a configuration.
+        ValueError: if something else stands there.
     """
-    folder = Path(path)
-    if (folder.exists() or len(folder.parts) > 2) and not (folder / "config.json").is_file():
-        raise ValueError(f"{path} is not a checkpoint: it has no config.json")
-    config = PreTrainedConfig.from_pretrained(path, cli_overrides=overrides or [])
-    config.pretrained_path = folder
+    flags: dict[str, str] = {}
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        name, equals, value = argument.partition("=")
+        if not name.startswith("--") or name == "--":
+            raise ValueError(f"{argument!r} is not an option: options are given as --name=value")
+        if not equals:
+            if not rest or rest[0].startswith("--"):
+                raise ValueError(f"{name} needs a value: {name}=...")
+            value = rest.pop(0)
+        flags[name[2:]] = value
+    return flags
+
+
+def load_policy_config(policy: PolicyOptions) -> "PreTrainedConfig":
+    """Configuration of a checkpoint, with its ``pretrained_path`` set.
+
+    Raises:
+        ValueError: naming the checkpoint, if it has no such option.
+    """
+    from lerobot.configs import parser
+    from lerobot.configs.policies import PreTrainedConfig
+
+    flags = policy.flags()
+    for flag in [flag for flag in flags if flag.startswith(f"--{PLUGINS}=")]:
+        parser.load_plugin(flag.partition("=")[2])
+        flags.remove(flag)
+    try:
+        config = PreTrainedConfig.from_pretrained(policy.path, cli_overrides=flags)
+    except SystemExit:  # by argparse, which has said what it does not know
+        raise ValueError(f"{policy.path} has no such option among {' '.join(flags)}") from None
+    config.pretrained_path = Path(policy.path)
     return config
+
+
+# Help
+
+
+def describe(options: type, description: str) -> str:
+    """The help of a tool: what it does, then each option with its meaning and default."""
+    lines = [re.sub(r"```(?:\w+)?\n(.*?)```", _indent, description.strip(), flags=re.DOTALL), "", "Options:"]
+    for name, field in list_options(options):
+        default = _default(field)
+        lines.append(f"  --{name}" + (f" (default: {default})" if default else ""))
+        lines += textwrap.wrap(
+            _description(options, name), WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6
+        )
+    if any(name == "policy.path" for name, _ in list_options(options)):
+        lines += ["  --policy.<option>", "      Any other option of the policy's configuration."]
+    lines += [
+        "  --config_path",
+        "      A YAML or JSON file with options; those on the command line go first.",
+    ]
+    return "\n".join(lines)
+
+
+def list_options(options: type, prefix: str = "") -> list[tuple[str, Field]]:
+    """All options of a dataclass by their full names, in order."""
+    found = []
+    hints = get_type_hints(options)
+    for field in fields(options):
+        nested = next((t for t in (hints[field.name], *get_args(hints[field.name])) if is_dataclass(t)), None)
+        if field.metadata.get("hidden"):
+            continue
+        if nested is None:
+            found.append((prefix + field.name, field))
+        else:
+            found += list_options(nested, f"{prefix}{field.name}.")
+    return found
+
+
+def _description(options: type, name: str) -> str:
+    *groups, last = name.split(".")
+    for group in groups:
+        hint = get_type_hints(options)[group]
+        options = next(t for t in (hint, *get_args(hint)) if is_dataclass(t))
+    return comments(options).get(last, "")
+
+
+@cache
+def comments(options: type) -> dict[str, str]:
+    """The comment above each field of a dataclass, as one line by field."""
+    source = textwrap.dedent(inspect.getsource(options))
+    described: dict[str, str] = {}
+    above: list[str] = []
+    names = {field.name for field in fields(options)}
+    tokens = list(tokenize.generate_tokens(StringIO(source).readline))
+    for token, following in zip(tokens, tokens[1:], strict=False):
+        if token.type == tokenize.COMMENT and token.line.lstrip().startswith("#"):
+            above.append(token.string.lstrip("# ").strip())
+        elif token.type == tokenize.NAME and following.string == ":" and token.string in names:
+            described.setdefault(token.string, " ".join(above))
+            above = []
+        elif token.type == tokenize.NEWLINE:
+            above = []
+    return described
+
+
+def _default(field: Field) -> str:
+    if field.default is not MISSING:
+        return "" if field.default is None else _write_value(field.default)
+    return "" if field.default_factory is MISSING else _write_value(field.default_factory())
+
+
+def _write_value(value: Any) -> str:
+    return str(value) if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _indent(match: re.Match) -> str:
+    return textwrap.indent(match[1].strip("\n"), "    ")
+
+
+# Values
+
+
+def _read_value(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise ValueError(f"--config_path={path} cannot be read: {one_line(error)}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"--config_path={path} does not hold options by name")
+    return content
+
+
+def _nest(keys: Sequence[str], value: Any) -> dict[str, Any]:
+    for key in reversed(keys):
+        value = {key: value}
+    return value
+
+
+def _merge(content: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    for key, value in more.items():
+        if isinstance(value, dict) and isinstance(content.get(key), dict):
+            _merge(content[key], value)
+        else:
+            content[key] = value
+    return content
+
+
+def _has(content: Any, keys: Sequence[str]) -> bool:
+    for key in keys:
+        if not isinstance(content, dict) or key not in content:
+            return False
+        content = content[key]
+    return True

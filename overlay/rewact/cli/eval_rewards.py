@@ -28,42 +28,31 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from accelerate import PartialState
-
-from lerobot.configs import parser
-from lerobot.configs.default import DatasetConfig
-from lerobot.configs.policies import PreTrainedConfig
-from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
-from lerobot.utils.utils import init_logging
-from rewact.cli.common import report_errors, resolve_policy
-from rewact.cli.names import file_names, model_names
-from rewact.cli.processes import join_processes, together
-from rewact.draw.plots import plot_evaluation
-from rewact.judge.metrics import calibration, collect_episodes, episode_metrics, overall_metrics
-from rewact.judge.report import print_evaluation
-from rewact.labels import build_reward_labels
-from rewact.labels.files import write_json
+from rewact.cli.common import load_policy_config, run_tool
 from rewact.options.completion import CompletionDetectorConfig
-from rewact.values.prediction import Prediction, read_predictions, write_predictions
-from rewact.values.predictor import RewardPredictor
-from rewact.values.runner import choose_episodes, episode_loader, predict_episodes
+from rewact.options.tools import DataOptions, PolicyOptions
+
+if TYPE_CHECKING:
+    from rewact.values.prediction import Prediction
 
 
 @dataclass
 class EvalRewardsConfig:
-    # What to judge on. With `eval_split`, the episodes that training held out; `reward.*` are the labels.
-    dataset: DatasetConfig
-    # The policy to judge: --policy.path=<checkpoint>, with --policy.device and the like.
-    policy: PreTrainedConfig | None = None
+    dataset: DataOptions
+    policy: PolicyOptions | None = None
     # Progress files of other models to judge on the same episodes; also looked for in the dataset's folder.
     progress: list[str] = field(default_factory=list)
-    # Default: outputs/eval_rewards/<dataset>.
+    # Where results go. Default: outputs/eval_rewards/<dataset>.
     output_dir: Path | None = None
+    # Where predictions are kept for the next run and the other tools. Default: beside LeRobot's other caches.
+    values_dir: Path | None = None
     # The policy's names for those observations that the dataset calls otherwise.
     rename_map: dict[str, str] = field(default_factory=dict)
+    # Frames per forward pass.
     batch_size: int = 32
+    # Processes that read data. 0: a thread.
     num_workers: int = 0
     # As in training: seconds that the timestamp of a frame and its picture in the video may lie apart.
     tolerance_s: float = 1e-4
@@ -72,7 +61,6 @@ class EvalRewardsConfig:
     calibration_bins: int = 10
 
     def __post_init__(self) -> None:
-        self.policy = resolve_policy(self.policy)
         if self.policy is None and not self.progress:
             raise ValueError("nothing to judge: give --policy.path, --progress, or both")
         if self.batch_size < 1 or self.calibration_bins < 1:
@@ -80,16 +68,28 @@ class EvalRewardsConfig:
         if self.output_dir is None:
             self.output_dir = Path("outputs/eval_rewards") / self.dataset.repo_id.rsplit("/", 1)[-1]
 
-    @classmethod
-    def __get_path_fields__(cls) -> list[str]:
-        return ["policy"]
 
-
-@parser.wrap()
 def eval_rewards(cfg: EvalRewardsConfig) -> dict[str, Any]:
     """Judge predicted rewards; returns what `eval_rewards.json` holds."""
+    from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
+    from rewact.cli.names import file_names, model_names
+    from rewact.draw.plots import model_doubts, plot_evaluation
+    from rewact.judge.controls import control_predictions
+    from rewact.judge.doubts import describe_training, told_apart
+    from rewact.judge.metrics import calibration, collect_episodes, episode_metrics, overall_metrics
+    from rewact.judge.report import print_evaluation
+    from rewact.labels import build_reward_labels
+    from rewact.labels.files import write_json
+    from rewact.values.checkpoint import trained_episodes
+    from rewact.values.prediction import read_predictions, write_predictions
+    from rewact.values.predictor import RewardPredictor
+    from rewact.values.processes import join_processes, together
+    from rewact.values.runner import choose_episodes, episode_loader, predict_episodes
+    from rewact.values.store import ValueStore
+
     detector = cfg.detector.make()
-    processes = join_processes([] if cfg.policy is None else [cfg.policy])
+    policy = None if cfg.policy is None else load_policy_config(cfg.policy)
+    processes = join_processes([] if policy is None else [policy])
     meta = LeRobotDatasetMetadata(cfg.dataset.repo_id, root=cfg.dataset.root, revision=cfg.dataset.revision)
     episodes = choose_episodes(cfg.dataset, meta)
     labels = build_reward_labels(meta, cfg.dataset.reward)
@@ -101,37 +101,51 @@ def eval_rewards(cfg: EvalRewardsConfig) -> dict[str, Any]:
     files = [Path(path) for path in cfg.progress]
     for name, path in zip(file_names(files), files, strict=True):
         predictions[name] = read_predictions(path, labels.table, episodes)
-    if cfg.policy is not None:
+    if policy is not None:
         with together():
-            predictor = RewardPredictor(cfg.policy, meta, cfg.rename_map)
+            predictor = RewardPredictor(policy, meta, cfg.rename_map)
         predicted = predict_episodes(
             episode_loader(cfg.dataset, cfg.tolerance_s),
             labels.table,
             predictor,
-            cfg.output_dir / "predictions",
+            ValueStore(predictor, meta, cfg.values_dir),
             episodes,
             cfg.batch_size,
             cfg.num_workers,
         )
-        predictions = {model_names([cfg.policy], taken=list(predictions))[0]: predicted, **predictions}
+        predictions = {model_names([policy], taken=list(predictions))[0]: predicted, **predictions}
         if processes.is_main_process:
             path = cfg.output_dir / "rewact_progress.parquet"
-            write_predictions(path, labels.table, predicted, str(cfg.policy.pretrained_path))
+            write_predictions(path, labels.table, predicted, cfg.policy.path)
 
     models = {name: collect_episodes(labels, predicted) for name, predicted in predictions.items()}
     results = {
         name: {
-            "overall": overall_metrics(judged, detector),
-            "calibration": calibration(judged, cfg.calibration_bins),
-            "per_episode": [episode_metrics(episode) for episode in judged],
+            "overall": overall_metrics(of_model, detector),
+            "calibration": calibration(of_model, cfg.calibration_bins),
+            "per_episode": [episode_metrics(episode) for episode in of_model],
         }
-        for name, judged in models.items()
+        for name, of_model in models.items()
     }
+    seen = None if policy is None else trained_episodes(policy.pretrained_path, meta)
+    judged = next(iter(models.values()))
+    reference = sorted(seen) if seen else labels.table.episodes.tolist()
+    controls = control_predictions(labels, judged, reference)
+    control_results = {
+        name: {"overall": overall_metrics(e, detector), "calibration": calibration(e, cfg.calibration_bins)}
+        for name, e in controls.items()
+    }
+    remarks = [] if policy is None else [describe_training(cfg.policy.path, seen, episodes)]
+    remarks += [f"{name}: {doubt}" for name, of_model in models.items() for doubt in model_doubts(of_model)]
+    remarks += told_apart({**models, **controls})
     info = {
         "dataset": cfg.dataset.repo_id,
         "labels": labels.describe(),
-        "policy": None if cfg.policy is None else str(cfg.policy.pretrained_path),
+        "policy": None if cfg.policy is None else cfg.policy.path,
+        "trained_on": None if seen is None else [e for e in episodes if e in seen],
+        "remarks": remarks,
         "models": results,
+        "controls": control_results,
     }
     if processes.is_main_process:
         write_json(cfg.output_dir / "eval_rewards.json", info)
@@ -141,17 +155,15 @@ def eval_rewards(cfg: EvalRewardsConfig) -> dict[str, Any]:
             models,
             {name: result["calibration"] for name, result in results.items()},
             title,
+            remarks,
         )
-        print_evaluation(results, title)
+        print_evaluation({**results, **control_results}, title, remarks)
         logging.info("Wrote %s", cfg.output_dir)
     return info
 
 
 def main() -> None:
-    init_logging()
-    with report_errors():
-        eval_rewards()
-        PartialState().destroy_process_group()
+    run_tool(EvalRewardsConfig, eval_rewards, __doc__)
 
 
 if __name__ == "__main__":

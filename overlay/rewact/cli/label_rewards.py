@@ -35,24 +35,20 @@ lerobot-label-rewards --dataset.repo_id=me/pick --push_to_hub=true
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
+from rewact.cli.common import run_tool
 
-from lerobot.configs import parser
-from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
-from lerobot.utils.utils import init_logging
-from rewact.cli.common import report_errors
-from rewact.labels.episodes import EpisodeTable
-from rewact.labels.files import EXTENSIONS_DIR, writing_in
-from rewact.labels.hub import LABEL_FILES, is_cached, pull_label_files, push_label_files
-from rewact.labels.label_file import LabelSet, load_labels, read_label_file, save_labels
+if TYPE_CHECKING:
+    from rewact.labels.episodes import EpisodeTable
+    from rewact.labels.label_file import LabelSet
 
 
 @dataclass
 class LabelledDatasetConfig:
     """Which dataset to label."""
 
+    # Name of the dataset, as user/name.
     repo_id: str
     # Its folder. Default: where LeRobot keeps it.
     root: str | None = None
@@ -67,6 +63,7 @@ class LabelRewardsConfig:
     labels: str | None = None
     # Episodes whose labels to remove, before any are applied.
     clear: list[int] | None = None
+    # Remove the labels of all episodes, before any are applied.
     clear_all: bool = False
     # Show what would change, and change nothing.
     dry_run: bool = False
@@ -78,9 +75,14 @@ class LabelRewardsConfig:
             raise ValueError("give either --clear or --clear_all, not both")
 
 
-@parser.wrap()
-def label_rewards(cfg: LabelRewardsConfig) -> LabelSet:
+def label_rewards(cfg: LabelRewardsConfig) -> "LabelSet":
     """Apply, clear, list and upload labels; returns the labels that the dataset then has."""
+    from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
+    from rewact.labels.episodes import EpisodeTable
+    from rewact.labels.files import EXTENSIONS_DIR, writing_in
+    from rewact.labels.hub import LABEL_FILES, is_cached, pull_label_files, push_label_files
+    from rewact.labels.label_file import LabelSet, load_labels, read_label_file, save_labels
+
     meta = LeRobotDatasetMetadata(cfg.dataset.repo_id, root=cfg.dataset.root, revision=cfg.dataset.revision)
     pull_label_files(meta)  # uploaded again, they would replace those that only the Hub has
     table = EpisodeTable.from_metadata(meta)
@@ -119,8 +121,11 @@ def label_rewards(cfg: LabelRewardsConfig) -> LabelSet:
     return after
 
 
-def print_labels(table: EpisodeTable, labels: LabelSet, before: LabelSet) -> None:
+def print_labels(table: "EpisodeTable", labels: "LabelSet", before: "LabelSet") -> None:
     """Print the labelled episodes, with a mark at those that differ from before."""
+    from rich.console import Console
+    from rich.table import Table
+
     episodes = sorted({*labels.episodes(), *before.episodes()})
     if not episodes:
         Console().print(f"{table.repo_id} has no labels")
@@ -137,7 +142,7 @@ def print_labels(table: EpisodeTable, labels: LabelSet, before: LabelSet) -> Non
     Console().print(grid)
 
 
-def _cells(labels: LabelSet, episode: int) -> tuple[str, str, str]:
+def _cells(labels: "LabelSet", episode: int) -> tuple[str, str, str]:
     keypoints = labels.keypoints.get(episode, {})
     segments = labels.control_modes.get(episode, [])
     return (
@@ -148,9 +153,7 @@ def _cells(labels: LabelSet, episode: int) -> tuple[str, str, str]:
 
 
 def main() -> None:
-    init_logging()
-    with report_errors():
-        label_rewards()
+    run_tool(LabelRewardsConfig, label_rewards, __doc__)
 
 
 if __name__ == "__main__":

@@ -26,43 +26,30 @@ import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from accelerate import PartialState
-
-from lerobot.configs import parser
-from lerobot.configs.default import DatasetConfig
-from lerobot.configs.policies import PreTrainedConfig
-from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
-from lerobot.utils.utils import init_logging
-from rewact.cli.common import load_policy_config, report_errors, resolve_policy
-from rewact.cli.names import file_names, model_names
-from rewact.cli.processes import join_processes, together
-from rewact.draw.plots import plot_overview
-from rewact.draw.visualize import Visualizer
-from rewact.judge.metrics import collect_episodes
-from rewact.labels import build_reward_labels
-from rewact.values.prediction import Prediction, read_predictions
-from rewact.values.predictor import RewardPredictor
-from rewact.values.runner import choose_episodes, episode_loader, predict_episodes
+from rewact.cli.common import load_policy_config, run_tool
+from rewact.options.tools import DataOptions, PolicyOptions
 
 
 @dataclass
 class VisualizeRewardsConfig:
-    # What to look at; `reward.*` are the labels. Named episodes are all filmed, otherwise the first few.
-    dataset: DatasetConfig
-    # A policy whose predictions to draw: --policy.path=<checkpoint>, with --policy.device and the like.
-    policy: PreTrainedConfig | None = None
+    dataset: DataOptions
+    policy: PolicyOptions | None = None
     # More to draw beside it: checkpoints, and progress files of other reward models, also looked for in the
     # dataset's folder.
     compare: list[str] = field(default_factory=list)
-    # Default: outputs/visualize_rewards/<dataset>.
+    # Where pictures go. Default: outputs/visualize_rewards/<dataset>.
     output_dir: Path | None = None
+    # Where predictions are kept for the next run and the other tools. Default: beside LeRobot's other caches.
+    values_dir: Path | None = None
     # Episodes to film and to plot on their own. Default: all of --dataset.episodes if given, else 4.
     max_episodes_rendered: int | None = None
     # Height in pixels of the camera views in the video.
     view_height: int = 240
     # The policies' names for those observations that the dataset calls otherwise.
     rename_map: dict[str, str] = field(default_factory=dict)
+    # Frames per forward pass.
     batch_size: int = 32
+    # Processes that read data. 0: a thread.
     num_workers: int = 0
     # As in training: seconds that the timestamp of a frame and its picture in the video may lie apart.
     tolerance_s: float = 1e-4
@@ -70,20 +57,26 @@ class VisualizeRewardsConfig:
     display: bool = False
 
     def __post_init__(self) -> None:
-        self.policy = resolve_policy(self.policy)
         if self.batch_size < 1 or self.view_height < 32:
             raise ValueError("--batch_size must be at least 1 and --view_height at least 32")
         if self.output_dir is None:
             self.output_dir = Path("outputs/visualize_rewards") / self.dataset.repo_id.rsplit("/", 1)[-1]
 
-    @classmethod
-    def __get_path_fields__(cls) -> list[str]:
-        return ["policy"]
 
-
-@parser.wrap()
 def visualize_rewards(cfg: VisualizeRewardsConfig) -> Path:
     """Draw the rewards of a dataset; returns the folder with the pictures."""
+    from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
+    from rewact.cli.names import file_names, model_names
+    from rewact.draw.plots import model_doubts, plot_overview
+    from rewact.draw.visualize import Visualizer
+    from rewact.judge.metrics import collect_episodes, label_predictions
+    from rewact.labels import build_reward_labels
+    from rewact.values.prediction import Prediction, read_predictions
+    from rewact.values.predictor import RewardPredictor
+    from rewact.values.processes import join_processes, together
+    from rewact.values.runner import choose_episodes, episode_loader, predict_episodes
+    from rewact.values.store import ValueStore
+
     meta = LeRobotDatasetMetadata(cfg.dataset.repo_id, root=cfg.dataset.root, revision=cfg.dataset.revision)
     episodes = choose_episodes(cfg.dataset, meta)
     labels = build_reward_labels(meta, cfg.dataset.reward)
@@ -94,55 +87,43 @@ def visualize_rewards(cfg: VisualizeRewardsConfig) -> Path:
         n_rendered = len(episodes) if cfg.dataset.episodes is not None else 4
 
     files = [Path(path) for path in cfg.compare if path.endswith(".parquet")]
-    configs = [] if cfg.policy is None else [cfg.policy]
-    device = None if cfg.policy is None else [f"--device={cfg.policy.device}"]
-    configs += [load_policy_config(path, device) for path in cfg.compare if not path.endswith(".parquet")]
+    device = None if cfg.policy is None else cfg.policy.device
+    choices = [] if cfg.policy is None else [cfg.policy]
+    choices += [PolicyOptions(path, device) for path in cfg.compare if not path.endswith(".parquet")]
+    configs = [load_policy_config(choice) for choice in choices]
     processes = join_processes(configs)
+    predictions: dict[str, dict[int, Prediction]] = {}
     from_files = {
         name: read_predictions(path, labels.table, episodes)
         for name, path in zip(file_names(files), files, strict=True)
     }
-    names = model_names(configs, taken=list(from_files))
-    with together():
-        predictors = {
-            name: RewardPredictor(config, meta, cfg.rename_map)
-            for name, config in zip(names, configs, strict=True)
-        }
-
     load = episode_loader(cfg.dataset, cfg.tolerance_s)
-    visualizer = Visualizer(
-        labels, load, meta.camera_keys, predictors, from_files, cfg.output_dir, cfg.view_height
-    )
-    visualizer.render(episodes[:n_rendered], cfg.batch_size, cfg.num_workers, cfg.display)
-    predictions: dict[str, dict[int, Prediction]] = {}
-    for name, predictor in predictors.items():
+    for name, config in zip(model_names(configs, taken=list(from_files)), configs, strict=True):
+        with together():
+            predictor = RewardPredictor(config, meta, cfg.rename_map)
+        store = ValueStore(predictor, meta, cfg.values_dir)
         predictions[name] = predict_episodes(
-            load,
-            labels.table,
-            predictor,
-            visualizer.prediction_folder(name),
-            episodes,
-            cfg.batch_size,
-            cfg.num_workers,
+            load, labels.table, predictor, store, episodes, cfg.batch_size, cfg.num_workers
         )
     predictions |= from_files
+    models = {name: collect_episodes(labels, predicted) for name, predicted in predictions.items()}
+    labelled = collect_episodes(labels, label_predictions(labels, episodes))
+    visualizer = Visualizer(
+        labels.table, load, meta.camera_keys, labelled, models, cfg.output_dir, cfg.view_height
+    )
+    visualizer.render(episodes[:n_rendered], cfg.num_workers, cfg.display)
     if processes.is_main_process:
-        plot_overview(
-            cfg.output_dir / "overview.png",
-            collect_episodes(labels, visualizer.label_predictions(episodes)),
-            {name: collect_episodes(labels, predicted) for name, predicted in predictions.items()},
-            meta.fps,
-            f"{cfg.dataset.repo_id}, {len(episodes)} episodes",
-        )
+        title = f"{cfg.dataset.repo_id}, {len(episodes)} episodes"
+        plot_overview(cfg.output_dir / "overview.png", labelled, models, meta.fps, title)
+        for name, judged in models.items():
+            for doubt in model_doubts(judged):
+                logging.warning(f"{name}: {doubt}")
         logging.info("Wrote %s", cfg.output_dir)
     return cfg.output_dir
 
 
 def main() -> None:
-    init_logging()
-    with report_errors():
-        visualize_rewards()
-        PartialState().destroy_process_group()
+    run_tool(VisualizeRewardsConfig, visualize_rewards, __doc__)
 
 
 if __name__ == "__main__":

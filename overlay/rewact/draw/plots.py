@@ -8,22 +8,30 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from PIL import Image
 
+from rewact.draw.style import (
+    LABEL_COLOR,
+    OUTCOME_COLORS,
+    OUTCOME_WORDS,
+    WARNING_COLOR,
+    colors,
+    draw_strip,
+    new_figure,
+    save_figure,
+    thumbnail_frames,
+    unit_axes,
+    write_doubts,
+)
+from rewact.judge.doubts import doubts
 from rewact.judge.metrics import EpisodeRewards, episode_metrics
-from rewact.labels.files import write_atomically
 
-LABEL_COLOR = "#6b7280"
-MODEL_COLORS = ("#2563eb", "#ea580c", "#16a34a", "#9333ea", "#dc2626", "#0891b2")
-WARNING_COLOR = "#b91c1c"
-DIGEST = "Rewards-Digest"
 MAX_OVERVIEW = 400
+BAND_NAME = "80 % band"
 
 
 def plot_episode(
     path: Path,
-    label: np.ndarray,
+    labelled: EpisodeRewards,
     models: Mapping[str, EpisodeRewards],
     fps: float,
     title: str,
@@ -34,35 +42,26 @@ def plot_episode(
 
     Args:
         path: PNG to write.
-        label: Labels of the episode, ``(T,)``.
+        labelled: The episode, with its label as prediction.
         models: Rewards of the episode by model; may be empty.
         fps: Frames per second.
-        title: Heading.
-        thumbnails: uint8 ``(H, W, 3)`` pictures at equal distances in time, drawn above the curves.
-        digest: Of what is drawn, kept in the file for :func:`read_digest`.
+        title: Heading, to which the outcome is added.
+        thumbnails: uint8 ``(H, W, 3)`` pictures of the frames of :func:`thumbnail_frames`.
+        digest: Of what is drawn, kept in the file.
     """
-    figure = Figure(figsize=(9, 5.2 if len(thumbnails) else 3.8), layout="constrained")
-    figure.suptitle(title, fontsize=11)
-    axes = figure
+    figure = new_figure(9, 5.2 if len(thumbnails) else 3.8)
+    outcome = labelled.success
+    figure.suptitle(f"{title}: {OUTCOME_WORDS[outcome]}", fontsize=11, color=OUTCOME_COLORS[outcome])
+    place = figure
     if len(thumbnails):
-        strip, axes = figure.subfigures(2, 1, height_ratios=(1, 2.6))
-        for image, place in zip(thumbnails, np.atleast_1d(strip.subplots(1, len(thumbnails))), strict=True):
-            place.imshow(image)
-            place.set_axis_off()
-    curves = axes.subplots()
-    draw_curves(curves, label, models, fps)
+        strip, place = figure.subfigures(2, 1, height_ratios=(1, 2.6))
+        draw_strip(strip, thumbnails, thumbnail_frames(len(labelled.label)) / fps)
+    curves = place.subplots()
+    draw_curves(curves, labelled, models, fps)
     curves.set_xlabel("time (s)")
     curves.set_ylabel("reward")
-    curves.legend(loc="upper left", frameon=False, fontsize=9)
-    _save(figure, path, {} if digest is None else {DIGEST: digest})
-
-
-def read_digest(path: Path) -> str | None:
-    """The digest that a PNG was written with, None if there is no such PNG or it has none."""
-    if not path.is_file():
-        return None
-    with Image.open(path) as image:
-        return image.info.get(DIGEST)
+    curves.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=9)
+    save_figure(figure, path, digest)
 
 
 def plot_overview(
@@ -93,29 +92,43 @@ def plot_overview(
         title += (
             f": {len(shown)} of them, {sum(labelled[i].episode in odd for i in shown)} of which stand out"
         )
+    sentences = [f"{name}: {doubt}" for name, episodes in models.items() for doubt in model_doubts(episodes)]
     n_columns = max(1, math.ceil(math.sqrt(len(shown) * 1.6)))
     n_rows = math.ceil(len(shown) / n_columns)
-    width, height = max(1.15 * n_columns, 5), max(0.95 * n_rows, 1.5) + 0.8
+    foot = 0.4 + 0.2 * len(sentences)
+    width, height = max(1.15 * n_columns, 6), max(0.95 * n_rows, 1.5) + 0.4 + foot
     # Margins in inches. With a layout engine, or a shared scale, the time would grow with n squared.
-    figure = Figure(figsize=(width, height))
-    figure.subplots_adjust(0.3 / width, 0.4 / height, 1 - 0.1 / width, 1 - 0.55 / height, 0.12, 0.3)
+    figure = new_figure(width, height, is_arranged=False)
+    figure.subplots_adjust(0.3 / width, foot / height, 1 - 0.1 / width, 1 - 0.55 / height, 0.12, 0.3)
     figure.suptitle(title, fontsize=12, y=1 - 0.1 / height, va="top")
     for cell, position in enumerate(shown):
         axes = figure.add_subplot(n_rows, n_columns, cell + 1)
         episode = labelled[position]
         curves = {name: of_model[position] for name, of_model in models.items()}
-        draw_curves(axes, episode.label, curves, fps, line_width=1.0)
+        draw_curves(axes, episode, curves, fps, line_width=1.0)
         reason = odd.get(episode.episode)
-        heading = f"{episode.episode}: {reason}" if reason else f"{episode.episode}"
-        axes.set_title(heading, fontsize=7, color=WARNING_COLOR if reason else "#111827", pad=2)
+        mark = {True: " \N{CHECK MARK}", False: " \N{BALLOT X}", None: ""}[episode.success]
+        heading = f"{episode.episode}{mark}" + (f": {reason}" if reason else "")
+        axes.set_title(heading, fontsize=7, color=OUTCOME_COLORS[episode.success], pad=2)
         axes.set_xticks([])
         axes.set_yticks([0, 1], labels=None if cell % n_columns == 0 else [])
         axes.tick_params(labelsize=6, length=2)
         if reason:
             axes.set_facecolor("#fef2f2")
     handles, names = axes.get_legend_handles_labels()
-    figure.legend(handles, names, loc="lower center", ncols=len(names), frameon=False, fontsize=8)
-    _save(figure, path)
+    key = "\N{CHECK MARK} success, \N{BALLOT X} failure; all axes 0 to 1"
+    figure.text(0.01, 0.02, key, fontsize=7, color=LABEL_COLOR, ha="left")
+    figure.legend(handles, names, loc="lower right", ncols=len(names), frameon=False, fontsize=8)
+    for line, sentence in enumerate(sentences):
+        y = (0.3 + 0.2 * line) / height
+        figure.text(0.01, y, sentence, fontsize=8, color=WARNING_COLOR, fontweight="bold")
+    save_figure(figure, path)
+
+
+def model_doubts(episodes: Sequence[EpisodeRewards]) -> list[str]:
+    """What speaks against the predictions of a model, see :func:`rewact.judge.doubts.doubts`."""
+    values, labels = (np.concatenate([getattr(e, of) for e in episodes]) for of in ("prediction", "label"))
+    return doubts(values, labels, "the labels")
 
 
 def _overview_positions(odd: Sequence[bool]) -> list[int]:
@@ -154,15 +167,27 @@ def plot_evaluation(
     models: Mapping[str, Sequence[EpisodeRewards]],
     calibrations: Mapping[str, Mapping[str, Any]],
     title: str,
+    remarks: Sequence[str] = (),
 ) -> None:
-    """Draw how good predictions are: reliability, order and error per episode, final reward by outcome."""
+    """Draw how good predictions are: reliability, order and error per episode, final reward by outcome.
+
+    Args:
+        path: PNG to write.
+        models: The same episodes for each model.
+        calibrations: Of each model, as :func:`rewact.judge.metrics.calibration` returns it.
+        title: Heading.
+        remarks: Warnings that stand in red below.
+    """
     outcomes = any(episode.success is not None for episode in next(iter(models.values())))
-    figure = Figure(figsize=(13 if outcomes else 9, 4), layout="constrained")
+    figure = new_figure(13 if outcomes else 9, 4.2)
     figure.suptitle(title, fontsize=12)
+    write_doubts(figure, remarks)
+    of_model = colors(models)
     reliability, scatter, *rest = figure.subplots(1, 3 if outcomes else 2)
 
     reliability.plot([0, 1], [0, 1], color=LABEL_COLOR, linewidth=1, linestyle="--")
-    for color, (name, calibration) in zip(_colors(), calibrations.items(), strict=False):
+    for name, calibration in calibrations.items():
+        color = of_model[name]
         bins = calibration["bins"]
         sizes = np.array([entry["count"] for entry in bins])
         x, y = [entry["prediction"] for entry in bins], [entry["label"] for entry in bins]
@@ -173,7 +198,8 @@ def plot_evaluation(
     )
     reliability.legend(frameon=False, fontsize=8)
 
-    for color, (name, episodes) in zip(_colors(), models.items(), strict=False):
+    for name, episodes in models.items():
+        color = of_model[name]
         rows = [row for row in map(episode_metrics, episodes) if row["voc"] is not None]
         scatter.scatter(
             [row["voc"] for row in rows],
@@ -184,45 +210,57 @@ def plot_evaluation(
             label=name,
         )
     scatter.set(xlabel="order in time (VOC)", ylabel="mean absolute error", title="Episodes")
-    scatter.set_ylim(bottom=0)
+    scatter.set(xlim=(-1.05, 1.05), ylim=(0, 1))
     scatter.legend(frameon=False, fontsize=8)
 
     for axes in rest:
-        for color, (name, episodes) in zip(_colors(), models.items(), strict=False):
+        for name, episodes in models.items():
+            color = of_model[name]
             for success, style in ((True, "-"), (False, "--")):
                 final = np.sort([e.prediction[-1] for e in episodes if e.success is success])
                 if len(final):
                     fraction = np.arange(1, len(final) + 1) / len(final)
-                    word = "success" if success else "failure"
+                    word = "successes" if success else "failures"
                     axes.step(
-                        final, fraction, where="post", color=color, linestyle=style, label=f"{name}, {word}"
+                        final,
+                        fraction,
+                        where="post",
+                        color=color,
+                        linestyle=style,
+                        label=f"{name}, {len(final)} {word}",
                     )
         axes.set(xlabel="final predicted reward", ylabel="fraction of episodes below", title="Outcomes")
         axes.set(xlim=(0, 1), ylim=(0, 1.02))
         axes.legend(frameon=False, fontsize=8)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_curves(
-    axes: Axes, label: np.ndarray, models: Mapping[str, EpisodeRewards], fps: float, line_width: float = 1.8
+    axes: Axes,
+    labelled: EpisodeRewards,
+    models: Mapping[str, EpisodeRewards],
+    fps: float,
+    line_width: float = 1.8,
 ) -> None:
-    """Draw label, predictions and uncertainty bands of one episode into given axes."""
-    time = np.arange(len(label)) / fps
-    axes.plot(time, label, color=LABEL_COLOR, linewidth=line_width, linestyle="--", label="label")
-    for color, (name, rewards) in zip(_colors(), models.items(), strict=False):
+    """Draw label, keypoints, predictions and uncertainty bands of one episode into given axes."""
+    time = np.arange(len(labelled.label)) / fps
+    axes.plot(time, labelled.label, color=LABEL_COLOR, linewidth=line_width, linestyle="--", label="label")
+    if labelled.keypoints:
+        frames = np.array(list(labelled.keypoints))
+        rewards = list(labelled.keypoints.values())
+        size = 12 * line_width
+        axes.scatter(frames / fps, rewards, size, LABEL_COLOR, "D", label="keypoints", zorder=3)
+    for name, color in colors(models).items():
+        rewards = models[name]
         if rewards.lower is not None and rewards.upper is not None:
-            axes.fill_between(time, rewards.lower, rewards.upper, color=color, alpha=0.15, linewidth=0)
+            axes.fill_between(
+                time,
+                rewards.lower,
+                rewards.upper,
+                color=color,
+                alpha=0.15,
+                linewidth=0,
+                label=f"{name}, {BAND_NAME}",
+            )
         axes.plot(time, rewards.prediction, color=color, linewidth=line_width, label=name)
-    axes.set_ylim(-0.03, 1.03)
-    axes.set_xlim(0, max(time[-1], 1 / fps))
-    axes.grid(alpha=0.25, linewidth=0.5)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-
-
-def _colors() -> list[str]:
-    return list(MODEL_COLORS) * 4
-
-
-def _save(figure: Figure, path: Path, metadata: Mapping[str, str] | None = None) -> None:
-    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=130, metadata=metadata))
+    unit_axes(axes, time[-1])

@@ -3,25 +3,29 @@
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import cv2
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
-from rewact.draw.plots import LABEL_COLOR, MODEL_COLORS
-from rewact.values.prediction import Prediction
+from rewact.draw.plots import draw_curves
+from rewact.draw.style import LABEL_COLOR, TEXT_COLOR, colors, new_figure
+from rewact.judge.metrics import EpisodeRewards
 
 PLOT_HEIGHT = 200
 MIN_WIDTH = 480
 TEXT_SCALE = 0.45
+DPI = 100
 
 
 class RewardVideo:
     """Writes the video frame by frame; a file is there once it is complete.
+
+    The curves are drawn twice, once: without and with the predictions. Each frame shows the second picture
+    up to its time, and the first from there on.
 
     A context manager: leaving it normally puts the video in place, leaving it by an error removes what was
     written.
@@ -29,8 +33,8 @@ class RewardVideo:
     Args:
         path: MP4 to write.
         fps: Frames per second.
-        label: Labels of the whole episode, ``(T,)``; drawn in full from the first frame on.
-        names: Names of the models.
+        labelled: The episode, with its label as prediction.
+        models: Rewards of the episode by model; may be empty.
         title: Heading.
 
     Raises:
@@ -41,18 +45,17 @@ class RewardVideo:
         self,
         path: Path,
         fps: float,
-        label: np.ndarray,
-        names: Sequence[str],
+        labelled: EpisodeRewards,
+        models: Mapping[str, EpisodeRewards],
         title: str,
     ):
         self.path = path
         self.fps = fps
-        self.label = label
-        self.names = list(names)
+        self.labelled = labelled
+        self.models = models
         self.title = title
         self._temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
         self._container = None
-        self._curves: list[np.ndarray] = []
         self._next = 0
 
     def __enter__(self) -> "RewardVideo":
@@ -75,20 +78,16 @@ class RewardVideo:
             with contextlib.suppress(OSError):
                 self._temporary.unlink()
 
-    def add(self, views: np.ndarray, predictions: Sequence[Prediction]) -> None:
+    def add(self, views: Sequence[np.ndarray]) -> None:
         """Append frames.
 
         Args:
-            views: Camera views side by side, uint8 ``(n, H, W, 3)`` of one size in the whole video.
-            predictions: Of these frames, one per model.
+            views: Camera views side by side, uint8 ``(H, W, 3)`` each, of one size in the whole video.
         """
         if not self._next:
-            self._begin(*views.shape[1:3])
-        for index, view in enumerate(views):
-            for curve, prediction in zip(self._curves, predictions, strict=True):
-                rows = prediction.as_array()
-                curve[self._next, : rows.shape[1]] = rows[index]
-            image = self._draw(view)
+            self._begin(*views[0].shape[:2])
+        for view in views:
+            image = self._compose(view)
             self._container.mux(self._stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
             self._next += 1
 
@@ -96,79 +95,63 @@ class RewardVideo:
         # Up to even numbers, as yuv420p needs them.
         self.width = max(view_width + view_width % 2, MIN_WIDTH)
         self.height = view_height + view_height % 2 + PLOT_HEIGHT
-        self._background, self._to_pixels = self._draw_axes()
-        self._curves = [np.full((len(self.label), 3), np.nan, dtype=np.float32) for _ in self.names]
-        codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
-        self._stream = self._container.add_stream(codec, rate=round(self.fps))
-        self._stream.width, self._stream.height = self.width, self.height
-        self._stream.pix_fmt = "yuv420p"
-        if codec == "libx264":
-            self._stream.options = {"crf": "20"}
+        self._before, _ = self._draw_plot({})
+        self._after, self._columns = self._draw_plot(self.models)
+        self._canvas = np.full((self.height, self.width, 3), 255, dtype=np.uint8)
+        self._left = (self.width - view_width) // 2
+        self._stream = open_stream(self._container, self.fps, self.width, self.height)
 
-    def _draw_axes(self) -> tuple[np.ndarray, object]:
-        """The plot without predictions as an image, and the map from (seconds, reward) to its pixels."""
-        dpi = 100
-        figure = Figure(figsize=(self.width / dpi, PLOT_HEIGHT / dpi), dpi=dpi)
-        canvas = FigureCanvasAgg(figure)
+    def _draw_plot(self, models: Mapping[str, EpisodeRewards]) -> tuple[np.ndarray, np.ndarray]:
+        """The plot as an image, and the column of pixels of each frame's time."""
+        figure = new_figure(self.width / DPI, PLOT_HEIGHT / DPI, is_arranged=False)
+        figure.set_dpi(DPI)
         axes = figure.add_axes((45 / self.width, 0.2, 1 - 60 / self.width, 0.62))
-        time = np.arange(len(self.label)) / self.fps
-        axes.plot(time, self.label, color=LABEL_COLOR, linewidth=1.2, linestyle="--")
-        axes.set_xlim(0, max(time[-1], 1 / self.fps))
-        axes.set_ylim(-0.03, 1.03)
+        draw_curves(axes, self.labelled, models, self.fps, line_width=1.4)
         axes.set_yticks([0, 0.5, 1])
         axes.tick_params(labelsize=8)
         axes.set_xlabel("time (s)", fontsize=8, labelpad=1)
-        axes.grid(alpha=0.3, linewidth=0.5)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
-        canvas.draw()
-        image = np.asarray(canvas.buffer_rgba())[..., :3].copy()
+        figure.canvas.draw()
+        time = np.arange(len(self.labelled.label)) / self.fps
+        columns = axes.transData.transform(np.column_stack([time, np.zeros_like(time)]))[:, 0]
+        return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy(), columns.round().astype(int)
 
-        def to_pixels(time: np.ndarray, reward: np.ndarray) -> np.ndarray:
-            points = axes.transData.transform(np.column_stack([time, reward]))
-            points[:, 1] = PLOT_HEIGHT - points[:, 1]
-            return points.round().astype(np.int32)
-
-        return image, to_pixels
-
-    def _draw(self, view: np.ndarray) -> np.ndarray:
+    def _compose(self, view: np.ndarray) -> np.ndarray:
         now = self._next
-        plot = self._background.copy()
-        time = np.arange(now + 1) / self.fps
-        values = [("label", LABEL_COLOR, float(self.label[now]))]
-        for name, color, curve in zip(self.names, _cycle(MODEL_COLORS), self._curves, strict=False):
-            reward, lower, upper = curve[: now + 1].T
-            if not np.isnan(upper).any():
-                outline = np.concatenate([self._to_pixels(time, lower), self._to_pixels(time, upper)[::-1]])
-                band = plot.copy()
-                cv2.fillPoly(band, [outline], _rgb(color), lineType=cv2.LINE_AA)
-                plot = cv2.addWeighted(band, 0.18, plot, 0.82, 0)
-            line = self._to_pixels(time, reward)
-            cv2.polylines(plot, [line], False, _rgb(color), 2, cv2.LINE_AA)
-            cv2.circle(plot, line[-1].tolist(), 4, _rgb(color), -1, cv2.LINE_AA)
-            values.append((name, color, float(reward[-1])))
-        top, bottom = self._to_pixels(np.array([now, now]) / self.fps, np.array([1.0, 0.0]))
-        cv2.line(plot, top.tolist(), bottom.tolist(), (160, 160, 160), 1)
-        self._write_values(plot, values)
-        canvas = np.full((self.height, self.width, 3), 255, dtype=np.uint8)
-        view_height, view_width = view.shape[:2]
-        left = (self.width - view_width) // 2
-        canvas[:view_height, left : left + view_width] = view
-        canvas[-PLOT_HEIGHT:] = plot
-        return canvas
+        column = self._columns[now]
+        plot = self._canvas[-PLOT_HEIGHT:]
+        plot[:] = self._before
+        plot[:, : column + 1] = self._after[:, : column + 1]
+        plot[38 : PLOT_HEIGHT - 40, column] = 160
+        self._write_values(plot, now)
+        self._canvas[: view.shape[0], self._left : self._left + view.shape[1]] = view
+        return self._canvas
 
-    def _write_values(self, plot: np.ndarray, values: Sequence[tuple[str, str, float]]) -> None:
+    def _write_values(self, plot: np.ndarray, now: int) -> None:
         """Title on the left, the current values on the right, the title cut to the room that is left."""
+        values = [("label", LABEL_COLOR, self.labelled.label[now])]
+        values += [
+            (name, color, self.models[name].prediction[now]) for name, color in colors(self.models).items()
+        ]
         right = self.width - 12
         for name, color, value in reversed(values):
             text = f"{name} {value:.2f}"
-            right -= cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, TEXT_SCALE, 1)[0][0]
+            right -= _text_width(text)
             _put_text(plot, text, right, color)
             right -= 16
         title = self.title
-        while title and 12 + cv2.getTextSize(title, cv2.FONT_HERSHEY_SIMPLEX, TEXT_SCALE, 1)[0][0] > right:
+        while title and 12 + _text_width(title) > right:
             title = title[:-1]
-        _put_text(plot, title, 12, "#111827")
+        _put_text(plot, title, 12, TEXT_COLOR)
+
+
+def open_stream(container: av.container.OutputContainer, fps: float, width: int, height: int):
+    """A stream of RGB frames of an even size in a video file that players and browsers open."""
+    codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
+    stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001))
+    stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+    if codec == "libx264":
+        stream.options = {"crf": "20", "preset": "veryfast"}
+    return stream
 
 
 def camera_row(images: Sequence[np.ndarray], height: int) -> np.ndarray:
@@ -191,14 +174,14 @@ def camera_row(images: Sequence[np.ndarray], height: int) -> np.ndarray:
     return np.concatenate(scaled[:-1], axis=1)
 
 
+def _text_width(text: str) -> int:
+    return cv2.getTextSize(_ascii(text), cv2.FONT_HERSHEY_SIMPLEX, TEXT_SCALE, 1)[0][0]
+
+
 def _put_text(image: np.ndarray, text: str, x: int, color: str) -> None:
-    text = text.encode("ascii", "replace").decode()  # the fonts of OpenCV have nothing else
-    cv2.putText(image, text, (x, 20), cv2.FONT_HERSHEY_SIMPLEX, TEXT_SCALE, _rgb(color), 1, cv2.LINE_AA)
+    rgb = tuple(int(color[i : i + 2], 16) for i in (1, 3, 5))
+    cv2.putText(image, _ascii(text), (x, 20), cv2.FONT_HERSHEY_SIMPLEX, TEXT_SCALE, rgb, 1, cv2.LINE_AA)
 
 
-def _rgb(color: str) -> tuple[int, int, int]:
-    return tuple(int(color[i : i + 2], 16) for i in (1, 3, 5))
-
-
-def _cycle(colors: Sequence[str]) -> list[str]:
-    return list(colors) * 4
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "replace").decode()  # the fonts of OpenCV have nothing else

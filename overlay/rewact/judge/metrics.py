@@ -3,7 +3,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,11 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from rewact.judge.completion import CompletionDetector
+from rewact.judge.intervals import auroc_interval, mean_interval, share_interval
 from rewact.labels import RewardLabels
+from rewact.labels.keypoints import load_keypoints
 from rewact.labels.outcomes import SUCCESS, UNKNOWN
+from rewact.labels.sources import keypoints_path
 from rewact.values.prediction import Prediction
 
 
@@ -27,6 +30,7 @@ class EpisodeRewards:
         success: True or False, None if the outcome is unknown.
         lower: Lower end of the uncertainty band, ``(T,)``, None without one.
         upper: Its upper end.
+        keypoints: Labelled rewards by frame, where the label comes from keypoints.
     """
 
     episode: int
@@ -35,6 +39,7 @@ class EpisodeRewards:
     success: bool | None = None
     lower: np.ndarray | None = None
     upper: np.ndarray | None = None
+    keypoints: Mapping[int, float] = field(default_factory=dict)
 
 
 def collect_episodes(labels: RewardLabels, predictions: Mapping[int, Prediction]) -> list[EpisodeRewards]:
@@ -45,6 +50,9 @@ def collect_episodes(labels: RewardLabels, predictions: Mapping[int, Prediction]
         predictions: By episode.
     """
     table = labels.table
+    keypoints: Mapping[int, Mapping[int, float]] = {}
+    if "keypoints" in labels.sources:
+        keypoints = load_keypoints(keypoints_path(labels.config, table.root), table)
     episodes = []
     for episode, prediction in predictions.items():
         row = table.row(episode)
@@ -57,9 +65,18 @@ def collect_episodes(labels: RewardLabels, predictions: Mapping[int, Prediction]
                 success=None if outcome == UNKNOWN else bool(outcome == SUCCESS),
                 lower=prediction.lower,
                 upper=prediction.upper,
+                keypoints=keypoints.get(episode, {}) if labels.sources[row] == "keypoints" else {},
             )
         )
     return episodes
+
+
+def label_predictions(labels: RewardLabels, episodes: Sequence[int]) -> dict[int, Prediction]:
+    """The labels of some episodes as if they were predicted."""
+    table = labels.table
+    rows = [table.row(episode) for episode in episodes]
+    slices = [slice(int(table.starts[row]), int(table.ends[row])) for row in rows]
+    return {e: Prediction(labels.rewards[s].numpy()) for e, s in zip(episodes, slices, strict=True)}
 
 
 def episode_metrics(rewards: EpisodeRewards) -> dict[str, Any]:
@@ -98,7 +115,8 @@ def overall_metrics(episodes: Sequence[EpisodeRewards], detector: CompletionDete
     Correlations are averaged over episodes (those that have them), errors are taken over all frames. Where
     outcomes of both kinds are known, ``auroc_*`` and ``average_precision_*`` say how well the final and the
     highest predicted reward tell successes from failures; None otherwise. ``band_coverage`` is the fraction
-    of labels within the uncertainty band.
+    of labels within the uncertainty band. ``intervals`` holds the 95 % intervals of these, by resampling the
+    episodes, None where they are too few.
 
     Args:
         episodes: At least one.
@@ -119,7 +137,20 @@ def overall_metrics(episodes: Sequence[EpisodeRewards], detector: CompletionDete
         **outcome_metrics([row["success"] for row in known], [row["final"] for row in known], "final"),
         **outcome_metrics([row["success"] for row in known], [row["max"] for row in known], "max"),
         "detection": detection_metrics(episodes, detector),
+        "intervals": _intervals(episodes, rows),
     }
+
+
+def _intervals(episodes: Sequence[EpisodeRewards], rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    intervals = {
+        name: mean_interval([row[name] for row in rows if row[name] is not None])
+        for name in ("voc", "spearman", "pearson")
+    }
+    intervals["mae"] = mean_interval([row["mae"] for row in rows], [row["length"] for row in rows])
+    for name in ("final", "max"):
+        kinds = [[row[name] for row in rows if row["success"] is success] for success in (True, False)]
+        intervals[f"auroc_{name}"] = auroc_interval(*kinds)
+    return intervals
 
 
 def outcome_metrics(success: Sequence[bool], score: Sequence[float], name: str) -> dict[str, float | None]:
@@ -144,6 +175,7 @@ def detection_metrics(episodes: Sequence[EpisodeRewards], detector: CompletionDe
         ``delay_mean`` in frames, over the detected successes, from the first frame at which the label is at
         its highest to the detection (negative: too early); the ``detected`` frame by episode, None where it
         never fired. Ratios without a denominator are None.
+        ``intervals`` holds their 95 % intervals.
     """
     detected: dict[int, int | None] = {}
     hits, false_alarms, misses, delays = 0, 0, 0, []
@@ -161,6 +193,10 @@ def detection_metrics(episodes: Sequence[EpisodeRewards], detector: CompletionDe
     return {
         "precision": hits / (hits + false_alarms) if hits + false_alarms else None,
         "recall": hits / (hits + misses) if hits + misses else None,
+        "intervals": {
+            "precision": share_interval(hits, hits + false_alarms),
+            "recall": share_interval(hits, hits + misses),
+        },
         "delay_median": float(np.median(delays)) if delays else None,
         "delay_mean": float(np.mean(delays)) if delays else None,
         "detected": detected,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Printing an evaluation."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -25,26 +25,38 @@ ROWS = (
 )
 
 
-def print_evaluation(models: Mapping[str, Mapping[str, Any]], title: str) -> None:
+def print_evaluation(
+    models: Mapping[str, Mapping[str, Any]], title: str, remarks: Sequence[str] = ()
+) -> None:
     """Print a table with a column per model; quantities that no model has are left out.
 
     Args:
         models: By name, the ``overall`` and ``calibration`` results as :mod:`.metrics` returns them.
         title: Heading of the table.
+        remarks: Sentences that stand in red below it.
     """
-    values = {
-        name: {**result["overall"], **result["overall"]["detection"], "ece": result["calibration"]["ece"]}
-        for name, result in models.items()
-    }
-    table = Table(title=title, title_justify="left")
+    values, intervals = {}, {}
+    for name, result in models.items():
+        overall, detection = result["overall"], result["overall"]["detection"]
+        values[name] = {**overall, **detection, "ece": result["calibration"]["ece"]}
+        intervals[name] = {**overall["intervals"], **detection["intervals"]}
+    table = Table(title=title, title_justify="left", caption="(95 % intervals)", caption_justify="left")
     table.add_column("")
     for name in models:
         table.add_column(name, justify="right")
+    any_model = next(iter(values.values()))
+    counts = f" ({any_model['n_success']} successes, {any_model['n_failure']} failures)"
     for text, key in ROWS:
         if any(value[key] is not None for value in values.values()):
-            table.add_row(text, *(_format(value[key]) for value in values.values()))
-    Console().print(table)
+            cells = (_format(value[key], intervals[name].get(key)) for name, value in values.items())
+            table.add_row(text + (counts if key.startswith("auroc_") else ""), *cells)
+    console = Console()
+    console.print(table)
+    for remark in remarks:
+        console.print(f"[bold red]{remark}[/]", highlight=False, soft_wrap=True)
 
 
-def _format(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+def _format(value: float | None, interval: Sequence[float] | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" + (f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else "")

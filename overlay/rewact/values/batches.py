@@ -1,20 +1,28 @@
 # SPDX-License-Identifier: MIT
-"""Reading a dataset from front to back, episode by episode, with each video frame decoded once.
+"""Reading a dataset from front to back, episode by episode.
 
-Indexing a `LeRobotDataset` seeks in the video for every item, and decodes from the key frame before it.
+Indexing a `LeRobotDataset` opens the video for every item, and decodes from the key frame before it.
 """
 
-import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import av
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import IterableDataset, default_collate, get_worker_info
+from torch.utils.data import DataLoader, IterableDataset, default_collate, get_worker_info
 
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from lerobot.datasets.video_utils import decode_video_frames
+
+try:  # keeps depth and language columns whole
+    from lerobot.utils.collate import lerobot_collate_fn as collate
+except ImportError:  # LeRobot before 0.6
+    collate = default_collate
+
+# Bytes of decoded frames held at a time, per camera. Each call of the decoder starts at a key frame.
+WINDOW_BYTES = 2**25
 
 
 class EpisodeBatches(IterableDataset):
@@ -22,12 +30,11 @@ class EpisodeBatches(IterableDataset):
 
     Yields ``(episode_index, first_frame, batch)``: the batch holds up to ``batch_size`` frames from
     ``first_frame`` of the episode on, each key with the values that ``dataset[i]`` has under it, collated. Of
-    the cameras only those in ``cameras`` are read. Use it with ``DataLoader(..., batch_size=None)``: with
-    several workers each takes whole episodes, and the batches of an episode still come in order.
+    the cameras only those in ``cameras`` are read. See :func:`load_batches` for how to iterate over it.
 
     Args:
         dataset: A map-style dataset, whole or with ``episodes=[...]``. Its image transforms are not applied.
-        episodes: Episodes to read, in this order.
+        episodes: Ids of the episodes to read, in this order.
         batch_size: Largest number of frames in a batch.
         cameras: Keys of the cameras to read; all by default.
     """
@@ -43,9 +50,11 @@ class EpisodeBatches(IterableDataset):
         unread = set() if cameras is None else set(dataset.meta.camera_keys) - set(cameras)
         self.videos = [key for key in dataset.meta.video_keys if key not in unread]
         self.columns = [key for key in dataset.hf_dataset.column_names if key not in unread]
-        index = dataset.hf_dataset.data.column("index").to_numpy()
-        # Positions of absolute frames; the rows are in the order of the index.
-        self._index = index
+        # Rows of absolute frames, which are in the order of the index.
+        self._index = dataset.hf_dataset.data.column("index").to_numpy()
+        # LeRobot looks episodes up by position, and ids may have gaps.
+        ids = dataset.meta.episodes["episode_index"][:]
+        self._positions = {int(episode): position for position, episode in enumerate(ids)}
 
     def __iter__(self) -> Iterator[tuple[int, int, dict[str, Any]]]:
         worker = get_worker_info()
@@ -55,64 +64,64 @@ class EpisodeBatches(IterableDataset):
 
     def _read_episode(self, episode: int) -> Iterator[tuple[int, int, dict[str, Any]]]:
         meta = self.dataset.meta
-        entry = meta.episodes[episode]
+        entry = meta.episodes[self._positions[episode]]
         length = int(entry["dataset_to_index"]) - int(entry["dataset_from_index"])
         start = int(np.searchsorted(self._index, int(entry["dataset_from_index"])))
         rows = self.dataset.hf_dataset.select_columns(self.columns)
-        depth_keys = set(getattr(meta, "depth_keys", ()))
-        is_depth = bool(depth_keys.intersection(self.videos + self.columns))
+        is_depth = bool(set(getattr(meta, "depth_keys", ())).intersection(self.videos + self.columns))
         timestamps = self.dataset.hf_dataset.data.column("timestamp").to_numpy()[start : start + length]
-        decoders = {} if is_depth else {key: self._decode(episode, key, timestamps) for key in self.videos}
+        frames = {} if is_depth else {key: self._decode(episode, key, timestamps) for key in self.videos}
         for first in range(0, length, self.batch_size):
-            n = min(self.batch_size, length - first)
-            frames = range(start + first, start + first + n)
+            stop = min(first + self.batch_size, length)
             if is_depth:  # has units and a quantization of its own, which the dataset knows to undo
-                batch = default_collate([self.dataset[frame] for frame in frames])
+                batch = collate([self.dataset[start + frame] for frame in range(first, stop)])
             else:
-                batch = {key: _stack(values) for key, values in rows[frames.start : frames.stop].items()}
-                for key, decoder in decoders.items():
-                    batch[key] = torch.stack(list(itertools.islice(decoder, n))).to(torch.float32) / 255
+                columns = rows[start + first : start + stop]
+                batch = {key: _stack(values) for key, values in columns.items()}
+                batch |= {key: next(decoded) for key, decoded in frames.items()}
                 batch["task"] = [meta.tasks.iloc[int(task)].name for task in batch["task_index"]]
             yield episode, first, batch
 
     def _decode(self, episode: int, key: str, timestamps: np.ndarray) -> Iterator[Tensor]:
-        """The (C, H, W) uint8 frames at the given times of an episode, in seconds from its start."""
-        meta = self.dataset.meta
-        path = self.dataset.root / meta.get_video_file_path(episode, key)
-        wanted = timestamps.astype(np.float64) + float(meta.episodes[episode][f"videos/{key}/from_timestamp"])
-        tolerance = getattr(self.dataset, "tolerance_s", 1e-4)
-        return decode_in_order(path, wanted, tolerance)
+        """The images of an episode in batches, float32 ``(n, C, H, W)`` in [0, 1].
+
+        Args:
+            timestamps: Seconds from the episode's start, ``(T,)``.
+        """
+        dataset, position = self.dataset, self._positions[episode]
+        path = dataset.root / dataset.meta.get_video_file_path(position, key)
+        start = float(dataset.meta.episodes[position][f"videos/{key}/from_timestamp"])
+        tolerance = getattr(dataset, "tolerance_s", 1e-4)
+        backend = getattr(dataset, "_video_backend", None) or getattr(dataset, "video_backend", None)
+        frame_bytes = int(np.prod(dataset.meta.features[key]["shape"]))
+        window = max(WINDOW_BYTES // frame_bytes // self.batch_size, 1) * self.batch_size
+        for first in range(0, len(timestamps), window):
+            wanted = (timestamps[first : first + window].astype(np.float64) + start).tolist()
+            for images in decode_video_frames(path, wanted, tolerance, backend).split(self.batch_size):
+                yield images.to(torch.float32) / 255 if images.dtype == torch.uint8 else images
 
 
-def decode_in_order(path: Any, timestamps: np.ndarray, tolerance_s: float) -> Iterator[Tensor]:
-    """Decode the frames of a video nearest to rising timestamps, going through the video once.
+def load_batches(batches: EpisodeBatches, num_workers: int) -> Iterable[tuple[int, int, dict[str, Any]]]:
+    """Iterate over batches of episodes, each read while the caller works on the one before.
 
     Args:
-        path: The video file.
-        timestamps: ``(n,)`` seconds from the video's start, rising.
-        tolerance_s: Largest distance in seconds between a timestamp and its frame.
-
-    Yields:
-        ``(C, H, W)`` uint8 RGB, one per timestamp.
-
-    Raises:
-        ValueError: Naming the file and the time, if a timestamp has no frame.
+        batches: What to read.
+        num_workers: Processes that read, each its own episodes, so that several are under way at once; the
+            batches of an episode come in order. 0: a thread of this process reads.
     """
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        container.seek(round(float(timestamps[0]) / stream.time_base) - 1, backward=True, stream=stream)
-        frames = (frame for frame in container.decode(stream) if frame.pts is not None)
-        before, frame = None, next(frames, None)
-        for wanted in timestamps:
-            # The nearest frame is the last one before the time or the first one not before it.
-            while frame is not None and frame.time < wanted:
-                before, frame = frame, next(frames, None)
-            candidates = [candidate for candidate in (before, frame) if candidate is not None]
-            nearest = min(candidates, key=lambda candidate: abs(candidate.time - wanted), default=None)
-            if nearest is None or abs(nearest.time - wanted) > tolerance_s:
-                raise ValueError(f"{path}: no frame within {tolerance_s:g} s of {wanted:.4f} s")
-            yield torch.from_numpy(nearest.to_ndarray(format="rgb24")).permute(2, 0, 1)
+    num_workers = min(num_workers, len(batches.episodes))
+    if not num_workers:
+        return _read_ahead(iter(batches))
+    # The video decoder does not survive a fork.
+    return DataLoader(batches, batch_size=None, num_workers=num_workers, multiprocessing_context="spawn")
+
+
+def _read_ahead(items: Iterator[Any]) -> Iterator[Any]:
+    with ThreadPoolExecutor(1) as reader:
+        upcoming = reader.submit(next, items, None)
+        while (item := upcoming.result()) is not None:
+            upcoming = reader.submit(next, items, None)
+            yield item
 
 
 def _stack(values: Any) -> Any:

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: MIT
+"""Signs that predictions say nothing, told before anybody draws conclusions from them."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from rewact.judge.intervals import mean_interval
+from rewact.judge.metrics import EpisodeRewards
+
+MIN_SPREAD = 0.05
+MIN_CORRELATION = 0.2
+
+
+def doubts(values: np.ndarray, target: np.ndarray, target_name: str) -> list[str]:
+    """What speaks against values, as sentences; none where nothing does.
+
+    Args:
+        values: ``(N,)`` in units of the target, NaN where there are none.
+        target: ``(N,)`` what they estimate, NaN where it is not known.
+        target_name: What that is called, such as "the labels".
+    """
+    known = np.isfinite(values)
+    if not known.any():
+        return []
+    low, high = np.quantile(values[known], [0.05, 0.95])
+    found = []
+    if high - low < MIN_SPREAD:
+        found.append(
+            f"the values hardly vary: 90 % of them lie between {low:.5g} and {high:.5g}, and what stands out "
+            "among them is noise"
+        )
+    both = known & np.isfinite(target)
+    if both.sum() > 1 and np.ptp(target[both]) > 0:
+        flat = np.ptp(values[both]) == 0
+        correlation = 0.0 if flat else float(spearmanr(values[both], target[both]).statistic)
+        if correlation < MIN_CORRELATION:
+            found.append(
+                f"the values do not follow {target_name}: their rank correlation is {correlation:.2f}"
+            )
+    return found
+
+
+def told_apart(models: Mapping[str, Sequence[EpisodeRewards]]) -> list[str]:
+    """Sentences on pairs of models whose errors on the same episodes do not differ beyond chance."""
+    errors = {
+        name: [float(np.abs(e.prediction.astype(np.float64) - e.label).mean()) for e in episodes]
+        for name, episodes in models.items()
+    }
+    lengths = [len(e.label) for e in next(iter(models.values()), [])]
+    names, found = list(models), []
+    for i, first in enumerate(names):
+        for second in names[i + 1 :]:
+            interval = mean_interval(np.subtract(errors[first], errors[second]), lengths)
+            if interval is None or interval[0] <= 0 <= interval[1]:
+                of = f"{len(lengths)} episode" + ("s" if len(lengths) != 1 else "")
+                found.append(f"{first} and {second} cannot be told apart by their errors on {of}")
+    return found
+
+
+def describe_training(checkpoint: str, seen: Collection[int] | None, judged: Sequence[int]) -> str:
+    """Whether a checkpoint was trained on the episodes that it is judged on, as a sentence.
+
+    Args:
+        checkpoint: Its path.
+        seen: Episodes that it was trained on, None if it does not say.
+        judged: The episodes.
+    """
+    if seen is None:
+        return (
+            f"{checkpoint} does not say which episodes it was trained on: if they are these, the figures "
+            "flatter it"
+        )
+    known = sum(episode in seen for episode in judged)
+    if not known:
+        return f"None of the {len(judged)} episodes were in the training set"
+    return (
+        f"{known} of the {len(judged)} episodes were in the training set, and these figures flatter it: "
+        "judge on held-out episodes, with --dataset.episodes or the --dataset.eval_split of the training"
+    )

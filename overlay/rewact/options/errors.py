@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: MIT
+"""One way to tell a user what is wrong with the options or files that were given."""
+
+import logging
+import sys
+import traceback
+from types import TracebackType
+
+PACKAGE = "rewact"
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, on one line."""
+    return " ".join(str(error).split()) or repr(error)
+
+
+def say_errors_in_one_line() -> None:
+    """Let LeRobot's own scripts end in one line where a mistake in our options or label files ends them.
+
+    Only what is uncaught, and was raised by this package, ends in `error: ...`; everything else is told as
+    before. draccus hides such an error behind one that names only the class which could not be made.
+    """
+    if getattr(sys.excepthook, "__module__", None) == __name__:
+        return
+    before = sys.excepthook
+
+    def told(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        cause = _our_error(error)
+        if cause is None:
+            before(kind, error, trace)
+        else:
+            print(f"error: {one_line(cause)}", file=sys.stderr)
+
+    sys.excepthook = told
+
+
+def _our_error(error: BaseException) -> BaseException | None:
+    """The error at the root, if this package raised it to tell a user something."""
+    while error.__cause__ is not None and not _is_ours(error):
+        error = error.__cause__
+    return error if _is_ours(error) else None
+
+
+def _is_ours(error: BaseException) -> bool:
+    if not isinstance(error, (ValueError, OSError)):
+        return False
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(frames) and frames[-1].f_globals.get("__name__", "").split(".")[0] == PACKAGE
+
+
+class _OneLine(logging.Filter):
+    """Shortens LeRobot's warning of a torchcodec that cannot be loaded, and tells it once."""
+
+    told = False
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if "'torchcodec' is installed but cannot be loaded" not in str(record.msg):
+            return True
+        if self.told:
+            return False
+        self.told = True
+        record.msg = (
+            "torchcodec cannot be loaded, as FFmpeg's libraries are missing (apt-get install ffmpeg); "
+            "videos are decoded by pyav"
+        )
+        return True
+
+
+def shorten_torchcodec_warning() -> None:
+    """Make one line of the 200 that LeRobot logs where FFmpeg is not installed."""
+    logger = logging.getLogger("lerobot.utils.import_utils")
+    if not any(isinstance(known, _OneLine) for known in logger.filters):
+        logger.addFilter(_OneLine())

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: MIT
+"""What the command-line tools have in common: the dataset and the policy that they read."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rewact.options.labels import RewardLabelsConfig
+
+
+@dataclass
+class DataOptions:
+    """A dataset to read, with the names that `lerobot-train` has for its options."""
+
+    # Name of the dataset, as user/name.
+    repo_id: str
+    # Its folder. Default: where LeRobot keeps the dataset of that name.
+    root: str | None = None
+    # Ids of the episodes to read. Default: all of them.
+    episodes: list[int] | None = None
+    # Branch or tag on the Hub. Default: the tag of the dataset's version.
+    revision: str | None = None
+    # What decodes videos: torchcodec or pyav. Default: torchcodec where it can be loaded.
+    video_backend: str | None = None
+    # Read only the episodes that `lerobot-train` holds out with the same value, a fraction. 0: all.
+    eval_split: float = 0.0
+    reward: RewardLabelsConfig = field(default_factory=RewardLabelsConfig)
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.eval_split < 1.0:
+            raise ValueError(f"dataset.eval_split must be in [0, 1), got {self.eval_split}")
+        if self.episodes is not None and not self.episodes:
+            raise ValueError("dataset.episodes names no episode; leave it out to take all")
+        negative = [episode for episode in self.episodes or [] if episode < 0]
+        if negative or len(set(self.episodes or [])) != len(self.episodes or []):
+            raise ValueError(f"dataset.episodes must be different ids of at least 0, got {self.episodes}")
+
+
+@dataclass
+class PolicyOptions:
+    """A trained policy to read; its other options are taken as well, as `--policy.<option>`."""
+
+    # The checkpoint: a folder (.../pretrained_model), or a repo id on the Hub.
+    path: str
+    # Where it runs, such as cpu or cuda. Default: the device it was trained on, if there is one here.
+    device: str | None = None
+    # Run it in mixed precision. Default: as it was trained.
+    use_amp: bool | None = None
+    # Other options of its configuration, as text by name.
+    overrides: dict[str, str] = field(default_factory=dict, metadata={"hidden": True})
+
+    def __post_init__(self) -> None:
+        folder = Path(self.path).expanduser()
+        if (folder.exists() or len(folder.parts) > 2) and not (folder / "config.json").is_file():
+            raise ValueError(f"{self.path} is not a checkpoint: it has no config.json")
+
+    def flags(self) -> list[str]:
+        """The options that were given, as command-line flags of the policy's configuration."""
+        given = {**self.overrides}
+        if self.device is not None:
+            given["device"] = self.device
+        if self.use_amp is not None:
+            given["use_amp"] = str(self.use_amp).lower()
+        return [f"--{name}={value}" for name, value in given.items()]

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: MIT
+"""What a checkpoint says about itself: how it was trained, and so what its values mean."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+from lerobot.configs.policies import PreTrainedConfig
+from rewact.labels.episodes import EpisodeTable
+
+if TYPE_CHECKING:
+    from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
+
+TRAIN_CONFIG = "train_config.json"
+WEIGHTS = "model.safetensors"
+
+
+def checkpoint_digest(path: Path) -> str | None:
+    """SHA-256 of a local checkpoint's weights, None for one on the Hub."""
+    weights = Path(path) / WEIGHTS
+    return hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else None
+
+
+def read_train_config(path: str | Path) -> dict[str, Any] | None:
+    """How a checkpoint was trained, None if it does not say.
+
+    Args:
+        path: Folder of a checkpoint, or its name on the Hub.
+
+    Raises:
+        OSError: If the checkpoint is on the Hub, which cannot be reached.
+    """
+    file = Path(path) / TRAIN_CONFIG
+    if not Path(path).is_dir():
+        try:
+            file = Path(hf_hub_download(str(path), TRAIN_CONFIG))
+        except LocalEntryNotFoundError as error:  # not known to be absent
+            raise OSError(f"{path}: its {TRAIN_CONFIG} cannot be read: {error}") from error
+        except EntryNotFoundError:
+            return None
+    return json.loads(file.read_text()) if file.is_file() else None
+
+
+def trained_episodes(path: str | Path, meta: "LeRobotDatasetMetadata") -> set[int] | None:
+    """Episodes of a dataset that a checkpoint, or the one it started from, was trained on.
+
+    Args:
+        path: The checkpoint.
+        meta: Metadata of the dataset.
+
+    Returns:
+        Their ids, none if it was trained on another dataset; None if the checkpoint does not say.
+    """
+    train_config = read_train_config(path)
+    if train_config is None:
+        return None
+    known = train_config["dataset"]
+    table = EpisodeTable.from_metadata(meta)
+    same_folder = known.get("root") and Path(known["root"]).resolve() == Path(meta.root).resolve()
+    seen: set[int] = set()
+    if known["repo_id"] == meta.repo_id or same_folder:
+        episodes = table.episodes.tolist() if known.get("episodes") is None else known["episodes"]
+        held_out = held_out_episodes(table, episodes, known.get("eval_split") or 0.0)
+        seen = set(episodes) - set(held_out)
+    base = (train_config.get("policy") or {}).get("pretrained_path")
+    if base and not train_config.get("resume") and Path(base).resolve() != Path(path).resolve():
+        before = trained_episodes(base, meta) if Path(base).is_dir() else None
+        return None if before is None else seen | before
+    return seen
+
+
+def held_out_episodes(table: EpisodeTable, episodes: Sequence[int], eval_split: float) -> list[int]:
+    """Episodes that ``lerobot-train`` keeps for evaluation: of each task the last ``eval_split``, rounded up.
+
+    Args:
+        table: The dataset.
+        episodes: The episodes of the training run.
+        eval_split: Fraction in [0, 1), the run's ``--dataset.eval_split``.
+    """
+    tasks: dict[int, list[int]] = {}
+    for episode in episodes:
+        tasks.setdefault(int(table.tasks[table.row(episode)]), []).append(episode)
+    held_out = []
+    for members in tasks.values():
+        held_out.extend(members[len(members) - int(np.ceil(len(members) * eval_split)) :])
+    return held_out
+
+
+def trained_labels(train_config: dict[str, Any] | None) -> dict[str, Any]:
+    """Which reward labels a checkpoint was trained on, as far as `read_train_config` says."""
+    return ((train_config or {}).get("dataset") or {}).get("reward") or {}
+
+
+def guess_value_type(config: PreTrainedConfig, train_config: dict[str, Any] | None) -> str:
+    """Whether a checkpoint's values are "returns" or "progress", by the labels it was trained on."""
+    if config.value_min < 0:
+        return "returns"
+    if train_config is None:
+        logging.warning(
+            f"{config.pretrained_path} does not say what it was trained on: its values are taken as "
+            "progress. If they are returns, say so with --value_type=returns."
+        )
+    return "returns" if _is_trained_on_returns(train_config) else "progress"
+
+
+def guess_value_offset(config: PreTrainedConfig, train_config: dict[str, Any] | None) -> float:
+    """What values of type "returns" have on top of the return: 1 if they are like the labels of source
+    `returns`, in [0, 1]; 0 if they are in [-1, 0]."""
+    return 1.0 if _is_trained_on_returns(train_config) or config.value_min >= 0 else 0.0
+
+
+def _is_trained_on_returns(train_config: dict[str, Any] | None) -> bool:
+    return trained_labels(train_config).get("sources", [None])[0] == "returns"
