@@ -2,6 +2,7 @@
 """The loop command: which commands it runs, what it skips, continues and refuses."""
 
 import json
+import sys
 
 import pytest
 
@@ -17,11 +18,12 @@ def commands(monkeypatch):
     """Commands that were run, which leave what the real ones leave."""
     commands = []
 
-    def fake_run(command, check):
+    def fake_run(command, log):
         module, flags = command[2], dict(flag[2:].split("=", 1) for flag in command[3:])
         commands.append((module, flags))
         if commands.fail_at == len(commands):
-            return type("Result", (), {"returncode": 1})
+            log.write_text("a traceback\nerror: disk full\n")
+            return 1
         from pathlib import Path
 
         output = Path(flags.get("output_path", flags.get("output_dir", "")))
@@ -34,7 +36,12 @@ def commands(monkeypatch):
                 flags["policy.inference_advantage"]
             ]
             (output / "eval_info.json").write_text(
-                json.dumps({"overall": {"pc_success": success, "videos": []}})
+                json.dumps(
+                    {
+                        "per_task": [{"metrics": {"successes": [i < success / 10 for i in range(10)]}}],
+                        "overall": {"pc_success": success, "videos": []},
+                    }
+                )
             )
         else:
             if "resume" in flags:
@@ -42,13 +49,13 @@ def commands(monkeypatch):
             checkpoint = output / "checkpoints" / "last" / "pretrained_model"
             checkpoint.mkdir(parents=True, exist_ok=True)
             (checkpoint / "train_config.json").write_text("{}")
-        return type("Result", (), {"returncode": 0})
+        return 0
 
     class Commands(list):
         fail_at = None
 
     commands = Commands()
-    monkeypatch.setattr(recap.subprocess, "run", fake_run)
+    monkeypatch.setattr(recap, "execute", fake_run)
     return commands
 
 
@@ -56,12 +63,12 @@ def loop(tmp_path, *flags):
     return Loop.parse([f"--output_dir={tmp_path / 'run'}", *BASE, *flags])
 
 
+def results(tmp_path):
+    return json.loads((tmp_path / "run" / "results.json").read_text())
+
+
 def test_the_whole_loop(commands, tmp_path):
-    run_loop(
-        loop(
-            tmp_path, "--value.steps=5", "--policy.policy.chunk_size=8", "--advantages.positive_fraction=0.3"
-        )
-    )
+    run_loop(loop(tmp_path, "--value.steps=5", "--policy.chunk_size=8", "--advantages.positive_fraction=0.3"))
     assert [module for module, _ in commands] == [TRAIN, COMPUTE, TRAIN, EVAL, EVAL, EVAL]
     value, advantages, policy = (flags for _, flags in commands[:3])
     assert value["policy.type"] == "rewact" and value["steps"] == "5" and value["seed"] == "3"
@@ -76,25 +83,74 @@ def test_the_whole_loop(commands, tmp_path):
         "negative",
         "unconditional",
     ]
-    comparison = json.loads((tmp_path / "run" / "comparison.json").read_text())
-    assert comparison["positive"] == {"pc_success": 80.0} and comparison["negative"] == {"pc_success": 10.0}
+    comparison = results(tmp_path)["comparison"]
+    assert [comparison[kind]["pc_success"] for kind in ("positive", "negative")] == [80.0, 10.0]
+    assert comparison["positive"]["n_episodes"] == 10
+    assert comparison["positive"]["intervals"]["pc_success"] == pytest.approx([49.0, 94.3], abs=0.1)
 
 
-def test_what_is_done_is_not_done_again(commands, tmp_path):
+def test_what_is_done_is_not_done_again(commands, tmp_path, capsys):
     run_loop(loop(tmp_path))
+    capsys.readouterr()
     run_loop(loop(tmp_path, "--policy.log_freq=7", "--advantages.batch_size=3"))  # these change no result
     assert len(commands) == 6
+    printed = capsys.readouterr().out  # the table all the same
+    assert "80 (49 to 94.3)" in printed and "cannot be told apart" not in printed
+
+
+def test_conditions_that_cannot_be_told_apart_are_said_to(commands, tmp_path, capsys):
+    run_loop(loop(tmp_path))
+    for kind in ("positive", "negative"):
+        info = {"per_task": [{"metrics": {"successes": [True, False]}}], "overall": {"pc_success": 50.0}}
+        (tmp_path / "run" / "eval" / kind / "eval_info.json").write_text(json.dumps(info))
+    run_loop(loop(tmp_path))
+    assert "positive and negative cannot be told apart on 2 episodes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flag", "module", "expected"),
+    [
+        ("--eval.n_episodes=7", EVAL, {"eval.n_episodes": "7"}),
+        ("--eval.eval.n_episodes=7", EVAL, {"eval.n_episodes": "7"}),
+        ("--policy.policy.chunk_size=8", TRAIN, {"policy.chunk_size": "8"}),
+        ("--batch_size=4", TRAIN, {"batch_size": "4"}),
+        ("--wandb.enable=false", TRAIN, {"wandb.enable": "false"}),
+    ],
+)
+def test_an_option_is_typed_once(commands, tmp_path, flag, module, expected):
+    run_loop(loop(tmp_path, flag))
+    of_module = [flags for name, flags in commands if name == module]
+    assert all(expected.items() <= flags.items() for flags in of_module[-1:])
+    if "batch_size" in flag or "wandb" in flag:
+        assert all(expected.items() <= flags.items() for flags in of_module) and len(of_module) == 2
+
+
+def test_a_run_of_the_release_before_goes_on(commands, tmp_path):
+    """It kept a file for each stage."""
+    run_loop(loop(tmp_path))
+    for stage, note in results(tmp_path)["stages"].items():
+        (tmp_path / "run" / f"{stage}.json").write_text(json.dumps(note))
+    (tmp_path / "run" / "results.json").unlink()
+    run_loop(loop(tmp_path))
+    assert len(commands) == 6 and "comparison" in results(tmp_path)
+
+
+def test_output_goes_to_a_file_but_for_the_steps(tmp_path, capsys):
+    script = "import sys; print('noise'); print('INFO x.py:1 step:10 loss:0.5'); print('e', file=sys.stderr)"
+    assert recap.execute([sys.executable, "-c", script + "; sys.exit(3)"], tmp_path / "log") == 3
+    assert capsys.readouterr().out == "  step:10 loss:0.5\n"
+    assert {"noise", "e"} <= set((tmp_path / "log").read_text().splitlines())
 
 
 @pytest.mark.parametrize("fail_at", range(1, 7))
 def test_a_stopped_loop_continues(commands, tmp_path, fail_at):
     commands.fail_at = fail_at
-    with pytest.raises(RuntimeError, match="start the same command again"):
+    with pytest.raises(RuntimeError, match="failed: disk full .*the same command goes on from here"):
         run_loop(loop(tmp_path))
     commands.fail_at = None
     run_loop(loop(tmp_path))
     assert len(commands) == 7 and commands[fail_at - 1] == commands[fail_at]
-    assert (tmp_path / "run" / "comparison.json").is_file()
+    assert "comparison" in results(tmp_path)
 
 
 def stop_at_the_first(commands, tmp_path):
@@ -138,10 +194,9 @@ def test_a_stage_whose_result_is_gone_runs_again(commands, tmp_path):
     run_loop(loop(tmp_path))
     (tmp_path / "run" / "eval" / "negative" / "eval_info.json").unlink()
     (tmp_path / "run" / "eval" / "negative").rmdir()
-    (tmp_path / "run" / "comparison.json").unlink()
     run_loop(loop(tmp_path))
     assert [flags["policy.inference_advantage"] for _, flags in commands[6:]] == ["negative"]
-    assert (tmp_path / "run" / "comparison.json").is_file()
+    assert "comparison" in results(tmp_path)
 
 
 def test_an_evaluation_can_be_added_later(commands, tmp_path):
@@ -149,7 +204,7 @@ def test_an_evaluation_can_be_added_later(commands, tmp_path):
     assert len(commands) == 3
     run_loop(loop(tmp_path))
     assert [module for module, _ in commands[3:]] == [EVAL] * 3
-    assert json.loads((tmp_path / "run" / "comparison.json").read_text())["negative"] == {"pc_success": 10.0}
+    assert results(tmp_path)["comparison"]["negative"]["pc_success"] == 10.0
 
 
 def test_the_same_folder_written_otherwise_is_the_same_run(commands, tmp_path, monkeypatch):
@@ -170,7 +225,7 @@ def test_labels_of_the_value_function_can_be_chosen(commands, tmp_path):
 
 
 def test_the_advantages_look_as_far_as_the_policy_acts(commands, tmp_path):
-    run_loop(loop(tmp_path, "--policy.policy.n_action_steps=5"))
+    run_loop(loop(tmp_path, "--policy.n_action_steps=5"))
     assert commands[1][1]["n_steps"] == "5"
 
 
@@ -186,11 +241,11 @@ def test_a_value_function_of_ones_own(commands, tmp_path):
         ("value", "--value.steps=9"),
         ("advantages", "--value.steps=9"),
         ("policy", "--advantages.n_steps=4"),
-        ("eval", "--policy.policy.advantage_dropout=0.1"),
+        ("eval", "--policy.advantage_dropout=0.1"),
         ("policy", "--dataset.root=elsewhere"),
         ("compare", "--value.dataset.reward.c_fail=3"),
         ("compare", "--env.type=aloha"),
-        ("compare", "--eval.eval.n_episodes=3"),
+        ("compare", "--eval.n_episodes=3"),
     ],
 )
 def test_results_of_another_run_are_refused(commands, tmp_path, stages, changed):
@@ -228,14 +283,10 @@ def test_without_an_environment(commands, tmp_path):
         (["--dataset.repo_id=a/b"], "--output_dir"),
         (["--output_dir=x"], "--dataset.repo_id"),
         (["--output_dir=x", "--dataset.repo_id=a/b", "--stages=training"], "no stage 'training'"),
-        (["--output_dir=x", "--dataset.repo_id=a/b", "--steps=3"], "--<stage>.steps"),
-        (["--output_dir=x", "--dataset.repo_id=a/b", "--verbose"], "--name=value"),
-        (["--output_dir", "x"], "--name=value"),
-        (
-            ["--output_dir=x", "--dataset.repo_id=a/b", "--eval.n_episodes=3"],
-            "is --eval.eval.n_episodes",
-        ),
-        (["--output_dir=x", "--dataset.repo_id=a/b", "--policy.chunk_size=3"], "--policy.policy.chunk_size"),
+        (["--output_dir=x", "--dataset.repo_id=a/b", "--stepz=3"], "--<stage>.stepz"),
+        (["--output_dir=x", "--dataset.repo_id=a/b", "--verbose"], "--verbose needs a value"),
+        (["--output_dir"], "--output_dir needs a value"),
+        (["--output_dir=x", "--dataset.repo_id=a/b", "--eval.episodes=3"], "has no option --episodes"),
         (["--output_dir=x", "--dataset.repo_id=a/b", "--value.step=3"], "has no option --step"),
     ],
 )

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch.utils.data import default_collate
 
+from lerobot.configs.default import DatasetConfig
 from lerobot.configs.train import TrainPipelineConfig
 from lerobot.datasets.lerobot_dataset import LeRobotDataset, LeRobotDatasetMetadata
 from lerobot.policies.act.configuration_act import ACTConfig

@@ -118,13 +118,10 @@ def parse_options(options: type[T], arguments: Sequence[str]) -> T:
             raise ValueError(f"--{name} is needed: {_description(options, name)}")
     try:
         return draccus.decode(options, content)
-    except draccus.utils.ParsingError as error:
-        cause: BaseException = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
-        if isinstance(cause, draccus.utils.ParsingError) or not isinstance(cause, ValueError):
-            cause = error
-        raise ValueError(one_line(cause)) from error
+    except draccus.utils.DecodingError as error:
+        raise ValueError(f"--{'.'.join(error.key_path)}: {one_line(error.message)}") from error
+    except draccus.utils.ParsingError as error:  # says only which class could not be made
+        raise ValueError(one_line(error.__cause__ or error)) from error
 
 
 def read_flags(arguments: Sequence[str]) -> dict[str, str]:
@@ -174,7 +171,7 @@ def load_policy_config(policy: PolicyOptions) -> "PreTrainedConfig":
 
 def describe(options: type, description: str) -> str:
     """The help of a tool: what it does, then each option with its meaning and default."""
-    lines = [re.sub(r"```(?:\w+)?\n(.*?)```", _indent, description.strip(), flags=re.DOTALL), "", "Options:"]
+    lines = [indent_examples(description), "", "Options:"]
     for name, field in list_options(options):
         default = _default(field)
         lines.append(f"  --{name}" + (f" (default: {default})" if default else ""))
@@ -188,6 +185,16 @@ def describe(options: type, description: str) -> str:
         "      A YAML or JSON file with options; those on the command line go first.",
     ]
     return "\n".join(lines)
+
+
+def indent_examples(text: str) -> str:
+    """A docstring as text for a terminal: examples are indented instead of fenced."""
+    return re.sub(
+        r"```(?:\w+)?\n(.*?)```",
+        lambda example: textwrap.indent(example[1].strip("\n"), "    "),
+        text.strip(),
+        flags=re.DOTALL,
+    )
 
 
 def list_options(options: type, prefix: str = "") -> list[tuple[str, Field]]:
@@ -240,10 +247,6 @@ def _default(field: Field) -> str:
 
 def _write_value(value: Any) -> str:
     return str(value) if isinstance(value, str) else json.dumps(value, default=str)
-
-
-def _indent(match: re.Match) -> str:
-    return textwrap.indent(match[1].strip("\n"), "    ")
 
 
 # Values

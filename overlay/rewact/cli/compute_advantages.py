@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Compute the advantages of a dataset's actions, for training ACTvantage.
+r"""Compute the advantages of a dataset's actions, for training ACTvantage.
 
 The values come from a checkpoint with a reward head, of any policy type that has one:
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Judge predicted rewards on a dataset: a policy with a reward head, other models' progress files, or both.
+r"""Judge predicted rewards on a dataset: a policy with a reward head, other models' progress files, or both.
 
 Writes `eval_rewards.json`, a PNG and, for a policy, `rewact_progress.parquet` in the schema of LeRobot's
 reward models, which `lerobot-train --sample_weighting.type=rabc --sample_weighting.progress_path=...` reads.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Label a dataset: rewards at keypoints, outcomes and control modes of its episodes.
+r"""Label a dataset: rewards at keypoints, outcomes and control modes of its episodes.
 
 Labels are kept under `rewact_extensions/` in the dataset's folder, where training finds them. Without
 anything to apply or clear, the labels that are there are listed.

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""Learn from good and bad data in one command: value function, advantages, policy, evaluation, comparison.
+r"""Learn from good and bad data in one command: value function, advantages, policy, evaluation, comparison.
 
-```shell
+```
 lerobot-recap \
     --output_dir=outputs/recap \
     --dataset.repo_id=user/dataset \
     --env.type=pusht \
     --value.steps=20000 \
-    --policy.steps=50000 --policy.policy.chunk_size=50 --policy.policy.n_action_steps=50
+    --policy.steps=50000 --policy.chunk_size=50 --policy.n_action_steps=50 \
+    --eval.n_episodes=50
 ```
 
 The stages are LeRobot's own commands, in this order:
@@ -15,22 +16,37 @@ The stages are LeRobot's own commands, in this order:
 - `value`: `lerobot-train --policy.type=rewact` on labels of source `returns`, or of
   --dataset.reward.sources; left out with --advantages.from_returns=true or --advantages.policy.path=...;
 - `advantages`: `lerobot-compute-advantages` with it, written under the output folder; N is
-  --policy.policy.n_action_steps, if that is given;
+  --policy.n_action_steps, if that is given;
 - `policy`: `lerobot-train --policy.type=actvantage`;
 - `eval`: `lerobot-eval` of the policy, conditioned on positive, on negative and on nothing (needs
   --env.type);
-- `compare`: a table of what these did, also as `comparison.json`.
+- `compare`: a table of what these did.
 
-Options: `--dataset.*` go to the stages that read it, `--env.*` to those that evaluate, `--seed` and
-`--device` to all; `--<stage>.<option>=...` is `--<option>=...` for that stage alone. `--stages=policy,eval`
-runs only these, on what the others have left. A stage that is done is not run again; one that was interrupted
-continues. A stage refuses the results of another run: if an option of an earlier stage has changed, name
-another output folder.
+Options:
+  --output_dir
+      Folder of the run. `results.json` in it holds the comparison and what is done; `logs/` has the output of
+      each stage.
+  --dataset.<option>, --env.<option>
+      Go to all stages that read the dataset, or that evaluate.
+  --seed, --device
+      Go to all stages.
+  --<stage>.<option>
+      An option of that stage's command alone: `--value.steps`, `--advantages.positive_fraction`. In `value`
+      and `policy` the options of the policy need no second `policy.`: `--policy.chunk_size`. In `eval` those
+      of the evaluation need no second `eval.`: `--eval.n_episodes`.
+  --<option>
+      Any other option of `lerobot-train`, such as --steps or --batch_size, goes to both trainings.
+  --stages (default: value,advantages,policy,eval,compare)
+      Run only these, on what the others have left.
+
+A stage that is done is not run again; one that was interrupted continues. A stage refuses the results of
+another run: if an option of an earlier stage has changed, name another output folder.
 """
 
 import hashlib
 import json
 import logging
+import shlex
 import shutil
 import subprocess
 import sys
@@ -39,34 +55,41 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from lerobot.configs.eval import EvalPipelineConfig
-from lerobot.configs.train import TrainPipelineConfig
-from lerobot.utils.utils import init_logging
-from rewact.cli.compute_advantages import ComputeAdvantagesConfig
-from rewact.labels.files import read_json, write_json
+from rewact.cli.common import indent_examples, read_flags, report_errors, start_logging
+from rewact.options.advantages import ComputeAdvantagesConfig
 
 STAGES = ("value", "advantages", "policy", "eval", "compare")
 CONDITIONS = ("positive", "negative", "unconditional")
 # Beginnings of options that do not change a stage's result.
 HARMLESS = {
     "value": ("num_workers", "log_freq", "save_freq", "wandb."),
-    "advantages": ("num_workers", "batch_size", "plots_dir", "plot_episodes"),
+    "advantages": ("num_workers", "batch_size", "plots_dir", "plot_episodes", "values_dir"),
     "policy": ("num_workers", "log_freq", "save_freq", "wandb."),
     "eval": (),
     "compare": (),
 }
-
-# What the options of each stage belong to.
-CONFIGS = {
-    "value": TrainPipelineConfig,
-    "advantages": ComputeAdvantagesConfig,
-    "policy": TrainPipelineConfig,
-    "eval": EvalPipelineConfig,
-}
+# Where an option of a stage goes that its command does not have itself.
+INNER = {"value": "policy", "policy": "policy", "eval": "eval"}
+RESULTS = "results.json"
 
 TRAIN = "lerobot.scripts.lerobot_train"
 COMPUTE = "rewact.cli.compute_advantages"
 EVAL = "lerobot.scripts.lerobot_eval"
+
+
+def command_options() -> dict[str, set[str]]:
+    """The options of each stage's command, without what follows a dot."""
+    from lerobot.configs.eval import EvalPipelineConfig
+    from lerobot.configs.train import TrainPipelineConfig
+
+    configs = {
+        "value": TrainPipelineConfig,
+        "advantages": ComputeAdvantagesConfig,
+        "policy": TrainPipelineConfig,
+        "eval": EvalPipelineConfig,
+    }
+    known = {stage: {option.name for option in fields(config)} for stage, config in configs.items()}
+    return {stage: names | {"config_path"} for stage, names in known.items()}
 
 
 @dataclass
@@ -77,12 +100,14 @@ class Loop:
         output_dir: Folder of the run.
         stages: Stages to run.
         shared: Flags for several stages, without dashes, by name.
+        training: Flags for both trainings.
         own: For each stage, the flags for it alone.
     """
 
     output_dir: Path
     stages: tuple[str, ...] = STAGES
     shared: dict[str, str] = field(default_factory=dict)
+    training: dict[str, str] = field(default_factory=dict)
     own: dict[str, dict[str, str]] = field(default_factory=lambda: {stage: {} for stage in STAGES})
 
     @classmethod
@@ -92,14 +117,9 @@ class Loop:
         Raises:
             ValueError: If an argument is not understood, or something is missing.
         """
-        flags: dict[str, str] = {}
-        for argument in arguments:
-            name, equals, value = argument.partition("=")
-            if not name.startswith("--") or not equals:
-                raise ValueError(f"{argument!r} is not understood: options are given as --name=value")
-            flags[name[2:]] = value
-        if "output_dir" not in flags or "dataset.repo_id" not in flags:
-            raise ValueError("--output_dir and --dataset.repo_id are needed")
+        flags = read_flags(arguments)
+        if missing := [name for name in ("output_dir", "dataset.repo_id") if name not in flags]:
+            raise ValueError(f"--{missing[0]} is needed; --help says more")
         # The same folder is the same run, however it is written.
         loop = cls(Path(flags.pop("output_dir")).expanduser().resolve())
         if "stages" in flags:
@@ -107,35 +127,21 @@ class Loop:
             if unknown := [stage for stage in chosen if stage not in STAGES]:
                 raise ValueError(f"there is no stage {unknown[0]!r}; the stages are {', '.join(STAGES)}")
             loop.stages = tuple(stage for stage in STAGES if stage in chosen)
+        commands = command_options()
         for name, value in flags.items():
             stage, _, option = name.partition(".")
             if stage in STAGES and option:
-                loop.own[stage][option] = value
+                loop.own[stage][_full_name(stage, option, commands)] = value
             elif stage in ("dataset", "env") and option or name in ("seed", "device"):
                 loop.shared[name] = value
+            elif stage in commands["policy"]:
+                loop.training[name] = value
             else:
                 raise ValueError(
                     f"--{name} is not understood: give options of a stage as --<stage>.{name}, with one of "
                     f"{', '.join(STAGES)}"
                 )
-        loop.check_options()
         return loop
-
-    def check_options(self) -> None:
-        """Find a wrong option before the first stage has run for hours.
-
-        Raises:
-            ValueError: If a stage's command has no such option.
-        """
-        for stage, flags in self.own.items():
-            config = CONFIGS.get(stage)
-            known = {field.name for field in fields(config)} | {"config_path"} if config else set()
-            for option in flags:
-                if option.split(".")[0] not in known:
-                    hint = f"; is --{stage}.{stage}.{option} meant?" if stage in known else ""
-                    raise ValueError(
-                        f"--{stage}.{option}: the stage {stage!r} has no option --{option}{hint}"
-                    )
 
     def directory(self, stage: str) -> Path:
         return self.output_dir / stage
@@ -158,7 +164,7 @@ class Loop:
         return {
             "advantages": [self.advantages_path],
             "eval": [self.directory("eval") / condition / "eval_info.json" for condition in CONDITIONS],
-            "compare": [self.output_dir / "comparison.json"],
+            "compare": [],
         }.get(stage, [self.checkpoint(stage) / "train_config.json"])
 
     @property
@@ -171,7 +177,7 @@ class Loop:
         environment = {name: value for name, value in self.shared.items() if name.startswith("env.")}
         general = {"seed": self.shared["seed"]} if "seed" in self.shared else {}
         device = {"policy.device": self.shared["device"]} if "device" in self.shared else {}
-        training = {**dataset, **general, **device, "policy.push_to_hub": "false"}
+        training = {**dataset, **general, **device, "policy.push_to_hub": "false", **self.training}
         executed = self.own["policy"].get("policy.n_action_steps")
         flags = {
             "value": {"dataset.reward.sources": '["returns"]', **training, "policy.type": "rewact"},
@@ -209,8 +215,32 @@ class Loop:
         return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 
 
+def _full_name(stage: str, option: str, commands: dict[str, set[str]]) -> str:
+    """The name that an option of a stage has in its command.
+
+    Raises:
+        ValueError: If there is no such option, before the first stage has run for hours.
+    """
+    known, first = commands.get(stage, set()), option.split(".")[0]
+    if first in known:
+        return option
+    if stage not in INNER or not _has_inner(stage, first):
+        raise ValueError(f"--{stage}.{option}: the stage {stage!r} has no option --{option}")
+    return f"{INNER[stage]}.{option}"
+
+
+def _has_inner(stage: str, option: str) -> bool:
+    from lerobot.configs.default import EvalConfig
+    from lerobot.configs.policies import PreTrainedConfig
+    from lerobot.policies import factory  # noqa: F401 - registers the policies
+
+    kind = {"value": "rewact", "policy": "actvantage"}.get(stage)
+    config = EvalConfig if kind is None else PreTrainedConfig.get_choice_class(kind)
+    return option in {known.name for known in fields(config)} | {"path", "type"}
+
+
 def run_loop(loop: Loop) -> None:
-    """Run the stages that are not done.
+    """Run the stages that are not done, and print the comparison.
 
     Raises:
         ValueError: If a stage finds the result of another run, or lacks that of an earlier stage.
@@ -222,51 +252,91 @@ def run_loop(loop: Loop) -> None:
                 raise ValueError(
                     f"the stage {stage!r} needs the result of {earlier!r}, which has not been run"
                 )
-    for stage in loop.stages:
+    for number, stage in enumerate(loop.stages, 1):
+        heading = f"[{number}/{len(loop.stages)}] {stage}"
         if stage == "value" and "value" not in loop.before("policy"):
-            logging.info("No value function to train")
+            logging.info(f"{heading}: there is no value function to train")
         elif stage in ("eval", "compare") and "env.type" not in loop.flags("eval"):
-            logging.info(f"The stage {stage!r} is left out: there is no --env.type")
+            logging.info(f"{heading}: left out, as there is no --env.type")
+        elif stage == "compare":
+            compare(loop)
         elif _is_done(loop, stage):
-            logging.info(f"The stage {stage!r} is done already")
+            logging.info(f"{heading}: done already")
         else:
-            logging.info(f"Stage {stage!r}")
-            if loop.directory(stage).exists() and not _note_path(loop, stage).is_file():
+            if loop.directory(stage).exists() and stage not in _read_results(loop)["stages"]:
                 raise ValueError(
                     f"{loop.directory(stage)} is there already, and this command has not made it; name "
                     "another --output_dir"
                 )
+            logging.info(heading)
             _note(loop, stage, is_done=False)
             RUNNERS[stage](loop, stage)
             _note(loop, stage, is_done=True)
 
 
-def _note_path(loop: Loop, stage: str) -> Path:
-    return loop.output_dir / f"{stage}.json"
+def _read_results(loop: Loop) -> dict[str, Any]:
+    from rewact.labels.files import read_json
+
+    path = loop.output_dir / RESULTS
+    if path.is_file():
+        return read_json(path)
+    # Earlier releases kept a file for each stage.
+    notes = {stage: loop.output_dir / f"{stage}.json" for stage in STAGES}
+    return {"stages": {stage: read_json(note) for stage, note in notes.items() if note.is_file()}}
 
 
 def _note(loop: Loop, stage: str, is_done: bool) -> None:
-    write_json(_note_path(loop, stage), {"identity": loop.identity(stage), "is_done": is_done})
+    from rewact.labels.files import write_json
+
+    results = _read_results(loop)
+    results["stages"][stage] = {"identity": loop.identity(stage), "is_done": is_done}
+    write_json(loop.output_dir / RESULTS, results)
 
 
 def _is_done(loop: Loop, stage: str) -> bool:
-    path = _note_path(loop, stage)
-    if not path.is_file():
+    note = _read_results(loop)["stages"].get(stage)
+    if note is None:
         return False
-    note = read_json(path)
     if note["identity"] != loop.identity(stage):
         raise ValueError(
-            f"{path} is of a run with other options for this stage or one before it; repeat these, or name "
-            "another --output_dir"
+            f"{loop.output_dir / RESULTS}: the stage {stage!r} is of a run with other options for it or for "
+            "one before it; repeat these, or name another --output_dir"
         )
     return note["is_done"] and all(result.is_file() for result in loop.results(stage))
 
 
-def _run(module: str, flags: dict[str, str]) -> None:
-    command = [sys.executable, "-m", module, *(f"--{name}={value}" for name, value in flags.items())]
-    logging.info(" ".join(command))
-    if subprocess.run(command, check=False).returncode:
-        raise RuntimeError(f"{module.rsplit('.', 1)[-1]} failed; start the same command again to continue")
+def _run(loop: Loop, log: str, module: str, flags: dict[str, str]) -> None:
+    """Run a command, its output in a file of its own but for the lines that tell how far it is.
+
+    Raises:
+        RuntimeError: Naming the file, if it fails.
+    """
+    words = [f"--{name}={value}" for name, value in flags.items()]
+    name = module.rsplit(".", 1)[-1].replace("_", "-")
+    name = name if name.startswith("lerobot") else f"lerobot-{name}"
+    path = loop.output_dir / "logs" / f"{log}.log"
+    logging.info("%s\n  output: %s", " \\\n    ".join([name, *map(shlex.quote, words)]), path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if code := execute([sys.executable, "-m", module, *words], path):
+        last = path.read_text(errors="replace").strip().splitlines()[-1:] if path.is_file() else []
+        said = f": {last[0].strip().removeprefix('error: ')}" if last else f" with code {code}"
+        raise RuntimeError(f"{name} failed{said} ({path}); the same command goes on from here")
+
+
+def execute(command: Sequence[str], log: Path) -> int:
+    """Run a command with its output in a file; lines on training steps are shown. Returns its exit code."""
+    with (
+        log.open("a") as file,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        ) as process,
+    ):
+        for line in process.stdout:
+            file.write(line)
+            file.flush()
+            if "step:" in line:
+                print("  " + line[line.index("step:") :].rstrip(), flush=True)
+    return process.returncode
 
 
 def _train(loop: Loop, stage: str) -> None:
@@ -275,15 +345,15 @@ def _train(loop: Loop, stage: str) -> None:
     saved = [loop.checkpoint(stage), *sorted(directory.glob("checkpoints/[0-9]*/pretrained_model"))[::-1]]
     for config in (checkpoint / "train_config.json" for checkpoint in saved):
         if config.is_file():
-            _run(TRAIN, {"config_path": str(config), "resume": "true"})
+            _run(loop, stage, TRAIN, {"config_path": str(config), "resume": "true"})
             return
     # Left by a run that was stopped before its first checkpoint; the training script wants a new folder.
     shutil.rmtree(directory, ignore_errors=True)
-    _run(TRAIN, {**loop.flags(stage), "output_dir": str(directory)})
+    _run(loop, stage, TRAIN, {**loop.flags(stage), "output_dir": str(directory)})
 
 
 def _advantages(loop: Loop, stage: str) -> None:
-    _run(COMPUTE, loop.flags(stage))
+    _run(loop, stage, COMPUTE, loop.flags(stage))
 
 
 def _evaluate(loop: Loop, stage: str) -> None:
@@ -291,49 +361,77 @@ def _evaluate(loop: Loop, stage: str) -> None:
         directory = loop.directory(stage) / condition
         if not (directory / "eval_info.json").is_file():
             _run(
+                loop,
+                f"{stage}_{condition}",
                 EVAL,
                 {**loop.flags(stage), "policy.inference_advantage": condition, "output_dir": str(directory)},
             )
 
 
-def _compare(loop: Loop, stage: str) -> None:
+def compare(loop: Loop) -> dict[str, Any]:
+    """Print what the policy did under each condition, and add it to the results."""
     from rich.console import Console
     from rich.table import Table
 
+    from rewact.judge.intervals import mean_interval, share_interval
+    from rewact.labels.files import read_json, write_json
+
     comparison: dict[str, Any] = {}
     for condition, path in zip(CONDITIONS, loop.results("eval"), strict=True):
-        overall = json.loads(path.read_text())["overall"]
-        comparison[condition] = {
-            key: value for key, value in overall.items() if isinstance(value, (int, float))
+        info = read_json(path)
+        overall = {key: value for key, value in info["overall"].items() if isinstance(value, (int, float))}
+        of_tasks = [task["metrics"] for task in info.get("per_task", [])]
+        outcomes = [bool(success) for metrics in of_tasks for success in metrics.get("successes", [])]
+        returns = [float(reward) for metrics in of_tasks for reward in metrics.get("sum_rewards", [])]
+        success = share_interval(sum(outcomes), len(outcomes))
+        intervals = {
+            "pc_success": success and [100 * end for end in success],
+            "avg_sum_reward": mean_interval(returns) if returns else None,
         }
-    write_json(loop.results(stage)[0], comparison)
-    table = Table(title="The policy, asked for actions of each kind", title_justify="left")
-    columns = [key for key in next(iter(comparison.values())) if key not in ("eval_s", "eval_ep_s")]
-    for heading in ("advantage", *columns):
-        table.add_column(heading)
+        comparison[condition] = {**overall, "n_episodes": len(outcomes), "intervals": intervals}
+    results = _read_results(loop)
+    write_json(loop.output_dir / RESULTS, {**results, "comparison": comparison})
+    table = Table(
+        title="The policy, asked for actions of each kind",
+        title_justify="left",
+        caption=f"(95 % intervals; in {loop.output_dir / RESULTS})",
+        caption_justify="left",
+    )
+    kinds = {"pc_success": "success (%)", "avg_sum_reward": "sum of rewards", "n_episodes": "episodes"}
+    for heading in ("asked for", *kinds.values()):
+        table.add_column(heading, justify="left" if heading == "asked for" else "right")
     for condition, values in comparison.items():
-        table.add_row(condition, *(f"{values.get(key, float('nan')):.4g}" for key in columns))
-    Console().print(table)
+        table.add_row(condition, *(_cell(values, key) for key in kinds))
+    console = Console()
+    console.print(table)
+    first, second = (comparison[condition]["intervals"]["pc_success"] for condition in CONDITIONS[:2])
+    if first and second and first[0] <= second[1] and second[0] <= first[1]:
+        console.print(
+            f"[bold red]positive and negative cannot be told apart on {comparison['positive']['n_episodes']} "
+            "episodes: evaluate more (--eval.n_episodes), or look at the advantages[/]",
+            soft_wrap=True,
+        )
+    return comparison
 
 
-RUNNERS = {
-    "value": _train,
-    "advantages": _advantages,
-    "policy": _train,
-    "eval": _evaluate,
-    "compare": _compare,
-}
+def _cell(values: dict[str, Any], key: str) -> str:
+    if key not in values:
+        return "-"
+    ends = values["intervals"].get(key)
+    return f"{values[key]:.4g}" + (f" ({ends[0]:.3g} to {ends[1]:.3g})" if ends else "")
+
+
+RUNNERS = {"value": _train, "advantages": _advantages, "policy": _train, "eval": _evaluate}
 
 
 def main() -> None:
     if {"-h", "--help"} & set(sys.argv[1:]):
-        print(__doc__)
+        print(indent_examples(__doc__))
         return
-    init_logging()
-    try:
-        run_loop(Loop.parse(sys.argv[1:]))
-    except (ValueError, OSError, RuntimeError) as error:
-        sys.exit(f"error: {error}")
+    with report_errors():
+        loop = Loop.parse(sys.argv[1:])
+        start_logging()
+        run_loop(loop)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""See rewards: a video and a plot of episodes, labels beside predictions, and an overview of all episodes.
+r"""See rewards: a video and a plot of episodes, labels beside predictions, and an overview of all episodes.
 
 The video shows the camera views with the reward curves growing below. The overview draws the curves of all
 episodes on one page and marks those that stand out. Interrupted, it resumes where it stopped; `accelerate

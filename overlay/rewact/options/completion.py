@@ -11,17 +11,15 @@ if TYPE_CHECKING:
 class CompletionDetectorConfig:
     """When predicted rewards say that the task is done, see `rewact.CompletionDetector`.
 
-    Args:
-        threshold: Reward at which the task counts as done, in (0, 1].
-        hysteresis: How far below the threshold the reward has to fall to start again, at least 0.
-        dwell: Steps in a row at or above the threshold that it takes, at least 1.
-
     Raises:
         ValueError: If a value is out of its range.
     """
 
+    # Predicted reward at which the task counts as done, in (0, 1].
     threshold: float = 0.9
+    # How far below the threshold the reward has to fall to start again, at least 0.
     hysteresis: float = 0.1
+    # Steps in a row at or above the threshold that it takes, at least 1.
     dwell: int = 3
 
     def __post_init__(self) -> None:

@@ -4,7 +4,10 @@
 import logging
 import sys
 import traceback
+from dataclasses import fields
 from types import TracebackType
+
+from rewact.options.head import RewardHeadConfig
 
 PACKAGE = "rewact"
 
@@ -29,16 +32,19 @@ def say_errors_in_one_line() -> None:
         if cause is None:
             before(kind, error, trace)
         else:
-            print(f"error: {one_line(cause)}", file=sys.stderr)
+            print(f"error: {cause}", file=sys.stderr)
 
     sys.excepthook = told
 
 
-def _our_error(error: BaseException) -> BaseException | None:
-    """The error at the root, if this package raised it to tell a user something."""
+def _our_error(error: BaseException) -> str | None:
+    """What the error at the root says, if this package raised it, or a value of our options that cannot be."""
+    key_path = getattr(error, "key_path", ())  # of draccus, for what it could not read
+    if "reward" in key_path or key_path[-1:] and key_path[-1] in (f.name for f in fields(RewardHeadConfig)):
+        return f"--{'.'.join(key_path)}: {' '.join(error.message.split())}"
     while error.__cause__ is not None and not _is_ours(error):
         error = error.__cause__
-    return error if _is_ours(error) else None
+    return one_line(error) if _is_ours(error) else None
 
 
 def _is_ours(error: BaseException) -> bool:

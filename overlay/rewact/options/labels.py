@@ -27,22 +27,23 @@ class RewardLabelsConfig:
 
     # Tried in this order for each episode; the first source that has labels for it is used.
     #   keypoints: rewards given at a few frames of the episode, interpolated between them.
-    #   parquet:   rewards per frame: a `*_progress.parquet` as LeRobot's reward models write it, or
-    #              `candywrapper_plugins/labelled_rewards/`.
-    #   returns:   -1 per step, 0 at success and -c_fail at failure, scaled to [0, 1]; for episodes whose
-    #              outcome is known.
-    #   column:    a column of the dataset itself, such as next.reward.
-    #   linear:    0 until `start_pct` of the episode, 1 from `end_pct`, a straight line between.
+    #   parquet: rewards per frame: a `*_progress.parquet` as LeRobot's reward models write it, or
+    #            `candywrapper_plugins/labelled_rewards/`.
+    #   returns: -1 per step, 0 at success and -c_fail at failure, scaled to [0, 1]; for episodes whose
+    #            outcome is known.
+    #   column: a column of the dataset itself, such as next.reward.
+    #   linear: 0 until `start_pct` of the episode, 1 from `end_pct`, a straight line between.
     sources: list[str] = field(default_factory=lambda: ["keypoints", "linear"])
 
-    # linear: fractions of the episode, 0 is its first frame and 1 its last.
+    # linear: where the line begins, as a fraction of the episode: 0 is its first frame and 1 its last.
     start_pct: float = 0.05
+    # linear: where it ends.
     end_pct: float = 0.95
     # linear: what an episode known to have failed reaches instead of 1.
     failure_ceiling: float = 0.5
     # keypoints: "pchip" (smooth, monotone, no overshoot) or "linear" between them.
     interpolation: str = "pchip"
-    # keypoints: default rewact_extensions/reward_keypoints.json in the dataset's folder, if there.
+    # keypoints: their file. Default: rewact_extensions/reward_keypoints.json of the dataset, if there.
     keypoints_path: str | None = None
     # parquet: a file, or a folder of one file per episode. Default: what is in the dataset's folder, if any.
     progress_path: str | None = None
@@ -61,24 +62,25 @@ class RewardLabelsConfig:
     # How the outcome of an episode is known: "file", the column "next.success", "success" or "failure" for
     # all episodes, "none", or "auto": the file, else next.success unless it is false in all episodes.
     outcomes: str = "auto"
-    # Default: outcomes.json under rewact_extensions/ or candywrapper_plugins/episode_outcome/, if there.
+    # File of outcomes. Default: outcomes.json under rewact_extensions/ or
+    # candywrapper_plugins/episode_outcome/, if there.
     outcomes_path: str | None = None
-    # Default: control_modes.json under rewact_extensions/, or an episode_modes.json of candywrapper_plugins.
+    # File of control modes. Default: control_modes.json under rewact_extensions/, or an episode_modes.json of
+    # candywrapper_plugins.
     control_modes_path: str | None = None
 
     # Advantages of actvantage. Default: rewact_extensions/advantages.parquet in the dataset's folder.
     advantages_path: str | None = None
 
-    # Exclude actions from the action loss (not from the reward loss). The name of a dataset is the part of
-    # its repo id after the slash.
-    # All actions of a dataset named `eval_*`:
+    # Leave all actions of a dataset named `eval_*` out of the action loss (not of the reward loss). The name
+    # of a dataset is the part of its repo id after the slash.
     mask_actions_for_eval_data: bool = False
-    # All actions of a dataset named `fail_*`, and of episodes known to have failed. With `outcomes=auto` the
-    # episodes of such a dataset also count as failures unless something says otherwise:
+    # The same for a dataset named `fail_*`, and for episodes known to have failed. With `outcomes=auto` the
+    # episodes of such a dataset also count as failures unless something says otherwise.
     mask_actions_for_fail_data: bool = False
-    # Actions that a policy took, by the control modes file:
+    # The same for actions that a policy took, by the control modes file.
     mask_actions_under_policy: bool = False
-    # Actions of a human who intervened, by the column `intervention` and the control modes file:
+    # The same for actions of a human who intervened, by the column `intervention` and the control modes file.
     mask_actions_under_intervention: bool = False
 
     def __post_init__(self) -> None:

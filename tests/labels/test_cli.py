@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: MIT
+"""What all command-line tools share: how options are read, help is printed and mistakes are told."""
+
+import logging
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from importlib import import_module
+
+import pytest
+
+from rewact.cli.common import describe, list_options, parse_options, run_tool
+from rewact.cli.eval_rewards import EvalRewardsConfig
+from rewact.options.errors import say_errors_in_one_line, shorten_torchcodec_warning
+from rewact.options.labels import RewardLabelsConfig
+
+TOOLS = {
+    "eval_rewards": "EvalRewardsConfig",
+    "visualize_rewards": "VisualizeRewardsConfig",
+    "label_rewards": "LabelRewardsConfig",
+    "compute_advantages": "ComputeAdvantagesConfig",
+}
+DATA = "--dataset.repo_id=me/pick"
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_help_describes_each_option(tool):
+    module = import_module(f"rewact.cli.{tool}")
+    options = getattr(module, TOOLS[tool])
+    lines = describe(options, module.__doc__).splitlines()
+    for name, _ in list_options(options):
+        heading = next(i for i, line in enumerate(lines) if line.split(" (")[0] == f"  --{name}")
+        assert len(lines[heading + 1].strip()) > 8, name
+    text = "\n".join(lines)
+    assert "```" not in text and "import " not in text and "field(" not in text
+    assert all(not line.endswith("\\") or line.startswith("    ") for line in lines)
+    assert tool == "label_rewards" or " \\\n" in text  # the examples go over several lines
+
+
+@pytest.mark.parametrize("arguments", [["--help"], []])
+def test_neither_help_nor_a_missing_option_waits_for_torch(arguments):
+    script = (
+        "import sys; from rewact.cli.eval_rewards import main; sys.argv[1:] = {!r}\n"
+        "try: main()\n"
+        "finally: print([name for name in ('torch', 'lerobot.configs', 'scipy') if name in sys.modules])"
+    )
+    command = [sys.executable, "-c", script.format(arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.stdout.rstrip().endswith("[]"), result.stderr
+    if not arguments:
+        assert result.returncode == 1
+        assert result.stderr == "error: --dataset.repo_id is needed: Name of the dataset, as user/name.\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--dataset.repoid=x"], "no option --dataset.repoid; is --dataset.repo_id meant?"),
+        (["--xyz=1", DATA], "no option --xyz; --help lists all options"),
+        (["nonsense"], "'nonsense' is not an option: options are given as --name=value"),
+        ([DATA, "--batch_size"], "--batch_size needs a value: --batch_size=..."),
+        ([DATA, "--batch_size=many", "--progress=[x]"], "--batch_size: Couldn't parse 'many' into an int"),
+        ([DATA], "nothing to judge: give --policy.path, --progress, or both"),
+        ([DATA, "--policy.type=act"], "--policy.type: give a trained policy's checkpoint with --policy.path"),
+        ([DATA, "--policy.device=cpu"], "give its checkpoint with --policy.path"),
+        ([DATA, "--policy.path=a/b/c"], "a/b/c is not a checkpoint: it has no config.json"),
+        (
+            [DATA, "--progress=[x]", "--dataset.reward.start_pct=2"],
+            "reward.start_pct must be in [0, 1], got 2",
+        ),
+        ([DATA, "--progress=[x]", "--dataset.episodes=[-1]"], "different ids of at least 0, got [-1]"),
+        ([DATA, "--progress=[x]", "--dataset.eval_split=1"], "eval_split must be in [0, 1), got 1"),
+        (["--config_path=/nowhere.yaml"], "--config_path=/nowhere.yaml cannot be read"),
+    ],
+)
+def test_mistakes_are_one_line(monkeypatch, arguments, message):
+    monkeypatch.setattr(sys, "argv", ["tool", *arguments])
+    with pytest.raises(SystemExit) as exit:
+        run_tool(EvalRewardsConfig, lambda _: pytest.fail("the tool was started"), "")
+    assert str(exit.value).startswith("error: ") and message in str(exit.value)
+    assert "\n" not in str(exit.value)
+
+
+def test_all_ways_to_give_an_option(tmp_path):
+    config = tmp_path / "options.yaml"
+    config.write_text("dataset: {repo_id: me/pick, episodes: [1, 2]}\nprogress: [a.parquet]\nbatch_size: 4\n")
+    given = parse_options(
+        EvalRewardsConfig, [f"--config_path={config}", "--batch_size", "8", "--dataset.reward.start_pct=0.2"]
+    )
+    assert (given.dataset.repo_id, given.dataset.episodes, given.progress) == (
+        "me/pick",
+        [1, 2],
+        ["a.parquet"],
+    )
+    assert given.batch_size == 8 and given.dataset.reward.start_pct == 0.2
+
+
+def test_other_options_of_a_policy_are_taken(checkpoint):
+    path = f"--policy.path={checkpoint}"
+    policy = parse_options(EvalRewardsConfig, [DATA, path, "--policy.use_amp=true", "--policy.n=3"]).policy
+    assert policy.flags() == ["--n=3", "--use_amp=true"]
+
+
+def test_an_error_in_a_tool_is_its_last_line(monkeypatch, capsys):
+    @dataclass
+    class Options:
+        names: list[str] = field(default_factory=list)
+
+    def fail(_):
+        raise OSError("a/file cannot be written:\n  disk full")
+
+    monkeypatch.setattr(sys, "argv", ["tool"])
+    with pytest.raises(SystemExit) as exit:
+        run_tool(Options, fail, "")
+    assert exit.value.code == "error: a/file cannot be written: disk full"
+
+
+# LeRobot's own scripts
+
+
+def test_a_mistake_in_our_options_ends_lerobots_scripts_in_one_line(monkeypatch, capsys):
+    told = []
+    monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: told.append(error))
+    say_errors_in_one_line()
+    say_errors_in_one_line()  # once is enough
+    import draccus
+
+    @dataclass
+    class Config:
+        reward: RewardLabelsConfig = field(default_factory=RewardLabelsConfig)
+
+    with pytest.raises(draccus.utils.ParsingError) as wrong:
+        draccus.decode(Config, {"reward": {"start_pct": 2}})
+    sys.excepthook(wrong.type, wrong.value, wrong.tb)
+    assert capsys.readouterr().err == "error: reward.start_pct must be in [0, 1], got 2.0\n" and not told
+    with pytest.raises(draccus.utils.ParsingError) as wrong:
+        draccus.decode(Config, {"reward": {"start_pct": "early"}})
+    sys.excepthook(wrong.type, wrong.value, wrong.tb)
+    told_now = capsys.readouterr().err
+    assert told_now.startswith("error: --reward.start_pct: Couldn't parse 'early'") and not told
+    other = ValueError("of somebody else")
+    sys.excepthook(ValueError, other, None)
+    assert told == [other]
+
+
+def test_the_warning_of_torchcodec_is_one_line_told_once(caplog):
+    shorten_torchcodec_warning()
+    logger = logging.getLogger("lerobot.utils.import_utils")
+    for known in logger.filters:
+        known.told = False
+    for _ in range(2):
+        logger.warning("a\nlong\ntraceback\n'torchcodec' is installed but cannot be loaded (see above).")
+    logger.warning("something else")
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == 2 and messages[1] == "something else"
+    assert "apt-get install ffmpeg" in messages[0] and "\n" not in messages[0]
