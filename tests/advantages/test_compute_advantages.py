@@ -514,10 +514,10 @@ def test_a_page_shows_images_of_its_episode(run, tmp_path):
         assert page.height > page.width / 2
 
 
-def test_values_that_say_nothing_are_said_to(run, checkpoint, caplog):
+def test_values_that_say_nothing_are_said_to(run, checkpoint, capfd):
     """An untrained value function: its values lie within 0.01 of each other."""
     run(f"--policy.path={checkpoint}")
-    assert "the values hardly vary" in caplog.text
+    assert "the values hardly vary" in "".join(capfd.readouterr())
 
 
 # --- Bad input: one sentence, nothing written

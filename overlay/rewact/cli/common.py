@@ -117,9 +117,12 @@ def parse_options(options: type[T], arguments: Sequence[str]) -> T:
         if is_needed and not _has(content, name.split(".")):
             raise ValueError(f"--{name} is needed: {_description(options, name)}")
     try:
+        if "policy" in content and "policy.path" in known:  # as an optional field its errors would be hidden
+            draccus.decode(PolicyOptions, content["policy"])
         return draccus.decode(options, content)
     except draccus.utils.DecodingError as error:
-        raise ValueError(f"--{'.'.join(error.key_path)}: {one_line(error.message)}") from error
+        name = f"--{'.'.join(error.key_path)}: " if error.key_path else ""
+        raise ValueError(name + " ".join(error.message.split())) from error
     except draccus.utils.ParsingError as error:  # says only which class could not be made
         raise ValueError(one_line(error.__cause__ or error)) from error
 

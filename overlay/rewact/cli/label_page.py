@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Label a dataset in the browser: rewards, outcomes and human control, with the videos above the curve.
+r"""Label a dataset in the browser: rewards, outcomes and human control, with the videos above the curve.
 
 Labels are kept under `rewact_extensions/` in the dataset's folder, where training finds them; each change is
 stored at once. `?` on the page shows its keys. Ctrl+C ends it.
@@ -28,40 +28,30 @@ import socket
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import uvicorn
+from rewact.cli.common import load_policy_config, run_tool
+from rewact.options.tools import DataOptions, PolicyOptions
 
-from lerobot.configs import parser
-from lerobot.configs.default import DatasetConfig
-from lerobot.configs.policies import PreTrainedConfig
-from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
-from lerobot.utils.constants import HF_LEROBOT_HOME
-from lerobot.utils.utils import init_logging
-from rewact.cli.common import report_errors, resolve_policy
-from rewact.labels.hub import LABEL_FILES, is_cached, pull_label_files, push_label_files
-from rewact.page.app import LabelPage
-from rewact.page.book import LabelBook
-from rewact.page.guard import LOOPBACK
-from rewact.page.media import Media
-from rewact.page.predictions import CheckpointPredictions, Predictions, StoredPredictions, find_stored
-from rewact.values.predictor import RewardPredictor
-from rewact.values.runner import choose_episodes, episode_loader
+if TYPE_CHECKING:
+    from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
+    from rewact.page.app import LabelPage
+    from rewact.page.book import LabelBook
+    from rewact.page.predictions import Predictions
 
 # As in training: seconds that the timestamp of a frame and its picture in the video may lie apart.
 TOLERANCE_S = 1e-4
-CACHE = HF_LEROBOT_HOME / "label_page"
 
 
 @dataclass
 class LabelPageConfig:
-    # What to label; `reward.*` as in training, so that the page draws what is trained on.
-    dataset: DatasetConfig
-    # A policy whose curve to draw: --policy.path=<checkpoint>, with --policy.device and the like.
-    policy: PreTrainedConfig | None = None
-    # Or a file with one: `*_progress.parquet`, or an advantages file. Default: that in the dataset's folder.
+    dataset: DataOptions
+    policy: PolicyOptions | None = None
+    # A file with a curve: `*_progress.parquet`, or an advantages file. Default: that in the dataset's folder.
     predictions: Path | None = None
     # Address to listen on. Any but this machine's own asks for a token.
     host: str = "127.0.0.1"
+    # Its port.
     port: int = 8642
     # Upload the label files to the dataset's repository when the page is ended.
     push_to_hub: bool = False
@@ -69,24 +59,26 @@ class LabelPageConfig:
     rename_map: dict[str, str] = field(default_factory=dict)
     # Frames that the policy reads at once.
     batch_size: int = 32
-    # Videos and predictions made for the page; the folder may be deleted at any time.
-    cache_dir: Path = CACHE
+    # Videos made for the page; the folder may be deleted at any time. Default: beside LeRobot's other caches.
+    cache_dir: Path | None = None
+    # Where predictions are kept for the next run and the other tools. Default: beside LeRobot's other caches.
+    values_dir: Path | None = None
 
     def __post_init__(self) -> None:
-        self.policy = resolve_policy(self.policy)
         if self.policy is not None and self.predictions is not None:
             raise ValueError("give either --policy.path or --predictions, not both")
         if not 0 <= self.port < 65536:
             raise ValueError(f"--port must be a number from 0 to 65535, got {self.port}")
 
-    @classmethod
-    def __get_path_fields__(cls) -> list[str]:
-        return ["policy"]
 
-
-@parser.wrap()
 def label_page(cfg: LabelPageConfig) -> None:
     """Serve the page until it is interrupted, then upload the labels if asked to."""
+    import uvicorn
+
+    from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
+    from rewact.labels.hub import LABEL_FILES, push_label_files
+    from rewact.page.guard import LOOPBACK
+
     with listen(cfg.host, cfg.port) as listener:
         meta = LeRobotDatasetMetadata(
             cfg.dataset.repo_id, root=cfg.dataset.root, revision=cfg.dataset.revision
@@ -106,15 +98,23 @@ def label_page(cfg: LabelPageConfig) -> None:
         push_label_files(meta, cleared, cfg.dataset.revision)
 
 
-def make_page(cfg: LabelPageConfig, meta: LeRobotDatasetMetadata) -> LabelPage:
+def make_page(cfg: LabelPageConfig, meta: "LeRobotDatasetMetadata") -> "LabelPage":
     """The page of a dataset, with its model at work if it has one.
 
     Raises:
         ValueError: if a setting does not fit the dataset.
     """
+    from lerobot.utils import constants
+    from rewact.labels.hub import is_cached, pull_label_files
+    from rewact.page.app import LabelPage
+    from rewact.page.book import LabelBook
+    from rewact.page.media import Media
+    from rewact.values.runner import choose_episodes, episode_loader
+
+    cache = cfg.cache_dir or Path(constants.HF_LEROBOT_HOME) / "label_page"
     episodes = choose_episodes(cfg.dataset, meta)
     load = partial(episode_loader(cfg.dataset, TOLERANCE_S), episodes)
-    media = Media(meta, load, cfg.cache_dir / "media")
+    media = Media(meta, load, cache / "media")
     notices = []
     if not media.is_complete(episodes):
         try:
@@ -135,16 +135,22 @@ def make_page(cfg: LabelPageConfig, meta: LeRobotDatasetMetadata) -> LabelPage:
     return LabelPage(book, media, _predictions(cfg, meta, book), notices)
 
 
-def _predictions(cfg: LabelPageConfig, meta: LeRobotDatasetMetadata, book: LabelBook) -> Predictions | None:
+def _predictions(
+    cfg: LabelPageConfig, meta: "LeRobotDatasetMetadata", book: "LabelBook"
+) -> "Predictions | None":
+    from rewact.page.predictions import CheckpointPredictions, StoredPredictions, find_stored
+    from rewact.values.predictor import RewardPredictor
+    from rewact.values.runner import episode_loader
+    from rewact.values.store import ValueStore
+
     if cfg.policy is not None:
-        predictor = RewardPredictor(cfg.policy, meta, cfg.rename_map)
-        folder = cfg.cache_dir / "predictions" / predictor.fingerprint()[:16] / book.table.name
+        predictor = RewardPredictor(load_policy_config(cfg.policy), meta, cfg.rename_map)
         model = CheckpointPredictions(
             predictor,
             episode_loader(cfg.dataset, TOLERANCE_S),
             book.table,
             book.episodes,
-            folder,
+            ValueStore(predictor, meta, cfg.values_dir),
             cfg.batch_size,
             book.touch,
         )
@@ -183,9 +189,7 @@ def page_address(host: str, port: int, token: str | None) -> str:
 
 
 def main() -> None:
-    init_logging()
-    with report_errors():
-        label_page()
+    run_tool(LabelPageConfig, label_page, __doc__)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def say_errors_in_one_line() -> None:
 
 
 def _our_error(error: BaseException) -> str | None:
-    """What the error at the root says, if this package raised it, or a value of our options that cannot be."""
+    """What the error at the root says, if this package raised it, or a value of ours that cannot be."""
     key_path = getattr(error, "key_path", ())  # of draccus, for what it could not read
     if "reward" in key_path or key_path[-1:] and key_path[-1] in (f.name for f in fields(RewardHeadConfig)):
         return f"--{'.'.join(key_path)}: {' '.join(error.message.split())}"

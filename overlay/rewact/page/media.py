@@ -19,9 +19,9 @@ import matplotlib
 import numpy as np
 from PIL import Image
 
+from lerobot.datasets.video_utils import decode_video_frames
 from rewact.labels.episodes import EpisodeTable
 from rewact.labels.files import write_atomically
-from rewact.values.batches import decode_in_order
 
 if TYPE_CHECKING:
     from lerobot.datasets.lerobot_dataset import LeRobotDataset, LeRobotDatasetMetadata
@@ -33,6 +33,8 @@ PLAYABLE = {"h264": ("yuv420p", "yuvj420p"), "av1": ("yuv420p",), "vp9": ("yuv42
 THUMBNAIL_HEIGHT = 72
 TOLERANCE_S = 1e-2
 DEPTH_SAMPLES = 8
+# Frames that are decoded at a time.
+WINDOW = 64
 ENCODER = {"crf": "18", "preset": "veryfast", "g": "6", "bf": "0"}
 
 
@@ -177,8 +179,10 @@ class Media:
             path, start, _ = self._span(episode, camera)
             times = start + np.array(frames) / self.table.fps
             try:
-                for frame in decode_in_order(path, times, TOLERANCE_S):
-                    yield frame.permute(1, 2, 0).numpy()
+                for first in range(0, len(times), WINDOW):
+                    wanted = times[first : first + WINDOW].tolist()
+                    for frame in decode_video_frames(path, wanted, TOLERANCE_S, "pyav"):
+                        yield (frame.permute(1, 2, 0) * 255).round().byte().numpy()
             except av.FFmpegError as error:
                 raise ValueError(f"{path}: the video of episode {episode} is broken: {error}") from error
             return

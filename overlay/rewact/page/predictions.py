@@ -16,6 +16,7 @@ from rewact.labels.progress import load_progress, progress_paths
 from rewact.values.prediction import Prediction
 from rewact.values.predictor import RewardPredictor
 from rewact.values.runner import EpisodeLoader, predict_episodes
+from rewact.values.store import ValueStore
 
 
 class Predictions(Protocol):
@@ -77,7 +78,7 @@ class CheckpointPredictions:
         load: Loads episodes of the dataset.
         table: The dataset's episodes.
         episodes: Those to predict, in this order.
-        folder: Where predictions are kept from one run to the next.
+        store: Where predictions are kept from one run to the next.
         batch_size: Frames per forward pass.
         changed: Called with each episode whose prediction is there.
     """
@@ -88,15 +89,13 @@ class CheckpointPredictions:
         load: EpisodeLoader,
         table: EpisodeTable,
         episodes: Sequence[int],
-        folder: Path,
+        store: ValueStore,
         batch_size: int,
         changed: Callable[[int], None],
     ) -> None:
         self.name = predictor.config.type
         self.problem: str | None = None
-        self._predict = lambda episode: predict_episodes(
-            load, table, predictor, folder, [episode], batch_size
-        )
+        self._predict = lambda episodes: predict_episodes(load, table, predictor, store, episodes, batch_size)
         self._waiting = list(episodes)
         self._known: dict[int, Prediction] = {}
         self._changed = changed
