@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 from functools import wraps
 
+from rewact.options.errors import say_errors_in_one_line, shorten_torchcodec_warning
+
 # Flags of earlier releases of this project, before and after; those that end in a dot stand for all below.
 FORMER_FLAGS = {
     "eval.stop_on_completion": "policy.stop_on_completion",
@@ -17,7 +19,7 @@ FORMER_FLAGS = {
 
 
 def knows_former_flags(wrap: Callable) -> Callable:
-    """Let a script say what flags of earlier releases are called now.
+    """Let a script say in one line what flags are called now, and what is wrong with our options.
 
     Args:
         wrap: Makes the decorator of a script's main function.
@@ -33,6 +35,8 @@ def knows_former_flags(wrap: Callable) -> Callable:
             @wraps(read_and_run)
             def run(*args, **kwargs):
                 if not args and not kwargs:  # the command line is read
+                    say_errors_in_one_line()
+                    shorten_torchcodec_warning()
                     config_class = next(iter(inspect.signature(main).parameters.values())).annotation
                     refuse_former_flags(sys.argv[1:], getattr(config_class, "__dataclass_fields__", ()))
                 return read_and_run(*args, **kwargs)
