@@ -118,6 +118,15 @@ def install(
     return plan
 
 
+def names(project: Path) -> set[str]:
+    """Every path that the patches and the overlay of this project name."""
+    patch_sets, overlay = sets.load(project)
+    patched = {
+        path for patch_set in patch_sets.values() for patch in patch_set.patches for path in patch.paths
+    }
+    return patched | overlay.keys()
+
+
 def unrecorded_files(project: Path, checkout: Checkout) -> list[str]:
     """The files that hold what is installed, where nothing is recorded."""
     patch_sets, overlay = sets.load(project)

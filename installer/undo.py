@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import installer
-from installer import console, lock, transaction
+from installer import console, lock, tools, transaction
 from installer.faults import explain
 from installer.transaction import OnStep
 from verify.checkout import Checkout
-from verify.errors import ExitCode
+from verify.errors import ExitCode, RewactError
 from verify.record import State
-from verify.standing import plan_removal
+from verify.standing import is_recorded_version, plan_removal
 
 
 @contextlib.contextmanager
@@ -49,14 +49,17 @@ def uninstall(project: Path, checkout: Checkout, on_step: OnStep | None = None) 
         RewactError: with the checkout as it was; EDITED when a file was edited since it was written.
     """
     recover(checkout)
-    if checkout.state() is None and not _unrecorded(project, checkout):
+    if checkout.state() is None and not _ask_patches("unrecorded_files", project, checkout):
         console.step(f"nothing is installed in {checkout.root}: nothing changed")
         return 0
     with locked(checkout):
         recover_locked(checkout)  # again, now that nobody else writes
-        state = checkout.state() or _record_again(project, checkout)
-        if state is None:
-            return 0  # another run has just taken it out
+        state = checkout.state()
+        if state is None or _tells_of_another_branch(checkout, state):
+            if not _ask_patches("unrecorded_files", project, checkout):
+                return 0  # another run has just taken it out
+            state = _ask_patches("record_again", project, checkout)
+        _refuse_files_of_before(project, checkout, state)
         changes = plan_removal(checkout, state)
         transaction.run(checkout, changes, None, {}, *([on_step] if on_step else []))
     files = console.plural(len(changes), "file") if changes else "nothing was left to be"
@@ -64,26 +67,38 @@ def uninstall(project: Path, checkout: Checkout, on_step: OnStep | None = None) 
     return len(changes)
 
 
+def _tells_of_another_branch(checkout: Checkout, state: State) -> bool:
+    """Whether another version is checked out, in which our files were committed: it was patched by itself."""
+    made = [path for path, record in state.files.items() if record.kind == "overlay"]
+    return not is_recorded_version(checkout, state) and bool(made and checkout.head_blobs(made))
+
+
+def _refuse_files_of_before(project: Path, checkout: Checkout, state: State) -> None:
+    """Raises DAMAGED_STATE where the record calls ours what was there before the installation."""
+    commit = state.commit or checkout.commit()
+    made = [path for path, record in state.files.items() if record.pristine is None]
+    if commit is None or not made or not checkout.has_commit(commit):
+        return
+    there = checkout.head_blobs(made, commit)
+    # A patched tree may have been committed and cloned: what patches and overlay name is ours all the same.
+    if there and (others := sorted(there.keys() - _ask_patches("names", project))):
+        raise RewactError(
+            ExitCode.DAMAGED_STATE,
+            f"{checkout.record.state_path} says that install.py made {', '.join(others[:3])}, which was "
+            "there before: nothing is removed. Delete that record and run `install.py dev` again.",
+        )
+
+
+def _ask_patches(question: str, project: Path, *arguments: object):
+    """What only the patches tell: for that GitPython and unidiff are needed."""
+    tools.require()
+    from installer import patching
+
+    return getattr(patching, question)(project, *arguments)
+
+
 def command(checkout: Checkout) -> int:
     """What `install.py uninstall` does; returns the exit code."""
     if uninstall(installer.PROJECT, checkout):
         console.done("The checkout is LeRobot's own again. An editable install of it goes on working.")
     return ExitCode.OK
-
-
-def _unrecorded(project: Path, checkout: Checkout) -> list[str]:
-    """The files that hold what is installed, where nothing is recorded: found by what the patches say."""
-    from installer import tools
-
-    tools.require()
-    from installer.patching import unrecorded_files
-
-    return unrecorded_files(project, checkout)
-
-
-def _record_again(project: Path, checkout: Checkout) -> State | None:
-    if not _unrecorded(project, checkout):
-        return None
-    from installer.patching import record_again
-
-    return record_again(project, checkout)

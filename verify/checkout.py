@@ -149,6 +149,9 @@ class Checkout:
                 found[os.fsdecode(name)] = description.decode().split()[2]
         return found
 
+    def has_commit(self, identifier: str) -> bool:
+        return run_git(["cat-file", "-e", f"{identifier}^{{commit}}"], cwd=self.root).returncode == 0
+
     def commit(self) -> str | None:
         """The id of HEAD's commit, or None in a repository without any."""
         result = run_git(["rev-parse", "--verify", "--quiet", "HEAD^{commit}"], cwd=self.root)

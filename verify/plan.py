@@ -20,7 +20,7 @@ from verify.paths import check_name, check_on_disk
 from verify.recognition import Pristine, recognise
 from verify.record import FileRecord, Recorded, State
 from verify.repository import Scratch, lost
-from verify.series import OverlayFile, PatchSet, fingerprint
+from verify.series import OverlayFile, PatchSet, fingerprint, shortened
 from verify.standing import Change, edited_files, refuse_edits, restored, stands
 
 
@@ -92,7 +92,7 @@ def apply_series(
         before = after
     if faults:
         raise RewactError(
-            ExitCode.BAD_PATCH_SET, "\n".join([*faults, "Restore patches/ from the repository."])
+            ExitCode.BAD_PATCH_SET, "\n".join([*shortened(faults), "Restore patches/ from the repository."])
         )
     results = {}
     for path in sorted(set(start) | set(before)):
@@ -171,13 +171,10 @@ class _Comparison:
             return
         crlf = self._is_crlf(path, found, before, pristine)
         # Where a patch does not change the executable bit, the permission bits are the user's own business.
-        mode_matters = (
-            pristine is not None
-            and target is not None
-            and pristine.executable != target.executable
-            and os.name != "nt"
-        )
-        old, new = self._raw(pristine, found, crlf), self._raw(target, found, crlf)
+        both = pristine is not None and target is not None
+        mode_matters = both and pristine.executable != target.executable and os.name != "nt"
+        mode = found.mode if found is not None and both and not mode_matters else None
+        old, new = self._raw(pristine, found, crlf, mode), self._raw(target, found, crlf, mode)
         if found is None and old is not None and new is not None:
             self.edited.append(f"{path} (missing)")
             return
@@ -208,11 +205,11 @@ class _Comparison:
         )
 
     @staticmethod
-    def _raw(content: Content | None, found: OnDisk | None, crlf: bool) -> OnDisk | None:
+    def _raw(content: Content | None, found: OnDisk | None, crlf: bool, mode: int | None) -> OnDisk | None:
         if content is None:
             return None
         data = to_crlf(content.data) if crlf else content.data
-        return OnDisk(data, _mode_for(content.executable, found))
+        return OnDisk(data, _mode_for(content.executable, found) if mode is None else mode)
 
     def _was_ours(self, found: OnDisk | None, before: FileRecord | None, kind: str) -> bool:
         if before is None or not (self.same_release or kind == "overlay"):

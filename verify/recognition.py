@@ -77,14 +77,14 @@ def recognise(checkout: Checkout, patch_sets: Mapping[str, PatchSet], state: Sta
         ]
         if not wrong[tag]:
             return patch_set
-    if state is not None and state.tag in patch_sets and is_recorded_version(checkout, state):
-        return patch_sets[state.tag]  # applied, edited or half restored: file by file in `make_plan`
     for tag, patch_set in patch_sets.items():
         if all(
             _is_one_of(checkout.read(path), patch_set.made_of(path, patch_set.pre_images[path]))
             for path in wrong[tag]
         ):
-            return patch_set  # patched, and the record is lost, or the tree was committed and cloned
+            return patch_set  # patched: by this run, by hand, or committed here or in another clone
+    if state is not None and state.tag in patch_sets and is_recorded_version(checkout, state):
+        return patch_sets[state.tag]  # edited, half restored, or of an older patch set: see `make_plan`
     for tag, patch_set in patch_sets.items():
         wanted = patch_set.pre_images
         head = checkout.head_blobs(sorted(wanted))

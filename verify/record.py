@@ -193,8 +193,10 @@ def _file(path: str, value: object) -> FileRecord:
     entry = _object(value, "kind", "pristine", "target")
     kind = _text(entry["kind"], "patch|overlay")
     record = FileRecord(kind, Recorded.load(entry["pristine"]), Recorded.load(entry["target"]))
-    if kind == "overlay" and (record.pristine is not None or not path.startswith("src/")):
-        raise ValueError(f"{path!r} is not a place of the overlay")
+    if kind == "overlay" and record.pristine is not None or record.pristine is record.target is None:
+        raise ValueError(f"{path!r} has sides that {kind} files do not have")
+    if record.pristine is None and not path.startswith(("src/", "tests/")):
+        raise ValueError(f"{path!r} is not a place where install.py makes files")
     return record
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from verify.errors import ExitCode, RewactError
 from verify.patch import ABSENT, Patch, parse_patch
-from verify.paths import check_name
+from verify.paths import check_name, read_regular
 
 
 @dataclass(frozen=True)
@@ -100,21 +100,34 @@ def _pre_images(patches: Iterable[Patch]) -> dict[str, str]:
     }
 
 
+def shortened(faults: list[str], most: int = 30) -> list[str]:
+    """The first faults, and how many more there are."""
+    return faults if len(faults) <= most else [*faults[:most], f"... and {len(faults) - most} more."]
+
+
 def _bad(message: str) -> RewactError:
     return RewactError(ExitCode.BAD_PATCH_SET, message)
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a list, without blank ones and comments."""
+    try:
+        data = read_regular(path)
+    except ValueError as error:
+        raise _bad(f"{error}. Restore it from the repository.") from None
+    if b"\r" in data:
+        raise _bad(f"{path} has CRLF line ends: it was converted, restore it from the repository.")
+    lines = [line.strip() for line in data.decode("utf-8", errors="replace").split("\n")]
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def read_series(directory: Path) -> list[str]:
     """The patch names in `series`; blank lines and lines that begin with # are comments."""
     path = directory / "series"
     try:
-        data = path.read_bytes()
+        names = _lines(path)
     except FileNotFoundError:
         raise _bad(f"{path} is missing. Restore it from the repository.") from None
-    if b"\r" in data:
-        raise _bad(f"{path} has CRLF line ends: it was converted, restore it from the repository.")
-    lines = [line.strip() for line in data.decode("utf-8", errors="replace").split("\n")]
-    names = [line for line in lines if line and not line.startswith("#")]
     if not names:
         raise _bad(f"{path} lists no patch.")
     for name in names:
@@ -128,15 +141,10 @@ def read_series(directory: Path) -> list[str]:
 
 def read_without(directory: Path) -> tuple[str, ...]:
     """The paths in `without`, as they would be in the checkout; empty where there is no such file."""
-    path = directory / "without"
     try:
-        data = path.read_bytes()
+        names = _lines(directory / "without")
     except FileNotFoundError:
         return ()
-    if b"\r" in data:
-        raise _bad(f"{path} has CRLF line ends: it was converted, restore it from the repository.")
-    lines = [line.strip() for line in data.decode("utf-8", errors="replace").split("\n")]
-    names = [line for line in lines if line and not line.startswith("#")]
     for name in names:
         check_name(name.removesuffix("/"))
     return tuple(f"src/{name}" for name in names)
@@ -176,7 +184,7 @@ def load_patch_set(directory: Path) -> PatchSet:
                     f"{directory / patch.name}: Pre-Image of {path} differs from an earlier patch's."
                 )
     if faults:
-        raise _bad("\n".join(faults))
+        raise _bad("\n".join(shortened(faults)))
     return patch_set
 
 
@@ -210,7 +218,7 @@ def load_overlay(overlay: Path) -> dict[str, OverlayFile]:
                 raise _bad(f"{source} is not a regular file: the overlay holds only those.")
             if folded.setdefault(path.casefold(), path) != path:
                 raise _bad(f"{path} and {folded[path.casefold()]} differ only in upper and lower case.")
-            files[path] = OverlayFile(source.read_bytes(), os.access(source, os.X_OK))
+            files[path] = OverlayFile(read_regular(source), os.access(source, os.X_OK))
     return files
 
 
