@@ -10,7 +10,7 @@ from verify.errors import RewactError
 from verify.recognition import recognise, unrecorded_states
 from verify.record import State
 from verify.series import fingerprint
-from verify.standing import file_states
+from verify.standing import file_states, tells_of_another_branch
 
 _NEXT = {
     "outdated": "`install.py dev` brings it up to date, `install.py uninstall` takes it out.",
@@ -36,6 +36,8 @@ def collect(project: Path, checkout: Checkout) -> dict:
         tag = recognise(checkout, patch_sets, state).tag
     except RewactError as error:
         message = str(error)
+    if state is not None and tag not in (None, state.tag) and tells_of_another_branch(checkout, state):
+        state = None  # of another branch, where it was installed too: content decides
     if state is not None:
         files = file_states(checkout, state)
         current = fingerprint(patch_sets[state.tag], overlay) if state.tag in patch_sets else None

@@ -12,7 +12,7 @@ from installer.transaction import OnStep
 from verify.checkout import Checkout
 from verify.errors import ExitCode, RewactError
 from verify.record import State
-from verify.standing import is_recorded_version, plan_removal
+from verify.standing import plan_removal, tells_of_another_branch
 
 
 @contextlib.contextmanager
@@ -55,7 +55,7 @@ def uninstall(project: Path, checkout: Checkout, on_step: OnStep | None = None) 
     with locked(checkout):
         recover_locked(checkout)  # again, now that nobody else writes
         state = checkout.state()
-        if state is None or _tells_of_another_branch(checkout, state):
+        if state is None or tells_of_another_branch(checkout, state):
             if not _ask_patches("unrecorded_files", project, checkout):
                 return 0  # another run has just taken it out
             state = _ask_patches("record_again", project, checkout)
@@ -65,12 +65,6 @@ def uninstall(project: Path, checkout: Checkout, on_step: OnStep | None = None) 
     files = console.plural(len(changes), "file") if changes else "nothing was left to be"
     console.step(f"{files} put back or removed in {checkout.root}")
     return len(changes)
-
-
-def _tells_of_another_branch(checkout: Checkout, state: State) -> bool:
-    """Whether another version is checked out, in which our files were committed: it was patched by itself."""
-    made = [path for path, record in state.files.items() if record.kind == "overlay"]
-    return not is_recorded_version(checkout, state) and bool(made and checkout.head_blobs(made))
 
 
 def _refuse_files_of_before(project: Path, checkout: Checkout, state: State) -> None:

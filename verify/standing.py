@@ -69,6 +69,12 @@ def is_recorded_version(checkout: Checkout, state: State) -> bool:
     return all(head.get(path) in _stored_ids(checkout, record) for path, record in tracked.items())
 
 
+def tells_of_another_branch(checkout: Checkout, state: State) -> bool:
+    """Whether another version is checked out, in which our files were committed: it was patched by itself."""
+    made = [path for path, record in state.files.items() if record.kind == "overlay"]
+    return not is_recorded_version(checkout, state) and bool(made and checkout.head_blobs(made))
+
+
 def _stored_ids(checkout: Checkout, record: FileRecord) -> set[str]:
     """The ids under which git may store a recorded pristine file: as kept, and with LF line ends."""
     kept = checkout.record.kept_blob(record.pristine.blob)

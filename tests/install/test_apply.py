@@ -104,7 +104,7 @@ def test_remedy_for_an_edit_works(project: Project, checkout: Checkout, command:
     patching.install(project.root, checkout)
     after = snapshot(checkout.root)
     write(checkout.root, {"src/lerobot/act.py": b"mine\n", "src/lerobot/head.py": b"mine\n"})
-    call = getattr(patching, command)
+    call = undo.uninstall if command == "uninstall" else patching.install
     message = refused(ExitCode.EDITED, call, project.root, checkout)
     assert "git checkout -- <file>" in message and "export" in message and "stash" not in message
     git(checkout.root, "checkout", "--", "src/lerobot/act.py")
@@ -467,7 +467,7 @@ def test_renamed_file(project: Project, checkout: Checkout) -> None:
     write(checkout.root, {old: data})
     change = {old: data}, {old: None, new: data + b"more\n"}
     path = project.add_patch("0004-d.patch", *change, options=("--find-renames",))
-    assert "without renames" in refused(ExitCode.BAD_PATCH_SET, parse_patch, path)
+    assert "differ" in refused(ExitCode.BAD_PATCH_SET, parse_patch, path)
     path.write_bytes(project.add_patch("0005-d.patch", *change).read_bytes())
     project.patch_path("0005-d.patch").unlink()
     project.series("v9.9.1").write_text("0001-a.patch\n0002-b.patch\n0003-c.patch\n0004-d.patch\n")

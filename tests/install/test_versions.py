@@ -4,7 +4,7 @@
 import pytest
 
 from installer import patching, status, undo
-from tests.install.test_transaction import killed_at
+from tests.install.test_transaction import called, killed_at
 from tests.install.upstreams import (
     ACT,
     ACT_PATCHED_TWICE,
@@ -112,7 +112,7 @@ def test_another_version_checked_out_after_a_killed_run(
     undo.uninstall(project.root, checkout)
     killed_at(steps.index("verify"), "install", project, checkout)
     check_out(checkout, "v9.9.2")
-    getattr(patching, command)(project.root, checkout)
+    called(command)(project.root, checkout)
     undo.uninstall(project.root, checkout)
     assert snapshot(checkout.root) == second and not checkout.state_dir.exists()
 
@@ -177,3 +177,36 @@ def test_file_of_ours_with_other_line_ends_is_not_removed(project: Project, chec
     write(checkout.root, {HEAD_PATH: b"ours = 1\r\n"})
     assert HEAD_PATH in refused(ExitCode.EDITED, undo.uninstall, project.root, checkout)
     assert (checkout.root / HEAD_PATH).read_bytes() == b"ours = 1\r\n"
+
+
+@pytest.fixture
+def two_branches(project: Project, checkout: Checkout, second: dict) -> dict:
+    """Patched and committed on one branch, then on the other; the first is checked out again."""
+    git(checkout.root, "add", "--all", "--force", "src")
+    git(checkout.root, "commit", "--quiet", "--message", "patched")
+    git(checkout.root, "checkout", "--quiet", "v9.9.2")
+    patching.install(project.root, checkout)
+    git(checkout.root, "add", "--all", "--force", "src")
+    git(checkout.root, "commit", "--quiet", "--message", "patched too")
+    git(checkout.root, "checkout", "--quiet", "main")
+    return snapshot(checkout.root)
+
+
+def test_content_decides_between_two_patched_branches(
+    project: Project, checkout: Checkout, two_branches: dict
+) -> None:
+    """The record tells of the other branch: "mixed, edited" was said, and no command went on."""
+    report = status.collect(project.root, checkout)
+    assert (report["lerobot"], set(report["files"].values())) == ("v9.9.1", {"applied"})
+    assert patching.install(project.root, checkout).patch_set.tag == "v9.9.1"
+    assert snapshot(checkout.root) == two_branches and checkout.state().tag == "v9.9.1"
+    undo.uninstall(project.root, checkout)
+    assert (checkout.root / ACT_PATH).read_bytes() == ACT and not (checkout.root / HEAD_PATH).exists()
+
+
+def test_uninstall_on_the_branch_that_the_record_does_not_tell_of(
+    project: Project, checkout: Checkout, two_branches: dict
+) -> None:
+    undo.uninstall(project.root, checkout)
+    assert (checkout.root / ACT_PATH).read_bytes() == ACT and not (checkout.root / HEAD_PATH).exists()
+    assert (checkout.root / TRAIN_PATH).read_bytes() == UPSTREAM[TRAIN_PATH]
