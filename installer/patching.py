@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Installs the patch set in a checkout."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,10 +14,12 @@ from verify.drift import nearest as nearest_series
 from verify.errors import RewactError
 from verify.gitcmd import require_git
 from verify.nearest import plan_checkout
+from verify.paths import check_on_disk
 from verify.plan import Plan
 from verify.recognition import unrecorded_states
 from verify.record import State
-from verify.standing import is_applied
+from verify.series import fingerprint, load_overlay, load_unread
+from verify.standing import is_applied, is_exactly
 
 
 def read_plan(project: Path, checkout: Checkout, *, nearest: bool = False) -> tuple[Plan, Drift | None]:
@@ -70,6 +73,33 @@ def _is_recorded(plan: Plan, state: State | None) -> bool:
     )
 
 
+def _in_place(project: Path, checkout: Checkout) -> Plan | None:
+    """The plan that changes nothing, where the record says what is to be done and every file holds it.
+
+    No patch is read and nothing is asked of git: a second `dev` has nothing to wait for.
+    """
+    state = checkout.state()
+    directory = project / "patches" / state.tag if state is not None else None
+    if directory is None or state.nearest or not directory.is_dir():
+        return None
+    try:
+        patch_set, overlay = load_unread(directory), load_overlay(project / "overlay")
+    except (OSError, ValueError, RewactError):
+        return None  # said in full where it is read in full
+    if fingerprint(patch_set, overlay) != state.fingerprint:
+        return None
+    optional = [patch.data for patch in patch_set.patches if b"\nOptional: yes" in patch.data]
+    for path in re.findall(r"^Pre-Image: (.*) ", b"\n".join(optional).decode(errors="replace"), re.MULTILINE):
+        if path not in state.files and checkout.read(path) is not None:
+            return None  # a file that the last run did not find
+    for path, record in state.files.items():
+        check_on_disk(checkout.root, path)
+        found = checkout.read(path)
+        if not is_exactly(found, record.target) or (found and found.mode != record.target.mode):
+            return None
+    return Plan(patch_set, state.fingerprint, (), state.files, {}, applied=len(patch_set.patches))
+
+
 def install(
     project: Path,
     checkout: Checkout,
@@ -90,6 +120,11 @@ def install(
         RewactError: with the checkout as it was.
     """
     recover(checkout)
+    if (plan := _in_place(project, checkout)) is not None:
+        console.step(f"{checkout.root} is LeRobot {plan.patch_set.tag}")
+        accept(plan)
+        console.step("patches and overlay are in place already: nothing changed")
+        return plan
     plan, drift = read_plan(project, checkout, nearest=nearest)
     if drift is None:
         console.step(f"{checkout.root} is LeRobot {plan.patch_set.tag}")

@@ -7,23 +7,30 @@ only the files the patches touch. The user's index, HEAD, refs, stash and object
 """
 
 import contextlib
+import functools
 import io
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from verify.errors import ExitCode, RewactError
 from verify.gitcmd import OPTIONS, OWN, READING, blob_id, git_failure, require_git, scrub_environment
 
-require_git()
-scrub_environment()  # before the import: it starts what GIT_PYTHON_GIT_EXECUTABLE names
+if TYPE_CHECKING:
+    import git
 
-import git  # noqa: E402
-from git.exc import GitError  # noqa: E402
-from gitdb import IStream  # noqa: E402
-from gitdb.exc import ODBError  # noqa: E402
+
+@functools.cache
+def _gitpython():
+    """GitPython, imported when it is first needed: it takes a third of a second."""
+    require_git()
+    scrub_environment()  # before the import: it starts what GIT_PYTHON_GIT_EXECUTABLE names
+    import git
+
+    return git
 
 
 def execute(
@@ -34,6 +41,7 @@ def execute(
     Returns:
         Exit status, standard output to the byte, what git said.
     """
+    git = _gitpython()
     scrub_environment()
     with tempfile.TemporaryFile() as stream:
         stream.write(stdin)
@@ -50,8 +58,9 @@ def execute(
 
 
 @contextlib.contextmanager
-def opened(directory: Path, env: Mapping[str, str] = READING) -> Iterator[git.Repo]:
+def opened(directory: Path, env: Mapping[str, str] = READING) -> Iterator["git.Repo"]:
     """A repository whose objects are read or written by GitPython."""
+    git = _gitpython()
     scrub_environment()
     repo = git.Repo(directory)
     repo.git.update_environment(**env)
@@ -61,7 +70,9 @@ def opened(directory: Path, env: Mapping[str, str] = READING) -> Iterator[git.Re
         repo.close()
 
 
-def _blob(repo: git.Repo, identifier: str) -> bytes | None:
+def _blob(repo: "git.Repo", identifier: str) -> bytes | None:
+    from git.exc import GitError, ODBError
+
     try:
         stream = repo.odb.stream(bytes.fromhex(identifier))
         data = stream.read()
@@ -78,11 +89,8 @@ class Repository:
 
     def blob(self, identifier: str) -> bytes | None:
         """The bytes of a blob, or None where the repository does not hold it."""
-        try:
-            with opened(self.root) as repo:
-                return _blob(repo, identifier)
-        except GitError:
-            return None
+        with opened(self.root) as repo:
+            return _blob(repo, identifier)
 
     def tree(self, directory: str, commit: str = "HEAD") -> dict[str, str]:
         """Blob ids of all files below a directory in a commit, by path."""
@@ -163,6 +171,8 @@ class Scratch:
 
     def write_blob(self, data: bytes) -> str:
         """Stores bytes as they are and returns their id."""
+        from gitdb import IStream
+
         try:
             return self._repo.odb.store(IStream(b"blob", len(data), io.BytesIO(data))).hexsha.decode()
         except OSError as error:

@@ -188,6 +188,12 @@ def load_patch_set(directory: Path) -> PatchSet:
     return patch_set
 
 
+def load_unread(directory: Path) -> PatchSet:
+    """A patch set whose patches are named, not read: enough for its fingerprint."""
+    patches = [Patch(name, read_regular(directory / name), {}, {}, ()) for name in read_series(directory)]
+    return PatchSet(directory.name, directory, tuple(patches), read_without(directory))
+
+
 def load_patch_sets(patches: Path) -> dict[str, PatchSet]:
     """Every patch set in a directory, by tag."""
     directories = sorted(path for path in patches.glob("v*") if path.is_dir())
