@@ -63,6 +63,11 @@ def build_parser() -> argparse.ArgumentParser:
     status = add("status", "say what is installed, file by file")
     status.add_argument("--json", action="store_true", help="for programs")
     add("uninstall", "put every file back as it was")
+    update = add("update", "bring a patched clone to another commit, patched again", checkout=False)
+    update.add_argument(
+        "ref", nargs="?", metavar="REF", help="a branch, tag or commit (default: as git pull)"
+    )
+    update.add_argument("--checkout", type=Path, metavar="CHECKOUT", help=_CHECKOUT)
     export = add(
         "export",
         "make the patches again from a clone: edits as one more patch, those of the overlay in overlay/",

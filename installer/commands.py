@@ -13,6 +13,7 @@ import installer
 from installer import console, develop, patching, undo, wheel
 from installer import export as exporting
 from installer import status as report
+from installer import update as updating
 from installer.develop import Setup
 from installer.locate import open_checkout
 from installer.releases import DEFAULT, RELEASES
@@ -51,6 +52,8 @@ def dev(arguments: Namespace) -> int:
         where = shlex.quote(str(setup.checkout.root))
         console.done(f"Next:\n  python install.py dev {where}    (installs it too)")
         return ExitCode.OK
+    if setup.environment.reason:
+        console.done(f"Installed in {setup.environment.prefix}: {setup.environment.reason}")
     console.done(
         f"Ready. Next:\n  {_activation(setup)}lerobot-train --policy.type=act --dataset.repo_id=... "
         "--dataset.root=...\nor, without a dataset:\n  python install.py demo"
@@ -77,6 +80,16 @@ def status(arguments: Namespace) -> int:
         console.answer(json.dumps(report.collect(installer.PROJECT, checkout), indent=2))
     else:
         report.show(report.collect(installer.PROJECT, open_checkout(arguments.checkout)))
+    return ExitCode.OK
+
+
+def update(arguments: Namespace) -> int:
+    checkout = open_checkout(arguments.checkout)
+    state = checkout.state()
+    updating.update(installer.PROJECT, checkout, arguments.ref)
+    if state is not None and state.environment is not None:
+        develop.dev(installer.PROJECT, checkout.root, None, install=True)
+    console.done(f"{checkout.root} is at {checkout.commit()[:12]}, patched.")
     return ExitCode.OK
 
 

@@ -5,9 +5,10 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from installer import console, environment, fetch, patching
+from installer import console, environment, fetch, patching, undo
 from installer.environment import RUNTIME, TESTING, Environment
 from installer.locate import find_checkout
+from installer.record import note_environment
 from installer.releases import DEFAULT, Release, find_release
 from verify.checkout import Checkout
 from verify.errors import ExitCode, RewactError
@@ -95,8 +96,12 @@ def dev(
     if not install:
         return Setup(checkout, None, bool(plan.changes))
     release = find_release(plan.patch_set.tag)
-    env = environment.choose(release, project, prefix)
+    env = environment.choose(release, project, prefix, checkout=checkout.root)
     installed = _install_editable(env, checkout, release)
+    state = checkout.state()
+    if state is not None and state.environment != str(env.prefix):
+        with undo.locked(checkout):
+            note_environment(checkout.record, str(env.prefix))
     return Setup(checkout, env, bool(plan.changes) or installed)
 
 

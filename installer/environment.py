@@ -8,7 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from installer import console, lock
@@ -38,16 +38,25 @@ TESTING = (
     "playwright>=1.48,<2",
 )
 
+# They would change how the programs that are started here find modules, or take their checks out.
+_NOT_HANDED_ON = ("PYTHONHOME", "CONDA_PREFIX", "PYTHONSAFEPATH", "PYTHONOPTIMIZE")
+
 _PROBE = Path(__file__).with_name("probe.py")
 
 
 @dataclass(frozen=True)
 class Environment:
-    """A virtual or conda environment. `ours`: made here, so that tools may be added to it."""
+    """A virtual or conda environment.
+
+    Attributes:
+        ours: made here, so that tools may be added to it.
+        reason: why it is the one, where another is active.
+    """
 
     prefix: Path
     python: Python
     ours: bool
+    reason: str = ""
 
     @property
     def bin(self) -> Path:
@@ -69,7 +78,7 @@ class Environment:
 
     def variables(self) -> dict[str, str]:
         """The process environment as if this one was activated."""
-        env = {key: value for key, value in os.environ.items() if key not in ("PYTHONHOME", "CONDA_PREFIX")}
+        env = {key: value for key, value in os.environ.items() if key not in _NOT_HANDED_ON}
         scripts = self.prefix / ("Scripts" if os.name == "nt" else "bin")
         path = os.pathsep.join([str(scripts), env.get("PATH", os.defpath)])
         return env | {"VIRTUAL_ENV": str(self.prefix), "PATH": path}
@@ -107,8 +116,17 @@ def _opened(prefix: Path, *, ours: bool) -> Environment | None:
     return Environment(prefix, python, ours) if python else None
 
 
-def choose(release: Release, project: Path, explicit: Path | None = None, name: str = ".venv") -> Environment:
-    """The named environment, else the active one where it fits, else `.venv` beside install.py.
+def choose(
+    release: Release,
+    project: Path,
+    explicit: Path | None = None,
+    name: str = ".venv",
+    checkout: Path | None = None,
+) -> Environment:
+    """The named environment, else the active one where it fits, the clone's own, or one beside install.py.
+
+    Args:
+        checkout: the clone, whose own `.venv` (that of a uv project) comes before ours.
 
     Raises:
         RewactError: NO_PYTHON when there is no Python to make one with, or the named one does not fit.
@@ -126,17 +144,27 @@ def choose(release: Release, project: Path, explicit: Path | None = None, name: 
                 ExitCode.NO_PYTHON, f"{prefix} is no environment with a Python {wanted} or newer that runs."
             )
         return environment
-    active = _active_prefix()
     ours = [project / name, project / f"{name}-{release.version}"]
-    if active is not None and active not in ours:
-        environment = _opened(active, ours=False)
+    reasons = []
+    for kind, prefix in _theirs(checkout, ours):
+        environment = _opened(prefix, ours=False)
         if environment and environment.python.version >= release.python:
-            console.step(f"using the active environment {active} (Python {environment.python.version_text})")
-            return environment
+            console.step(f"using {kind} {prefix} (Python {environment.python.version_text})")
+            return replace(environment, reason=" ".join(reasons))
         has = f"has Python {environment.python.version_text}" if environment else "does not run"
-        console.step(
-            f"the active environment {active} {has}; LeRobot {release.version} needs Python {wanted}+"
-        )
+        reasons.append(f"{kind} {prefix} {has}; LeRobot {release.version} needs Python {wanted}+.")
+        console.step(reasons[-1].rstrip("."))
+    return replace(_ours(release, ours, wanted), reason=" ".join(reasons))
+
+
+def _theirs(checkout: Path | None, ours: list[Path]) -> list[tuple[str, Path]]:
+    """The environments that are not ours, in order, each with what it is."""
+    own = checkout / ".venv" if checkout is not None and _executable(checkout / ".venv").exists() else None
+    found = [("the active environment", _active_prefix()), ("the clone's own environment", own)]
+    return [(kind, prefix) for kind, prefix in found if prefix is not None and prefix not in ours]
+
+
+def _ours(release: Release, ours: list[Path], wanted: str) -> Environment:
     for prefix in ours:
         if not prefix.exists() or _is_unfinished(prefix):
             return _make(prefix, release)
@@ -151,12 +179,15 @@ def choose(release: Release, project: Path, explicit: Path | None = None, name: 
     raise RewactError(ExitCode.NO_PYTHON, f"{ours[-1]} has a Python older than {wanted}: remove it.")
 
 
-def existing(project: Path) -> list[Environment]:
+def prefixes(project: Path, checkout: Path) -> list[Path]:
+    """Where the environments lie that `choose` would take without making one."""
+    ours = sorted(path for path in project.glob(".venv*") if path.is_dir())
+    return list(dict.fromkeys([*(prefix for _, prefix in _theirs(checkout, [])), *ours]))
+
+
+def existing(project: Path, checkout: Path) -> list[Environment]:
     """The environments that `choose` would take without making one."""
-    active = _active_prefix()
-    ours = sorted(path for path in project.glob(".venv*") if path.is_dir() and path != active)
-    found = [_opened(active, ours=active in ours)] if active else []
-    found += [_opened(prefix, ours=True) for prefix in ours]
+    found = [_opened(prefix, ours=prefix.parent == project) for prefix in prefixes(project, checkout)]
     return [environment for environment in found if environment is not None]
 
 

@@ -144,7 +144,8 @@ def install(
         # What `export` compares with: an upgrade of the patches is no reason to forget where edits began.
         commit = before.commit if before and is_applied(checkout, before) else None
         commit = commit or checkout.commit()
-        state = State("", plan.patch_set.tag, plan.fingerprint, plan.records, (), plan.nearest, commit)
+        place = before.environment if before else None
+        state = State("", plan.patch_set.tag, plan.fingerprint, plan.records, (), plan.nearest, commit, place)
         upgraded = before is not None
         transaction.run(checkout, plan.changes, state, plan.pristine, *([on_step] if on_step else []))
     patches = console.plural(plan.applied, "patch", "patches")

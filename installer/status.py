@@ -67,7 +67,7 @@ def _summary(state: State, files: dict[str, str], current: str | None) -> str:
 
 def _environment(project: Path, checkout: Checkout) -> dict | None:
     """The environment that holds this checkout or a wheel, if one of those we would use does."""
-    for candidate in environment.existing(project):
+    for candidate in environment.existing(project, checkout.root):
         found = environment.ask(candidate, [])
         if found.version is not None:
             return {

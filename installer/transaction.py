@@ -18,7 +18,6 @@ Before `state`, recovery puts the old files back. After it, recovery only cleans
 
 import contextlib
 import errno
-import json
 import os
 import re
 import secrets
@@ -29,6 +28,7 @@ from pathlib import Path
 
 from installer.faults import explain
 from installer.files import keep_owner, make_directory, sync_directory, write_atomically, write_new
+from installer.record import write_journal, write_state
 from verify.checkout import Checkout, OnDisk
 from verify.errors import ExitCode, RewactError
 from verify.paths import check_on_disk, is_real_directory
@@ -146,7 +146,7 @@ class _Run:
             (change.path, _recorded(change.old), _recorded(change.new)) for change in self.changes
         )
         journal = Journal(self.transaction, self.state is None, tuple(self.made), changes)
-        write_atomically(self.checkout.record.journal_path, json.dumps(journal.dump(), indent=1).encode())
+        write_journal(self.checkout.record, journal)
 
     def _stage(self) -> None:
         for directory in self.made:
@@ -193,7 +193,7 @@ class _Run:
         if self.state is not None:
             kept = tuple(path for path in self.state.directories if (self.checkout.root / path).is_dir())
             state = replace(self.state, directories=kept)
-            write_atomically(self.checkout.record.state_path, json.dumps(state.dump(), indent=1).encode())
+            write_state(self.checkout.record, state)
             return
         self.checkout.record.state_path.unlink(missing_ok=True)
         sync_directory(self.checkout.state_dir)

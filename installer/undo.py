@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import installer
-from installer import console, lock, tools, transaction
+from installer import console, environment, lock, scripts, tools, transaction
 from installer.faults import explain
 from installer.transaction import OnStep
 from verify.checkout import Checkout
@@ -91,8 +91,24 @@ def _ask_patches(question: str, project: Path, *arguments: object):
     return getattr(patching, question)(project, *arguments)
 
 
+def _take_out_scripts(checkout: Checkout, state: State | None, ours: dict[str, str]) -> None:
+    """From the environment that `dev` used, and from those that this one would use now."""
+    prefixes = [Path(state.environment)] if state is not None and state.environment else []
+    prefixes += environment.prefixes(installer.PROJECT, checkout.root)
+    for prefix in dict.fromkeys(prefixes):
+        if removed := scripts.take_out(prefix, ours, checkout.root):
+            console.step(f"{console.plural(len(removed), 'console script')} taken out of {prefix}")
+
+
 def command(checkout: Checkout) -> int:
     """What `install.py uninstall` does; returns the exit code."""
+    state = checkout.state()
+    ours = scripts.added(checkout, state) if state is not None else {}
     if uninstall(installer.PROJECT, checkout):
+        _take_out_scripts(checkout, state, ours)
+        console.done(
+            "Checkpoints with a reward head need the patches: to use one with LeRobot alone, install again "
+            "and write a plain one with `lerobot-export --format=lerobot`."
+        )
         console.done("The checkout is LeRobot's own again. An editable install of it goes on working.")
     return ExitCode.OK

@@ -50,6 +50,16 @@ def blob_id(data: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
+# What is taken out of the environment and belongs to the user's own git all the same.
+_USERS = re.compile(r"GIT_(SSH|ASKPASS|PROXY|SSL|HTTP|AUTHOR|COMMITTER|EDITOR|SEQUENCE_EDITOR|PAGER)\w*")
+_taken: dict[str, str] = {}
+
+
+def users_environment() -> dict[str, str]:
+    """For git commands that the user asks for: how it connects and who commits, not which repository."""
+    return _taken | os.environ
+
+
 def scrub_environment() -> None:
     """Takes every variable that redirects git out of this process; configuration (safe.directory) stays.
 
@@ -58,7 +68,9 @@ def scrub_environment() -> None:
     for key in [key for key in os.environ if key.upper().startswith("GIT_")]:
         # A directory in the place of a configuration file would stop git.
         if not _CONFIGURATION.fullmatch(key) or os.path.isdir(os.environ[key]):
-            del os.environ[key]
+            value = os.environ.pop(key)
+            if _USERS.fullmatch(key):
+                _taken[key] = value
 
 
 def run_git(

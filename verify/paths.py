@@ -54,13 +54,16 @@ def read_regular(path: Path, limit: int = _LARGEST) -> bytes:
         if error.errno in (errno.ELOOP, errno.ENXIO):
             raise ValueError(f"{path} is not a regular file") from None
         raise
-    with open(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise ValueError(f"{path} is not a regular file")
         if status.st_size > limit:
             raise ValueError(f"{path} is larger than {limit >> 20} MiB")
-        return file.read(limit)
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(limit)
+    finally:
+        os.close(descriptor)
 
 
 def is_real_directory(root: Path, path: str) -> bool:

@@ -336,7 +336,7 @@ def test_dev_apart_uses_a_checkout_and_an_environment_of_its_own(
     clone = upstream.rename(project.root / "lerobot-9.9.1")
     asked: list[Path | None] = []
 
-    def choose(_: Release, __: Path, prefix: Path | None = None) -> Environment:
+    def choose(_: Release, __: Path, prefix: Path | None = None, **___: object) -> Environment:
         asked.append(prefix)
         return fake.environment
 

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MIT
+"""`update`: a patched clone at another commit, all of it or nothing."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from installer import patching
+from installer.update import update
+from tests.install.upstreams import ACT, PYPROJECT, UPSTREAM, Project, git, refused, snapshot, write
+from verify.checkout import Checkout
+from verify.errors import ExitCode
+
+ACT_PATH, TRAIN_PATH = "src/lerobot/act.py", "src/lerobot/train.py"
+SECOND = ACT.replace(b"line 1\n", b"first line\n")
+
+
+@pytest.fixture
+def patched(project: Project, checkout: Checkout) -> Checkout:
+    """A patched clone with two more branches: a supported release, and a version that no series fits."""
+    project.add_patch("0001-z.patch", {ACT_PATH: SECOND}, {ACT_PATH: SECOND + b"z\n"}, tag="v9.9.2")
+    for name, act in (("v9.9.2", SECOND), ("strange", b"nothing alike\n")):
+        git(checkout.root, "checkout", "--quiet", "-b", name, "main")
+        version = b"9.9.2" if name == "v9.9.2" else b"8.0"
+        write(checkout.root, {ACT_PATH: act, "pyproject.toml": PYPROJECT.replace(b"9.9.1", version)})
+        git(checkout.root, "commit", "--quiet", "--all", "--message", name)
+    git(checkout.root, "checkout", "--quiet", "main")
+    patching.install(project.root, checkout)
+    return checkout
+
+
+def test_goes_to_another_release_and_back(project: Project, patched: Checkout) -> None:
+    before = snapshot(patched.root)
+    update(project.root, patched, "v9.9.2")
+    assert (patched.root / ACT_PATH).read_bytes() == SECOND + b"z\n" and patched.state().tag == "v9.9.2"
+    assert git(patched.root, "branch", "--show-current") == b"v9.9.2\n"
+    update(project.root, patched, "main")
+    assert snapshot(patched.root) == before and patched.state().tag == "v9.9.1"
+
+
+def test_comes_back_where_the_patches_do_not_fit(project: Project, patched: Checkout) -> None:
+    before = snapshot(patched.root)
+    with pytest.raises(Exception, match="back at main"):
+        update(project.root, patched, "strange")
+    assert snapshot(patched.root) == before and patched.state().tag == "v9.9.1"
+    assert git(patched.root, "branch", "--show-current") == b"main\n"
+
+
+def test_comes_back_where_git_refuses(project: Project, patched: Checkout) -> None:
+    """An edit that the checkout would overwrite: git says so, and nothing is lost."""
+    git(patched.root, "checkout", "--quiet", "-b", "other", "main")
+    git(patched.root, "checkout", "--quiet", "main")
+    write(patched.root, {"pyproject.toml": PYPROJECT + b"# mine\n"})
+    before = snapshot(patched.root)
+    refused(ExitCode.GIT, update, project.root, patched, "v9.9.2")
+    assert snapshot(patched.root) == before and patched.state().tag == "v9.9.1"
+
+
+def test_unknown_commit_is_refused_before_anything_is_done(project: Project, patched: Checkout) -> None:
+    before = snapshot(patched.root)
+    for ref in ("nowhere", "--orphan"):
+        assert ref in refused(ExitCode.USAGE, update, project.root, patched, ref)
+    assert snapshot(patched.root) == before
+
+
+def test_pulls_what_the_branch_follows(project: Project, upstream: Path, tmp_path: Path) -> None:
+    git(tmp_path, "clone", "--quiet", str(upstream), str(tmp_path / "clone"))
+    clone = Checkout(tmp_path / "clone")
+    patching.install(project.root, clone)
+    write(upstream, {"README.md": b"news\n"})
+    git(upstream, "commit", "--quiet", "--all", "--message", "news")
+    update(project.root, clone, None)
+    assert (clone.root / "README.md").read_bytes() == b"news\n" and clone.state().tag == "v9.9.1"
+    write(upstream, {ACT_PATH: b"nothing alike\n", "pyproject.toml": PYPROJECT.replace(b"9.9.1", b"8.0")})
+    git(upstream, "commit", "--quiet", "--all", "--message", "strange")
+    before = snapshot(clone.root), git(clone.root, "rev-parse", "HEAD")
+    with pytest.raises(Exception, match="back at main"):
+        update(project.root, clone, None)
+    assert (snapshot(clone.root), git(clone.root, "rev-parse", "HEAD")) == before
+
+
+@pytest.mark.parametrize("name", ["rebase-merge", "MERGE_HEAD"])
+def test_waits_for_an_unfinished_rebase_or_merge(project: Project, patched: Checkout, name: str) -> None:
+    (patched.git_dir / name).mkdir()
+    assert "--abort" in refused(ExitCode.GIT, update, project.root, patched, "v9.9.2")
+    assert (patched.root / TRAIN_PATH).read_bytes() != UPSTREAM[TRAIN_PATH]
+
+
+def test_the_users_own_hooks_run(project: Project, patched: Checkout, tmp_path: Path) -> None:
+    hook = patched.git_dir / "hooks" / "post-checkout"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    hook.chmod(0o755)
+    update(project.root, patched, "v9.9.2")
+    assert (tmp_path / "ran").exists() or os.name == "nt"
