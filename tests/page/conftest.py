@@ -15,10 +15,10 @@ import pandas as pd
 import pytest
 from starlette.testclient import TestClient
 
-from lerobot.configs.default import DatasetConfig
 from lerobot.datasets.lerobot_dataset import LeRobotDataset, LeRobotDatasetMetadata
 from rewact.cli.label_page import LabelPageConfig, make_page
 from rewact.options.labels import RewardLabelsConfig
+from rewact.options.tools import DataOptions
 from rewact.page.app import LabelPage
 
 FPS = 10
@@ -37,15 +37,15 @@ def create(root: Path, dtype: str, lengths=LENGTHS, cameras=CAMERAS) -> Path:
     """Write a dataset whose pictures get brighter with each frame of an episode."""
     names = ["height", "width", "channels"]
     features = {
-        "observation.state": {"dtype": "float32", "shape": (1,), "names": ["x"]},
-        "action": {"dtype": "float32", "shape": (1,), "names": ["x"]},
+        "observation.state": {"dtype": "float32", "shape": (2,), "names": ["x", "y"]},
+        "action": {"dtype": "float32", "shape": (2,), "names": ["x", "y"]},
         **{key: {"dtype": dtype, "shape": SHAPE, "names": names} for key in cameras},
     }
     dataset = LeRobotDataset.create(REPO_ID, FPS, features, root=root, use_videos=dtype == "video")
     for episode, length in enumerate(lengths):
         for frame in range(length):
             picture = np.full(SHAPE, brightness(frame), dtype=np.uint8)
-            value = np.array([frame], dtype=np.float32)
+            value = np.array([frame, episode], dtype=np.float32)
             item = {"observation.state": value, "action": value, "task": ("push", "pull")[episode % 2]}
             dataset.add_frame(item | dict.fromkeys(cameras, picture))
         dataset.save_episode()
@@ -114,9 +114,9 @@ def page(root: Path, tmp_path: Path) -> Callable[..., LabelPage]:
     def page(
         folder: Path = root, sources: tuple[str, ...] = ("keypoints", "linear"), **settings
     ) -> LabelPage:
-        settings.setdefault("cache_dir", tmp_path / "cache")
+        settings = {"cache_dir": tmp_path / "cache", "values_dir": tmp_path / "values"} | settings
         meta = LeRobotDatasetMetadata(REPO_ID, root=folder)
-        dataset = DatasetConfig(REPO_ID, root=str(folder), reward=RewardLabelsConfig(sources=list(sources)))
+        dataset = DataOptions(REPO_ID, root=str(folder), reward=RewardLabelsConfig(sources=list(sources)))
         return make_page(LabelPageConfig(dataset, **settings), meta)
 
     return page

@@ -3,11 +3,13 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from rewact.labels import LeRobotDatasetWithReward
+from rewact.labels.episodes import EpisodeTable
 from rewact.labels.keypoints import KEYPOINTS_FILE
 from rewact.labels.progress import save_progress
 from rewact.options.labels import RewardLabelsConfig
@@ -169,8 +171,11 @@ def test_the_order_saves_work(page, root):
 
 
 def test_a_length_is_odd_beside_those_of_its_task():
-    lengths = np.array([100, 104, 98, 101, 99, 400])
-    assert length_oddness(lengths, 400) > 3 > length_oddness(lengths, 104)
+    lengths = np.array([100, 104, 98, 400, 101, 99, 400, 400, 410])
+    tasks = np.array([0, 0, 0, 0, 0, 0, 1, 1, 1])
+    ends = np.cumsum(lengths)
+    table = EpisodeTable("me/x", Path(), 10.0, (), np.arange(9), ends - lengths, ends, tasks)
+    assert np.flatnonzero(length_oddness(table) > 3).tolist() == [3]
 
 
 def test_the_model_is_taken_as_keypoints(page, root):

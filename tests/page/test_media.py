@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lerobot.datasets.lerobot_dataset import LeRobotDataset, LeRobotDatasetMetadata
 from rewact.page.media import colour_depth, inspect_video
-from tests.page.conftest import CAMERAS, LENGTHS, brightness, browse, encode_anew
+from tests.page.conftest import CAMERAS, LENGTHS, REPO_ID, brightness, browse, encode_anew
 
 
 def greys(content: bytes) -> list[int]:
@@ -114,3 +115,30 @@ def test_missing_files_that_cannot_be_downloaded_are_said(page, root):
     (problem,) = client.get("/api/episodes").json()["problems"]
     assert "parts of local/page are missing and cannot be downloaded" in problem
     assert cameras(client, 0)[1]["ready"]
+
+
+def test_a_depth_camera_is_shown_in_colours(page, tmp_path):
+    if not hasattr(LeRobotDatasetMetadata, "depth_keys"):
+        pytest.skip("this LeRobot has no depth cameras")
+    names = ["height", "width", "channels"]
+    depth = {"dtype": "video", "shape": (48, 64, 1), "names": names, "info": {"is_depth_map": True}}
+    state = {"dtype": "float32", "shape": (2,), "names": ["x", "y"]}
+    features = {"action": state, "observation.state": state, "observation.depth": depth}
+    root = tmp_path / "depth"
+    dataset = LeRobotDataset.create(REPO_ID, 10, features, root=root, use_videos=True)
+    for frame in range(6):
+        distance = np.full((48, 64, 1), 500 + 300 * frame, dtype=np.uint16)
+        value = np.zeros(2, dtype=np.float32)
+        dataset.add_frame(
+            {"action": value, "observation.state": value, "observation.depth": distance, "task": "push"}
+        )
+    dataset.save_episode()
+    dataset.finalize()
+    client = browse(page(root))
+    (camera,) = cameras(client, 0)
+    assert camera["start"] == 0 and not camera["ready"]
+    with av.open(io.BytesIO(client.get(camera["url"]).content)) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert len(frames) == 6
+    assert frames[0][20, 20, 2] > frames[0][20, 20, 0] and frames[5][20, 20, 0] > frames[5][20, 20, 2]
+    assert client.get("/thumbnails/0/last").status_code == 200

@@ -25,11 +25,11 @@ from starlette.routing import Route
 from rewact.draw.plots import plot_overview
 from rewact.judge.metrics import EpisodeRewards
 from rewact.labels.keypoints import parse_keypoints, resolve_keypoints
-from rewact.page.book import ConflictError, EpisodeLabels, LabelBook, as_entries, drops
+from rewact.page.book import GUESSES, ConflictError, EpisodeLabels, LabelBook, as_entries, drops
 from rewact.page.fit import fit_keypoints
 from rewact.page.guard import Guard
 from rewact.page.media import PLAYABLE, Media
-from rewact.page.order import describe_episode, describe_episodes
+from rewact.page.order import Listing
 from rewact.page.predictions import Predictions
 
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
@@ -61,7 +61,8 @@ class LabelPage:
         self.notices = notices
         names = media.meta.episodes["tasks"][:]
         order = np.argsort(np.asarray(media.meta.episodes["episode_index"][:]), kind="stable")
-        self.tasks = [str(names[row][0]) if len(names[row]) else "" for row in order]
+        tasks = [str(names[row][0]) if len(names[row]) else "" for row in order]
+        self.listing = Listing(book, predictions, tasks)
         # By which a page sees that versions of another run of the server say nothing.
         self.run = secrets.token_hex(8)
 
@@ -102,7 +103,7 @@ class LabelPage:
                 "repo_id": table.repo_id,
                 "fps": table.fps,
                 "cameras": self.media.cameras,
-                "tasks": sorted(set(self.tasks)),
+                "tasks": sorted(set(self.listing.tasks)),
                 "model": None if self.predictions is None else self.predictions.name,
                 "keypoints_used": "keypoints" in self.book.config.sources,
                 "sources": self.book.config.sources,
@@ -112,7 +113,7 @@ class LabelPage:
     def episodes(self, request: Request, body: Any) -> Response:
         """The list, in the order that saves work."""
         self.book.refresh()
-        return self._changes_response(describe_episodes(self.book, self.predictions, self.tasks))
+        return self._changes_response(self.listing.rows())
 
     def changes(self, request: Request, body: Any) -> Response:
         """The rows of the list that changed since a version; all of them for a page of another run."""
@@ -120,7 +121,7 @@ class LabelPage:
         since = request.query_params.get("since", "")
         same_run = request.query_params.get("run") == self.run and since.isascii() and since.isdigit()
         changed = self.book.changed_since(int(since[:12])) if same_run else self.book.episodes
-        return self._changes_response([self._row(episode) for episode in changed])
+        return self._changes_response([self.listing.row(episode) for episode in changed])
 
     def episode(self, request: Request, body: Any) -> Response:
         """Labels and curves of an episode."""
@@ -213,7 +214,9 @@ class LabelPage:
                 ]
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "summary.png")
-            plot_overview(path, labelled, models, book.table.fps, f"Labels of {book.table.repo_id}")
+            n_labelled = sum(book.source(episode) not in GUESSES for episode in known)
+            title = f"Labels of {book.table.repo_id}, {n_labelled} of {len(book.episodes)} made by somebody"
+            plot_overview(path, labelled, models, book.table.fps, title)
             return Response(path.read_bytes(), media_type="image/png")
 
     def _detail(self, episode: int) -> dict[str, Any]:
@@ -231,11 +234,8 @@ class LabelPage:
             "prediction": None if prediction is None else _numbers(prediction.reward),
             "lower": None if bands[0] is None else _numbers(bands[0]),
             "upper": None if bands[1] is None else _numbers(bands[1]),
-            "row": self._row(episode),
+            "row": self.listing.row(episode),
         }
-
-    def _row(self, episode: int) -> dict[str, Any]:
-        return describe_episode(self.book, self.predictions, self.tasks, episode)
 
     def _changes_response(self, rows: list[dict[str, Any]]) -> Response:
         problems = [*self.notices, *self.book.problems]

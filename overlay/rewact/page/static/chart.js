@@ -5,7 +5,8 @@ const LEFT = 54;
 const RIGHT = 18;
 const TOP = 36;
 const LANE = 18;
-const BOTTOM = 24 + LANE;
+const GAP = 10;
+const BOTTOM = 22 + GAP + LANE;
 
 function element(name, attributes = {}, text = null) {
   const node = document.createElementNS("http://www.w3.org/2000/svg", name);
@@ -159,7 +160,7 @@ export class Chart extends EventTarget {
   }
 
   #spans(height) {
-    const y = height - BOTTOM + 4;
+    const y = height - BOTTOM + GAP;
     const nodes = [element("text", { x: LEFT - 8, y: y + 11, "text-anchor": "end" }, "control")];
     for (const { start_index: first, end_index: last, mode } of this.#episode.labels.control_modes) {
       const x = this.#x(first);
@@ -192,13 +193,15 @@ export class Chart extends EventTarget {
     if (this.#open) {
       const first = this.#x(Math.min(this.#open.frame, this.#frame));
       const last = this.#x(Math.max(this.#open.frame, this.#frame));
-      const place = { x: first, y: height - BOTTOM + 4, width: Math.max(3, last - first), height: LANE - 4, rx: 3 };
+      const place = { x: first, y: height - BOTTOM + GAP, width: Math.max(3, last - first), height: LANE - 4, rx: 3 };
       nodes.push(element("rect", { class: `span open ${this.#open.mode}`, ...place }));
     }
     nodes.push(element("path", { class: "playhead", d: `M${x} ${TOP - 6}V${height - 22}` }));
     const reward = curve[this.#frame];
     const text = `${this.#frame}${reward === null ? "" : ` · ${reward.toFixed(2)}`}`;
-    nodes.push(element("text", { x: x + 5, y: TOP - 8, }, text));
+    const atEnd = x > this.#size.width - 100;
+    const anchor = atEnd ? { x: x - 6, "text-anchor": "end" } : { x: x + 6 };
+    nodes.push(element("text", { ...anchor, y: TOP - 9 }, text));
     for (const { frame_index: frame, reward } of labels.keypoints) {
       const here = frame === this.#frame;
       const point = element("circle", {
