@@ -9,8 +9,8 @@ import pytest
 from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
 from rewact.cli import label_page as tool
 from rewact.cli.common import load_policy_config
-from rewact.options.tools import DataOptions, PolicyOptions
 from rewact.cli.label_page import LabelPageConfig, label_page, listen
+from rewact.options.tools import DataOptions, PolicyOptions
 from rewact.values.prediction import Prediction
 from rewact.values.predictor import RewardPredictor
 from rewact.values.runner import episode_loader, predict_episodes
@@ -24,9 +24,7 @@ from tests.page.test_labels import FULL, NOTHING, save
 def config(root, tmp_path):
     def config(**settings) -> LabelPageConfig:
         settings.setdefault("port", 0)
-        return LabelPageConfig(
-            DataOptions(REPO_ID, root=str(root)), cache_dir=tmp_path / "cache", **settings
-        )
+        return LabelPageConfig(DataOptions(REPO_ID, root=str(root)), cache_dir=tmp_path / "cache", **settings)
 
     return config
 
@@ -48,9 +46,7 @@ def during(monkeypatch):
 @pytest.fixture
 def pushed(monkeypatch):
     pushed = []
-    monkeypatch.setattr(
-        tool, "push_label_files", lambda meta, cleared, revision: pushed.append((cleared, revision))
-    )
+    monkeypatch.setattr("rewact.labels.hub.push_label_files", lambda meta, *what: pushed.append(what))
     return pushed
 
 
