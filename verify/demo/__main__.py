@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"verify.demo: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nrewact.demo: interrupted; the same command goes on from here", file=sys.stderr)
+        print("\nverify.demo: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
     return 0
 

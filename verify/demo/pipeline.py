@@ -2,7 +2,7 @@
 """The demo's steps. Those that take long are skipped where their finished result is there."""
 
 import json
-import os
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
+from rewact.labels.files import write_json
 from verify.demo.expert import Outcome
 from verify.demo.predict import predict_episodes
-from verify.demo.record import record_dataset
+from verify.demo.record import REPO_ID, record_dataset
 from verify.demo.report import Prediction, score, write_figure, write_video
 from verify.demo.training import train, trained_policy, trained_steps
 
-FIGURE, VIDEO, METRICS = "demo.png", "demo.mp4", "metrics.json"
+FIGURE, VIDEO, METRICS, DATASET = "demo.png", "demo.mp4", "metrics.json", "dataset"
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def run_demo(output_dir: Path, preset: Preset, seed: int) -> dict:
     """Records, trains, predicts and reports.
 
     Args:
-        output_dir: gets the figure, the video and the metrics, and a folder `work` with all the rest.
+        output_dir: gets the figure, the video, the metrics, a copy of the dataset, and the rest in `work`.
         preset: how much to do.
         seed: of the data and of the training.
 
@@ -73,6 +74,13 @@ def run_demo(output_dir: Path, preset: Preset, seed: int) -> dict:
         _say(1, f"Recording {n_episodes} attempts of a simulated arm, labelled by keypoints: {dataset}")
         record_dataset(dataset, plan_outcomes(n_episodes), seed)
 
+    own = output_dir / DATASET
+    if not own.exists():  # for the user to label and train on: the demo leaves it alone from now on
+        part = own.with_name(f".{DATASET}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.copytree(dataset, part)
+        part.rename(own)
+
     if trained_steps(training) >= preset.steps:
         _say(2, f"Trained already: {training}")
     else:
@@ -94,7 +102,7 @@ def run_demo(output_dir: Path, preset: Preset, seed: int) -> dict:
         shown = _order_for_show(predictions)
         write_figure(output_dir / FIGURE, shown)
         write_video(output_dir / VIDEO, _one_of_each_outcome(shown))
-        _write_json(output_dir / METRICS, metrics)
+        write_json(output_dir / METRICS, metrics)
     _print_scores(metrics, output_dir, time.monotonic() - started)
     return metrics
 
@@ -103,12 +111,6 @@ def _reported(output_dir: Path) -> dict | None:
     """The metrics that are there, if the figure and the video that go with them are, too."""
     files = [output_dir / name for name in (FIGURE, VIDEO, METRICS)]
     return json.loads(files[-1].read_text()) if all(file.is_file() for file in files) else None
-
-
-def _write_json(path: Path, content: dict) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(part, path)
 
 
 def _order_for_show(predictions: Sequence[Prediction]) -> list[Prediction]:
@@ -151,6 +153,7 @@ def _print_scores(metrics: dict, output_dir: Path, seconds: float) -> None:
         f"\n  figure   {output_dir / FIGURE}"
         f"\n  video    {output_dir / VIDEO}"
         f"\n  numbers  {output_dir / METRICS}"
-        "\nNext, on a dataset of yours:"
-        "\n  lerobot-train --dataset.repo_id=... --policy.type=act --policy.push_to_hub=false"
+        f"\n  dataset  {output_dir / DATASET}, a copy to label and train on"
+        "\nNext:"
+        f"\n  lerobot-visualize-rewards --dataset.repo_id={REPO_ID} --dataset.root={output_dir / DATASET}"
     )

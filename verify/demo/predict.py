@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch.utils.data import DataLoader
 
-from lerobot.configs.policies import PreTrainedConfig
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
-from lerobot.policies.factory import get_policy_class, make_pre_post_processors
+from rewact.cli.common import load_policy_config
+from rewact.options.tools import PolicyOptions
+from rewact.values.batches import EpisodeBatches, load_batches
+from rewact.values.predictor import RewardPredictor
 from verify.demo.record import CAMERA_KEY, REPO_ID, VIDEO_BACKEND, load_truth
 from verify.demo.report import Prediction
 
@@ -28,17 +28,15 @@ def predict_episodes(policy_dir: Path, dataset_root: Path, episodes: Sequence[in
     Returns:
         One prediction per episode, in the same order.
     """
-    config = PreTrainedConfig.from_pretrained(policy_dir)
-    policy = get_policy_class(config.type).from_pretrained(policy_dir)
-    preprocessor, _ = make_pre_post_processors(config, pretrained_path=str(policy_dir))
     dataset = LeRobotDataset(REPO_ID, root=dataset_root, episodes=list(episodes), video_backend=VIDEO_BACKEND)
+    predictor = RewardPredictor(load_policy_config(PolicyOptions(str(policy_dir))), dataset.meta)
     episode_of_frame, images, rewards = [], [], []
-    for batch in DataLoader(dataset, batch_size=BATCH_SIZE):
-        episode_of_frame.append(batch["episode_index"])
-        images.append((batch[CAMERA_KEY] * 255).round().to(torch.uint8).permute(0, 2, 3, 1))
-        rewards.append(policy.predict_reward(preprocessor(batch)).cpu())
+    for episode, _, batch in load_batches(EpisodeBatches(dataset, list(episodes), BATCH_SIZE), num_workers=0):
+        images.append((batch[CAMERA_KEY] * 255).round().byte().permute(0, 2, 3, 1).numpy())
+        rewards.append(predictor(batch).reward)
+        episode_of_frame.append(np.full(len(rewards[-1]), episode))
     episode_of_frame, images, rewards = (
-        torch.cat(parts).numpy() for parts in (episode_of_frame, images, rewards)
+        np.concatenate(parts) for parts in (episode_of_frame, images, rewards)
     )
     truth = load_truth(dataset_root)
     predictions = []
@@ -50,7 +48,7 @@ def predict_episodes(policy_dir: Path, dataset_root: Path, episodes: Sequence[in
                 outcome=truth[episode].outcome,
                 images=images[frames],
                 true=truth[episode].progress,
-                predicted=rewards[frames].astype(np.float32),
+                predicted=rewards[frames],
             )
         )
     return predictions

@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Scores predicted progress against the simulator's, and shows both in a figure and a video."""
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -17,6 +15,8 @@ from matplotlib.lines import Line2D
 from PIL import Image
 from scipy.stats import spearmanr
 
+from rewact.draw.video import open_stream
+from rewact.labels.files import write_atomically
 from verify.demo.expert import Outcome
 from verify.demo.simulation import FPS
 
@@ -129,7 +129,7 @@ def write_figure(path: Path, predictions: Sequence[Prediction], n_frames: int = 
                 axes.set_xlabel("s", fontsize=8, labelpad=1)
                 if column:
                     axes.set_yticklabels([])
-        _write_whole(path, lambda part: _save_small_png(figure, part))
+        write_atomically(path, lambda part: _save_small_png(figure, part))
 
 
 _STYLE = {
@@ -184,9 +184,7 @@ def write_video(path: Path, predictions: Sequence[Prediction], view_size: int = 
 
     def write(part: Path) -> None:
         with av.open(str(part), "w", format="mp4") as container:
-            stream = container.add_stream("libx264", rate=FPS, options={"crf": "20", "preset": "veryfast"})
-            stream.width, stream.height, stream.pix_fmt = 2 * view_size, view_size, "yuv420p"
-            stream.time_base = Fraction(1, FPS)
+            stream = open_stream(container, FPS, 2 * view_size, view_size)
             for prediction in predictions:
                 panel = _CurvePanel(prediction, view_size)
                 last = len(prediction.true) - 1
@@ -198,7 +196,7 @@ def write_video(path: Path, predictions: Sequence[Prediction], view_size: int = 
                     container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
             container.mux(stream.encode())
 
-    _write_whole(path, write)
+    write_atomically(path, write)
 
 
 class _CurvePanel:
@@ -236,12 +234,3 @@ class _CurvePanel:
         self._number.set_text(f"{predicted[t]:.2f}")
         self._canvas.draw()
         return np.asarray(self._canvas.buffer_rgba())[..., :3]
-
-
-def _write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    part = path.with_name(f".{path.name}.part")
-    try:
-        write(part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
