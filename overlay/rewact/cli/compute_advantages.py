@@ -76,10 +76,10 @@ def _thumbnails(cfg: ComputeAdvantagesConfig, episode: int) -> "list[np.ndarray]
 def _report(computed: "Computed") -> None:
     """Print what came out for each task, with 95 % intervals over episodes."""
     import numpy as np
-    from rich.console import Console
     from rich.table import Table
 
     from rewact.judge.intervals import mean_interval
+    from rewact.judge.report import wide_console
     from rewact.labels.outcomes import FAILURE, SUCCESS
 
     table, columns = computed.evidence.table, computed.table.columns
@@ -106,7 +106,7 @@ def _report(computed: "Computed") -> None:
             cells.append(f"{np.average(shares, weights=counts):.1%}{ends}")
         threshold = "-" if summary.threshold is None else f"{summary.threshold:.4g}"
         grid.add_row(summary.task, str(summary.n_frames), threshold, *cells)
-    Console().print(grid)
+    wide_console().print(grid)
 
 
 def main() -> None:

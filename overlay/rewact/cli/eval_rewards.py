@@ -135,9 +135,12 @@ def eval_rewards(cfg: EvalRewardsConfig) -> dict[str, Any]:
         name: {"overall": overall_metrics(e, detector), "calibration": calibration(e, cfg.calibration_bins)}
         for name, e in controls.items()
     }
-    remarks = [] if policy is None else [describe_training(cfg.policy.path, seen, episodes)]
+    title, remarks = f"{cfg.dataset.repo_id}, {len(episodes)} episodes", []
+    if policy is not None:
+        sentence, is_warning = describe_training(cfg.policy.path, seen, episodes)
+        remarks, title = ([sentence], title) if is_warning else ([], f"{title}; {sentence}")
     remarks += [f"{name}: {doubt}" for name, of_model in models.items() for doubt in model_doubts(of_model)]
-    remarks += told_apart({**models, **controls})
+    remarks += told_apart(models, controls)
     info = {
         "dataset": cfg.dataset.repo_id,
         "labels": labels.describe(),
@@ -149,7 +152,6 @@ def eval_rewards(cfg: EvalRewardsConfig) -> dict[str, Any]:
     }
     if processes.is_main_process:
         write_json(cfg.output_dir / "eval_rewards.json", info)
-        title = f"{cfg.dataset.repo_id}, {len(episodes)} episodes"
         plot_evaluation(
             cfg.output_dir / "eval_rewards.png",
             models,

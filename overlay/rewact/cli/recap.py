@@ -370,10 +370,10 @@ def _evaluate(loop: Loop, stage: str) -> None:
 
 def compare(loop: Loop) -> dict[str, Any]:
     """Print what the policy did under each condition, and add it to the results."""
-    from rich.console import Console
     from rich.table import Table
 
     from rewact.judge.intervals import mean_interval, share_interval
+    from rewact.judge.report import wide_console
     from rewact.labels.files import read_json, write_json
 
     comparison: dict[str, Any] = {}
@@ -402,7 +402,7 @@ def compare(loop: Loop) -> dict[str, Any]:
         table.add_column(heading, justify="left" if heading == "asked for" else "right")
     for condition, values in comparison.items():
         table.add_row(condition, *(_cell(values, key) for key in kinds))
-    console = Console()
+    console = wide_console()
     console.print(table)
     first, second = (comparison[condition]["intervals"]["pc_success"] for condition in CONDITIONS[:2])
     if first and second and first[0] <= second[1] and second[0] <= first[1]:

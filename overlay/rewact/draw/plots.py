@@ -249,7 +249,9 @@ def draw_curves(
         frames = np.array(list(labelled.keypoints))
         rewards = list(labelled.keypoints.values())
         size = 12 * line_width
-        axes.scatter(frames / fps, rewards, size, LABEL_COLOR, "D", label="keypoints", zorder=3)
+        axes.scatter(
+            frames / fps, rewards, size, LABEL_COLOR, "D", label="keypoints", zorder=3, clip_on=False
+        )
     for name, color in colors(models).items():
         rewards = models[name]
         if rewards.lower is not None and rewards.upper is not None:

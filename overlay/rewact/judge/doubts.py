@@ -42,15 +42,22 @@ def doubts(values: np.ndarray, target: np.ndarray, target_name: str) -> list[str
     return found
 
 
-def told_apart(models: Mapping[str, Sequence[EpisodeRewards]]) -> list[str]:
-    """Sentences on pairs of models whose errors on the same episodes do not differ beyond chance."""
+def told_apart(
+    models: Mapping[str, Sequence[EpisodeRewards]], controls: Mapping[str, Sequence[EpisodeRewards]]
+) -> list[str]:
+    """Sentences on models whose errors on the same episodes do not differ beyond chance.
+
+    Args:
+        models: Compared with each other and with the controls.
+        controls: Not compared with each other.
+    """
     errors = {
         name: [float(np.abs(e.prediction.astype(np.float64) - e.label).mean()) for e in episodes]
-        for name, episodes in models.items()
+        for name, episodes in {**models, **controls}.items()
     }
     lengths = [len(e.label) for e in next(iter(models.values()), [])]
-    names, found = list(models), []
-    for i, first in enumerate(names):
+    names, found = [*models, *controls], []
+    for i, first in enumerate(models):
         for second in names[i + 1 :]:
             interval = mean_interval(np.subtract(errors[first], errors[second]), lengths)
             if interval is None or interval[0] <= 0 <= interval[1]:
@@ -59,8 +66,10 @@ def told_apart(models: Mapping[str, Sequence[EpisodeRewards]]) -> list[str]:
     return found
 
 
-def describe_training(checkpoint: str, seen: Collection[int] | None, judged: Sequence[int]) -> str:
-    """Whether a checkpoint was trained on the episodes that it is judged on, as a sentence.
+def describe_training(
+    checkpoint: str, seen: Collection[int] | None, judged: Sequence[int]
+) -> tuple[str, bool]:
+    """Whether a checkpoint was trained on the episodes it is judged on: a sentence, and whether it warns.
 
     Args:
         checkpoint: Its path.
@@ -70,12 +79,14 @@ def describe_training(checkpoint: str, seen: Collection[int] | None, judged: Seq
     if seen is None:
         return (
             f"{checkpoint} does not say which episodes it was trained on: if they are these, the figures "
-            "flatter it"
+            "flatter it",
+            True,
         )
     known = sum(episode in seen for episode in judged)
     if not known:
-        return f"None of the {len(judged)} episodes were in the training set"
+        return "none of these episodes were in the policy's training set", False
     return (
         f"{known} of the {len(judged)} episodes were in the training set, and these figures flatter it: "
-        "judge on held-out episodes, with --dataset.episodes or the --dataset.eval_split of the training"
+        "judge on held-out episodes, with --dataset.episodes or the --dataset.eval_split of the training",
+        True,
     )

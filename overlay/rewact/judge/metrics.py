@@ -147,9 +147,13 @@ def _intervals(episodes: Sequence[EpisodeRewards], rows: Sequence[dict[str, Any]
         for name in ("voc", "spearman", "pearson")
     }
     intervals["mae"] = mean_interval([row["mae"] for row in rows], [row["length"] for row in rows])
+    known = [row for row in rows if row["success"] is not None]
+    n_success = sum(row["success"] for row in known)
     for name in ("final", "max"):
-        kinds = [[row[name] for row in rows if row["success"] is success] for success in (True, False)]
-        intervals[f"auroc_{name}"] = auroc_interval(*kinds)
+        found = outcome_metrics([row["success"] for row in known], [row[name] for row in known], name)
+        auroc = found[f"auroc_{name}"]
+        counts = (n_success, len(known) - n_success)
+        intervals[f"auroc_{name}"] = None if auroc is None else auroc_interval(auroc, *counts)
     return intervals
 
 

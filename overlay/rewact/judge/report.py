@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Printing an evaluation."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,10 +16,8 @@ ROWS = (
     ("RMSE", "rmse"),
     ("calibration error", "ece"),
     ("labels within 80 % band", "band_coverage"),
-    ("AUROC, final reward", "auroc_final"),
-    ("AUROC, highest reward", "auroc_max"),
-    ("average precision, final", "average_precision_final"),
-    ("average precision, highest", "average_precision_max"),
+    ("AUROC of final reward", "auroc_final"),
+    ("AUROC of highest reward", "auroc_max"),
     ("detector precision", "precision"),
     ("detector recall", "recall"),
     ("detector delay (frames, median)", "delay_median"),
@@ -45,15 +44,20 @@ def print_evaluation(
     for name in models:
         table.add_column(name, justify="right")
     any_model = next(iter(values.values()))
-    counts = f" ({any_model['n_success']} successes, {any_model['n_failure']} failures)"
+    counts = f", {any_model['n_success']} successes, {any_model['n_failure']} failures"
     for text, key in ROWS:
         if any(value[key] is not None for value in values.values()):
             cells = (_format(value[key], intervals[name].get(key)) for name, value in values.items())
             table.add_row(text + (counts if key.startswith("auroc_") else ""), *cells)
-    console = Console()
+    console = wide_console()
     console.print(table)
     for remark in remarks:
         console.print(f"[bold red]{remark}[/]", highlight=False, soft_wrap=True)
+
+
+def wide_console() -> Console:
+    """Where tables are printed: as wide as the terminal, and wide enough in a file."""
+    return Console(width=None if sys.stdout.isatty() else 120)
 
 
 def _format(value: float | None, interval: Sequence[float] | None) -> str:
