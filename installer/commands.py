@@ -54,10 +54,8 @@ def dev(arguments: Namespace) -> int:
         return ExitCode.OK
     if setup.environment.reason:
         console.done(f"Installed in {setup.environment.prefix}: {setup.environment.reason}")
-    console.done(
-        f"Ready. Next:\n  {_activation(setup)}lerobot-train --policy.type=act --dataset.repo_id=... "
-        "--dataset.root=...\nor, without a dataset:\n  python install.py demo"
-    )
+    script = shlex.quote(str(installer.PROJECT / "install.py"))
+    console.done(f"Ready. Next:\n  {_activation(setup)}python {script} demo")
     return ExitCode.OK
 
 
@@ -69,7 +67,7 @@ def prod(arguments: Namespace) -> int:
     env, changed = wheel.install(installer.PROJECT, checkout, plan, arguments.env)
     if not changed:
         console.done("Nothing to do: everything is in place.")
-    console.done(f"Ready. Next:\n  {env.activate or env.prefix}\n  lerobot-train --policy.type=act ...")
+    console.done(f"Ready. Next:\n  {env.activate or env.prefix}\n  lerobot-eval-rewards --help")
     return ExitCode.OK
 
 

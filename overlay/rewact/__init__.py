@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rewact.judge.completion import CompletionDetector
     from rewact.labels import KeypointReward, LeRobotDatasetWithReward
-    from rewact.policy import make_rewact_policy
+    from rewact.policy import load, make_rewact_policy
 
 __version__ = "1.0.0"
 
@@ -23,6 +23,7 @@ __all__ = [
     "KeypointReward",
     "LeRobotDatasetWithReward",
     "__version__",
+    "load",
     "make_rewact_policy",
 ]
 
@@ -30,6 +31,7 @@ _HOMES = {
     "CompletionDetector": "rewact.judge.completion",
     "KeypointReward": "rewact.labels",
     "LeRobotDatasetWithReward": "rewact.labels",
+    "load": "rewact.policy",
     "make_rewact_policy": "rewact.policy",
 }
 

@@ -118,7 +118,8 @@ def test_training_episodes_are_named(trained, checkpoint, camera_root, tmp_path,
 
     info, printed = judge(trained(episodes=[0, 1]))
     assert info["trained_on"] == [0] and "1 of the 2 episodes were in the training set" in printed
-    assert {"clock", "constant"} == set(info["controls"]) and "1 successes, 1 failures" in printed
+    assert {"clock", "constant"} == set(info["controls"])
+    assert "AUROC, final (1 successes, 1 failures)" in printed
     info, printed = judge(trained(episodes=[1, 2]))
     assert info["trained_on"] == [] and "none of these episodes were in the policy's training set" in printed
     info, printed = judge(checkpoint)

@@ -6,9 +6,12 @@ import importlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from torch.utils.data import default_collate
 
 import rewact
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 MODULES = [
     "rewact",
@@ -51,3 +54,30 @@ def test_a_policy_for_a_dataset(load):
     assert isinstance(policy, RewACTPolicy)
     assert policy.config.output_features["action"].shape == (2,)
     assert next(policy.parameters()).device.type == "cpu"
+
+
+def test_a_loaded_policy_acts_on_recorded_frames_in_recorded_units(camera_root, checkpoint):
+    dataset = LeRobotDataset("local/cameras", root=camera_root, video_backend="pyav")
+    policy = rewact.load(checkpoint, device="cpu")
+    frame = dataset[3]
+    action, reward = policy.select_action(frame)
+    assert action.shape == frame["action"].shape and reward.shape == ()
+    raw, _ = (
+        policy.policy.__class__.from_pretrained(checkpoint)
+        .eval()
+        .select_action(
+            policy.preprocessor({key: frame[key][None] for key in policy.policy.config.input_features})
+        )
+    )
+    stats = dataset.meta.stats["action"]
+    expected = raw[0].numpy() * stats["std"] + stats["mean"]  # not what the network says itself
+    np.testing.assert_allclose(action.numpy(), expected, rtol=1e-4)
+    assert policy.predict_reward(frame) == reward
+
+    policy.reset()
+    batch = default_collate([dataset[3], dataset[9]])
+    actions, rewards = policy.select_action(batch)
+    assert actions.shape == (2, 2) and rewards.shape == (2,)
+    np.testing.assert_allclose(actions[0], action, atol=1e-4)
+    with pytest.raises(ValueError, match="the observation lacks 'observation.state'"):
+        policy.select_action({key: value for key, value in frame.items() if key != "observation.state"})

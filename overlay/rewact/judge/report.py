@@ -16,8 +16,8 @@ ROWS = (
     ("RMSE", "rmse"),
     ("calibration error", "ece"),
     ("labels within 80 % band", "band_coverage"),
-    ("AUROC of final reward", "auroc_final"),
-    ("AUROC of highest reward", "auroc_max"),
+    ("AUROC, final", "auroc_final"),
+    ("AUROC, highest", "auroc_max"),
     ("detector precision", "precision"),
     ("detector recall", "recall"),
     ("detector delay (frames, median)", "delay_median"),
@@ -44,7 +44,7 @@ def print_evaluation(
     for name in models:
         table.add_column(name, justify="right")
     any_model = next(iter(values.values()))
-    counts = f", {any_model['n_success']} successes, {any_model['n_failure']} failures"
+    counts = f" ({any_model['n_success']} successes, {any_model['n_failure']} failures)"
     for text, key in ROWS:
         if any(value[key] is not None for value in values.values()):
             cells = (_format(value[key], intervals[name].get(key)) for name, value in values.items())
