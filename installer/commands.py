@@ -72,13 +72,14 @@ def prod(arguments: Namespace) -> int:
 
 
 def status(arguments: Namespace) -> int:
+    with console.quiet() if arguments.json else contextlib.nullcontext():
+        checkout = open_checkout(arguments.checkout)
+    found = report.collect(installer.PROJECT, checkout)
     if arguments.json:
-        with console.quiet():
-            checkout = open_checkout(arguments.checkout)
-        console.answer(json.dumps(report.collect(installer.PROJECT, checkout), indent=2))
+        console.answer(json.dumps(found, indent=2))
     else:
-        report.show(report.collect(installer.PROJECT, open_checkout(arguments.checkout)))
-    return ExitCode.OK
+        report.show(found)
+    return report.refusal_of_dev(installer.PROJECT, checkout)
 
 
 def update(arguments: Namespace) -> int:

@@ -34,6 +34,8 @@ def answer(text: str) -> None:
     """What a program asked for: it is said whole, or the command fails."""
     try:
         print(text, flush=True)
+    except BrokenPipeError:
+        _drop_output()  # whoever asked has heard enough (`| head`)
     except OSError as error:
         _drop_output()
         raise explain(error, Path("standard output")) from None

@@ -10,7 +10,7 @@ from installer.environment import RUNTIME, TESTING, Environment
 from installer.locate import find_checkout
 from installer.record import note_environment
 from installer.releases import DEFAULT, Release, find_release
-from verify.checkout import Checkout
+from verify.checkout import Checkout, is_in_repository, looks_like_lerobot
 from verify.errors import ExitCode, RewactError
 from verify.gitcmd import require_git
 from verify.plan import Plan
@@ -29,6 +29,8 @@ def open_or_fetch(project: Path, directory: Path | None, version: str | None) ->
     """The named checkout, else the one found nearby, else a release fetched to ./lerobot."""
     require_git()
     if directory is not None:
+        if looks_like_lerobot(directory) and not is_in_repository(directory):
+            fetch.make_repository(directory.resolve())
         return Checkout(directory)
     release = find_release(version) if version else DEFAULT
     found = find_checkout(project, release.version if version else None)

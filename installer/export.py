@@ -97,6 +97,8 @@ def _edits(
     for path in sorted({*drift.targets, *repository.modified(commit)}.difference(ours)):
         found = checkout.read(path)
         if found is not None and not found.regular:
+            if _is_link_of_before(checkout, path, commit):
+                continue  # only its date is another one, as in a copied clone
             raise RewactError(ExitCode.EDITED, f"{path} is not a regular file: it cannot be exported.")
         now = None if found is None else found.normalised if found.crlf else found.data
         if path in drift.targets:
@@ -107,6 +109,13 @@ def _edits(
         if now != was:
             before[path], after[path] = was, now
     return before, after
+
+
+def _is_link_of_before(checkout: Checkout, path: str, commit: str) -> bool:
+    full = checkout.root / path
+    if not full.is_symlink():
+        return False
+    return checkout.head_blobs([path], commit).get(path) == blob_id(os.fsencode(os.readlink(full)))
 
 
 def export(project: Path, checkout: Checkout, *, name: str, description: str) -> Export:

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from installer import console
@@ -141,7 +143,7 @@ def unpack(source: Path, release: Release, target: Path) -> None:
                 if not any(part.endswith(".egg-info") for part in PurePosixPath(path).parts):
                     paths.append(path)
             moment = max(member.mtime for member, _ in members)
-        _commit(building, paths, release, moment)
+        _commit(building, building / ".git", paths, f"LeRobot {release.version} as released", moment)
         try:
             os.rename(building, target)
         except OSError:
@@ -154,30 +156,46 @@ def unpack(source: Path, release: Release, target: Path) -> None:
         shutil.rmtree(building, ignore_errors=True)
 
 
-def _commit(directory: Path, paths: list[str], release: Release, moment: float) -> None:
+def make_repository(directory: Path) -> None:
+    """Makes a git repository of an unpacked archive of LeRobot, with what it holds as its first commit.
+
+    The user's files stay as they are; what LeRobot's own .gitignore names is left out of the commit.
+    """
+    console.step(f"{directory} is an archive of LeRobot: making it a git repository with one commit")
+    try:
+        with tempfile.TemporaryDirectory(prefix=".git-", dir=directory) as building:
+            repository = Path(building, ".git")
+            _commit(directory, repository, None, "LeRobot as unpacked", time.time())
+            os.rename(repository, directory / ".git")
+    except OSError as error:
+        raise explain(error, directory) from None
+
+
+def _commit(directory: Path, repository: Path, paths: list[str] | None, message: str, moment: float) -> None:
+    """Makes the repository, with the files of `directory` as its one commit.
+
+    Args:
+        paths: of the files; None: all but those that are ignored.
+    """
     # With the archive's own date and a fixed author the commit is the same on every machine.
     who = {"NAME": "rewACT-LeRobot", "EMAIL": "rewact-lerobot@localhost", "DATE": f"{int(moment)} +0000"}
     env = OWN | {f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in who.items()}
-    listing = b"\0".join(os.fsencode(path) for path in paths)
-    for arguments, stdin in (
-        (["init", "--quiet", "--template=", "--initial-branch=main"], b""),
-        (["config", "core.autocrlf", "false"], b""),
-        (["add", "--force", "--pathspec-from-file=-", "--pathspec-file-nul"], listing),
-        (
-            [
-                "commit",
-                "--quiet",
-                "--no-verify",
-                "--no-gpg-sign",
-                "-m",
-                f"LeRobot {release.version} as released",
-            ],
-            b"",
-        ),
-    ):
-        result = run_git(arguments, cwd=directory, env=env, stdin=stdin)
-        if result.returncode:
-            raise git_failure(arguments[0], directory, result.stderr)
-    information = directory / ".git" / "info"
-    information.mkdir(exist_ok=True)
-    (information / "exclude").write_text(_EXCLUDES)
+    _git(repository.parent, env, "init", "--quiet", "--template=", "--initial-branch=main")
+    (repository / "info").mkdir(exist_ok=True)
+    (repository / "info" / "exclude").write_text(_EXCLUDES + "/.git-*/\n")
+    here = [f"--git-dir={repository}", f"--work-tree={directory}"]
+    _git(directory, env, *here, "config", "core.autocrlf", "false")
+    if paths is None:
+        _git(directory, env, *here, "add", "--all")
+    else:
+        listing = b"\0".join(os.fsencode(path) for path in paths)
+        options = ("--force", "--pathspec-from-file=-", "--pathspec-file-nul")
+        _git(directory, env, *here, "add", *options, stdin=listing)
+    _git(directory, env, *here, "commit", "--quiet", "--no-verify", "--no-gpg-sign", "-m", message)
+    (repository / "info" / "exclude").write_text(_EXCLUDES)
+
+
+def _git(cwd: Path, env: Mapping[str, str], *arguments: str, stdin: bytes = b"") -> None:
+    result = run_git(list(arguments), cwd=cwd, env=env, stdin=stdin)
+    if result.returncode:
+        raise git_failure(" ".join(arguments[-2:]), cwd, result.stderr)

@@ -116,6 +116,21 @@ def hold(directory: Path, what: str = "this checkout") -> Iterator[None]:
         _release(path, descriptor)
 
 
+def is_held(directory: Path) -> bool:
+    """Whether another run holds the lock; nothing is made or written."""
+    flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        descriptor = os.open(directory / "lock", flags)
+    except OSError:
+        return False
+    try:
+        return not _try_lock(descriptor)
+    except OSError:
+        return False  # a file system without locks
+    finally:
+        os.close(descriptor)
+
+
 def _holder(path: Path) -> str:
     try:
         return read_regular(path).decode(errors="replace").strip()[:200]

@@ -4,9 +4,9 @@
 from collections import Counter
 from pathlib import Path
 
-from installer import console, environment, sets, transaction
+from installer import console, environment, lock, patching, sets, transaction
 from verify.checkout import Checkout
-from verify.errors import RewactError
+from verify.errors import ExitCode, RewactError
 from verify.recognition import recognise, unrecorded_states
 from verify.record import State
 from verify.series import fingerprint
@@ -57,6 +57,19 @@ def collect(project: Path, checkout: Checkout) -> dict:
         "files": dict(sorted(files.items())),
         "environment": _environment(project, checkout),
     }
+
+
+def refusal_of_dev(project: Path, checkout: Checkout) -> ExitCode:
+    """The exit code with which `dev` would refuse this checkout now; OK where it would go on."""
+    if lock.is_held(checkout.state_dir):
+        return ExitCode.BUSY
+    if transaction.needs_recovery(checkout):
+        return ExitCode.OK  # it puts that right first
+    try:
+        patching.read_plan(project, checkout)
+    except RewactError as error:
+        return error.code
+    return ExitCode.OK
 
 
 def _summary(state: State, files: dict[str, str], current: str | None) -> str:

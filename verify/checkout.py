@@ -53,6 +53,12 @@ def looks_like_lerobot(directory: Path) -> bool:
     return bool(named) and (directory / "src" / "lerobot" / "__init__.py").is_file()
 
 
+def is_in_repository(directory: Path) -> bool:
+    """Whether git finds a repository here or above, one that it refuses included."""
+    result = run_git(["rev-parse", "--git-dir"], cwd=directory)
+    return result.returncode == 0 or b"not a git repository" not in result.stderr
+
+
 def project_file(directory: Path) -> str:
     """The text of pyproject.toml; empty where there is none that can be read."""
     try:
@@ -94,7 +100,7 @@ class Checkout:
         if "not a git repository" in reason:
             if looks_like_lerobot(directory):
                 what = "LeRobot, but not a git clone"
-                hint = "run `git init` in it and commit what it holds, or name a clone"
+                hint = "`install.py dev` makes it one, with what it holds as its first commit"
             else:
                 what = "not a LeRobot clone"
                 hint = "git clone LeRobot, or run `install.py dev` without a path to fetch a release"

@@ -21,7 +21,7 @@ from verify.recognition import Pristine, recognise
 from verify.record import FileRecord, Recorded, State
 from verify.repository import Scratch, lost
 from verify.series import OverlayFile, PatchSet, fingerprint, shortened
-from verify.standing import Change, edited_files, refuse_edits, restored, stands
+from verify.standing import NOT_REGULAR, Change, edited_files, refuse_edits, restored, stands
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ class _Comparison:
         found = self.checkout.read(path)
         before = self.state.files.get(path) if self.state else None
         if found is not None and not found.regular:
-            self.edited.append(f"{path} (not a regular file)")
+            self.edited.append(path + NOT_REGULAR)
             return
         crlf = self._is_crlf(path, found, before, pristine)
         # Where a patch does not change the executable bit, the permission bits are the user's own business.
@@ -176,7 +176,7 @@ class _Comparison:
         mode = found.mode if found is not None and both and not mode_matters else None
         old, new = self._raw(pristine, found, crlf, mode), self._raw(target, found, crlf, mode)
         if found is None and old is not None and new is not None:
-            self.edited.append(f"{path} (missing)")
+            self.edited.append(path)
             return
         if not _same(found, new, mode_matters):
             if not (_same(found, old, mode_matters) or self._was_ours(found, before, kind)):

@@ -98,10 +98,17 @@ def recognise(checkout: Checkout, patch_sets: Mapping[str, PatchSet], state: Sta
                 f"released: {names}. Check out {tag} as it was released, or undo the edits.",
             )
     supported = ", ".join(sorted(patch_sets))
+    tags = [tag for tag in sorted(patch_sets, reverse=True) if checkout.has_commit(f"refs/tags/{tag}")]
+    remedy = (
+        f"Check one of them out, for example `git checkout {tags[0]}`."
+        if tags
+        else "This clone has no tag of them: `git fetch --tags`, or `install.py dev` in another directory "
+        "fetches a release."
+    )
     raise RewactError(
         ExitCode.UNSUPPORTED_VERSION,
         f"{checkout.root} (LeRobot {checkout.declared_version}) is none of the supported "
-        f"releases: {supported}. Check one of them out, for example `git checkout {sorted(patch_sets)[-1]}`.",
+        f"releases: {supported}. {remedy}",
     )
 
 

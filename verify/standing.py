@@ -19,6 +19,8 @@ from verify.gitcmd import blob_id
 from verify.paths import check_name, check_on_disk
 from verify.record import FileRecord, Recorded, State
 
+NOT_REGULAR = " (not a regular file)"
+
 
 def is_exactly(found: OnDisk | None, recorded: Recorded | None) -> bool:
     if found is None or recorded is None:
@@ -129,18 +131,35 @@ class Change:
 
 
 def edited_files(checkout: Checkout, paths: list[str], *, installed: bool) -> RewactError:
-    # Once installed, a stash would take the patch along with the edit.
-    remedy = (
-        "Keep the edits (`install.py export`, or a copy of the files), then put each back with `git checkout "
-        "-- <file>`, or delete it where git does not track it, and run again."
-        if installed
-        else "Move the edits away (`git stash`, or rename a file that git does not track) and run again."
-    )
-    return RewactError(
-        ExitCode.EDITED,
-        f"These files in {checkout.root} hold edits that are not ours: {', '.join(sorted(paths))}. "
-        f"Nothing was changed. {remedy}",
-    )
+    """The refusal that names files in the way, each kind with what helps against it."""
+    missing = [path for path in sorted(paths) if checkout.read(path.removesuffix(NOT_REGULAR)) is None]
+    edited = [path for path in sorted(paths) if path not in missing]
+    head = checkout.head_blobs(edited) if edited and not installed and checkout.commit() else {}
+    committed = [path for path in edited if path in head and is_as_in_head(checkout.read(path), head[path])]
+    edited = [path for path in edited if path not in committed]
+    sentences = []
+    if missing:
+        sentences.append(
+            f"These files are missing in {checkout.root}: {', '.join(missing)}. Put them back with `git "
+            "checkout -- <file>`; where a sparse checkout leaves them out, `git sparse-checkout disable`."
+        )
+    if committed:
+        sentences.append(
+            f"These files are committed in {checkout.root} with other content than the release has: "
+            f"{', '.join(committed)}. Leave `--exact` out: the patches are then fitted to them."
+        )
+    if edited:
+        sentences.append(
+            f"These files in {checkout.root} hold edits that are not ours: {', '.join(edited)}. "
+            # Once installed, a stash would take the patch along with the edit.
+            + (
+                "Keep the edits (`install.py export`, or a copy of the files), then put each back with `git "
+                "checkout -- <file>`, or delete it where git does not track it, and run again."
+                if installed
+                else "Move the edits away (`git stash`, or rename a file that git does not track), run again."
+            )
+        )
+    return RewactError(ExitCode.EDITED, " ".join(["Nothing was changed.", *sentences]))
 
 
 def refuse_edits(checkout: Checkout, state: State | None, edited: list[str], unknown: list[str]) -> None:

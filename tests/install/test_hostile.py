@@ -3,7 +3,6 @@
 
 import contextlib
 import os
-import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,6 @@ from hypothesis import strategies as st
 from installer import patching, undo
 from tests.install.upstreams import (
     ACT_PATCHED_TWICE,
-    PROJECT,
     TALLY,
     TRAIN_PATCHED,
     Project,
@@ -368,16 +366,3 @@ def test_translated_git_messages_change_nothing(
     for name in ("LC_ALL", "LANG", "LANGUAGE"):
         monkeypatch.setenv(name, "de_DE.UTF-8")
     patching.install(project.root, checkout)
-
-
-def test_no_sweeping_git_command_in_the_code() -> None:
-    """data/, outputs/ and environments cannot be hit by commands that are never run."""
-    for package in ("installer", "verify"):
-        for path in (PROJECT / package).rglob("*.py"):
-            code = path.read_text(encoding="utf-8")
-            for words in (
-                r'[( ]\["(clean|reset|stash|checkout|restore|gc)"',
-                r'"add", "(\.|-A|--all)',
-                "shell=True",
-            ):
-                assert not re.search(words, code), (path, words)
