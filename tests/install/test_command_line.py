@@ -220,7 +220,8 @@ def test_not_a_lerobot_clone(run_install, project: Project, tmp_path: Path, kind
         write(place, UPSTREAM)
     elif kind == "other":
         make_repository(place, {"readme": b"x\n"})
-    for command in (["dev", "--no-install"], ["uninstall"], ["status"], ["prod"]):
+    commands = [["uninstall"], ["status"]]  # of an archive, these make no repository
+    for command in [*commands, *([] if kind == "no repository" else [["dev", "--no-install"], ["prod"]])]:
         result = run_install(project, *command, str(place))
         assert result.returncode == ExitCode.NOT_LEROBOT
         assert str(place) in result.stderr and len(result.stderr.splitlines()) == 1
