@@ -2,9 +2,9 @@
 """Proof that a patched LeRobot is upstream's wherever the reward head is off.
 
 The pristine tree is rebuilt in a temporary directory from the originals that the installer kept. It writes
-ACT checkpoints, and a process on each tree loads them, trains them and acts with them. Everything must be
-equal bit for bit. Reads the checkout only. Needs an environment in which LeRobot's dependencies are
-installed.
+ACT checkpoints, a dataset and configurations, and a process on each tree loads them, trains and acts with
+them, and writes its own. Everything must be equal bit for bit. Reads the checkout only. Needs an environment
+in which LeRobot's dependencies are installed.
 
     python -m verify.parity CHECKOUT
 """

@@ -17,9 +17,11 @@ CHECKOUT = Path(lerobot_file).parents[2]
 def test_patched_equals_upstream_bit_for_bit():
     report = prove_parity(Checkout(CHECKOUT))
     assert report.differences == [], report.verdict
-    assert set(report.compared) == {"cameras", "environment-state", "no-vae", "ensembling", "pre-norm"}
+    policies = {"cameras", "environment-state", "no-vae", "ensembling", "pre-norm"}
+    assert set(report.compared) == policies | {"own-columns", "configurations"}
     # Names and bits of the weights before and after, 20 losses, 25 actions and a chunk, twice.
-    assert all(facts > 150 for facts in report.compared.values())
+    assert all(report.compared[case] > 150 for case in policies)
+    assert report.compared["own-columns"] > 50 and report.compared["configurations"] >= 10
 
 
 def test_the_pristine_tree_is_what_the_repository_has(tmp_path):

@@ -121,3 +121,19 @@ def test_the_sender_of_jobs_refuses_before_it_asks_for_a_token(tmp_path):
     cfg = pipeline(DiffusionConfig(device="cpu"))
     sent = json.loads(build_remote_config_file(cfg, "me/policy", tmp_path / "config.json").read_text())
     assert "reward" not in sent["dataset"]
+
+
+def test_a_run_of_an_earlier_release_can_be_resumed(tmp_path):
+    """They wrote options of completion into the file of every run, whatever the policy."""
+    pipeline(DiffusionConfig(device="cpu", push_to_hub=False)).save_pretrained(tmp_path)
+    path = tmp_path / "train_config.json"
+    saved = json.loads(path.read_text())
+    detector = {"threshold": 0.9, "hysteresis": 0.1, "dwell": 3}
+    former = {"stop_on_completion": False, "completion_detector": detector}
+    path.write_text(json.dumps({**saved, "eval": {**saved["eval"], **former}}))
+    TrainPipelineConfig.from_pretrained(tmp_path).save_pretrained(tmp_path)
+    assert json.loads(path.read_text()) == saved
+    path.write_text(json.dumps({**saved, "eval": {**former, "stop_on_completion": True}}))
+    with pytest.raises(Exception) as error:  # draccus' own, around it
+        TrainPipelineConfig.from_pretrained(tmp_path)
+    assert "called policy.stop_on_completion" in str(error.value.__cause__)

@@ -26,7 +26,7 @@ lerobot-eval-rewards \
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +74,7 @@ def eval_rewards(cfg: EvalRewardsConfig) -> dict[str, Any]:
     from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
     from rewact.cli.names import file_names, model_names
     from rewact.draw.plots import model_doubts, plot_evaluation
+    from rewact.judge.completion import CompletionDetector
     from rewact.judge.controls import control_predictions
     from rewact.judge.doubts import describe_training, told_apart
     from rewact.judge.metrics import calibration, collect_episodes, episode_metrics, overall_metrics
@@ -87,7 +88,7 @@ def eval_rewards(cfg: EvalRewardsConfig) -> dict[str, Any]:
     from rewact.values.runner import choose_episodes, episode_loader, predict_episodes
     from rewact.values.store import ValueStore
 
-    detector = cfg.detector.make()
+    detector = CompletionDetector(**asdict(cfg.detector))
     policy = None if cfg.policy is None else load_policy_config(cfg.policy)
     processes = join_processes([] if policy is None else [policy])
     meta = LeRobotDatasetMetadata(cfg.dataset.repo_id, root=cfg.dataset.root, revision=cfg.dataset.revision)

@@ -2,12 +2,15 @@
 """What LeRobot's configurations are extended by. Imports neither torch nor a policy."""
 
 from dataclasses import field
+from functools import wraps
+from typing import Any
 
+from rewact.options.completion import CompletionDetectorConfig
 from rewact.options.head import RewardHeadConfig
 from rewact.options.labels import RewardLabelsConfig
 from rewact.options.saving import write_without
 
-__all__ = ["RewardHeadConfig", "has_reward_labels"]
+__all__ = ["RewardHeadConfig", "has_reward_labels", "reads_former_options"]
 
 
 def has_reward_labels(cls: type) -> type:
@@ -18,7 +21,39 @@ def has_reward_labels(cls: type) -> type:
     Args:
         cls: The class, before it is made a dataclass.
     """
-    cls.__annotations__ = {**cls.__annotations__, "reward": RewardLabelsConfig}
-    cls.reward = field(default_factory=RewardLabelsConfig)
+    _add_field(cls, "reward", RewardLabelsConfig, field(default_factory=RewardLabelsConfig))
     write_without(cls, lambda config: () if config.reward.is_used else ("reward",))
     return cls
+
+
+def reads_former_options(cls: type) -> type:
+    """Let the configuration of evaluations read what earlier releases of this project wrote into it.
+
+    They wrote options of completion into the file of every training run, which could not be resumed
+    otherwise. These options belong to the policy now, and are never written here again.
+
+    Args:
+        cls: The class, before it is made a dataclass.
+    """
+    _add_field(cls, "stop_on_completion", bool, False)
+    _add_field(cls, "completion_detector", CompletionDetectorConfig | None, None)
+    write_without(cls, lambda config: ("stop_on_completion", "completion_detector"))
+    check = cls.__post_init__
+
+    @wraps(check)
+    def check_and_forget(config: Any) -> None:
+        if config.stop_on_completion:
+            raise ValueError(
+                "eval.stop_on_completion and eval.completion_detector are called policy.stop_on_completion "
+                "and policy.completion_detector now."
+            )
+        config.completion_detector = None
+        check(config)
+
+    cls.__post_init__ = check_and_forget
+    return cls
+
+
+def _add_field(cls: type, name: str, annotation: Any, default: Any) -> None:
+    cls.__annotations__ = {**cls.__annotations__, name: annotation}
+    setattr(cls, name, default)

@@ -1,10 +1,6 @@
 # SPDX-License-Identifier: MIT
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from rewact import CompletionDetector
 
 
 @dataclass
@@ -29,9 +25,3 @@ class CompletionDetectorConfig:
             raise ValueError(f"hysteresis must be at least 0, got {self.hysteresis}")
         if self.dwell < 1:
             raise ValueError(f"dwell must be at least 1 step, got {self.dwell}")
-
-    def make(self) -> "CompletionDetector":
-        """Build the detector."""
-        from rewact.judge.completion import CompletionDetector
-
-        return CompletionDetector(self.threshold, self.hysteresis, self.dwell)
