@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from installer import environment, locate, lock, pythons
+import installer
+from installer import environment, locate, lock, patching, pythons, scripts, undo
 from installer.environment import Environment
 from installer.pythons import Python
+from installer.record import note_environment
 from installer.releases import Release
-from tests.install.upstreams import refused, write
+from tests.install.upstreams import PYPROJECT, Project, git, refused, write
+from verify.checkout import Checkout
 from verify.errors import ExitCode
 
 THIS = sys.version_info[:2]
@@ -308,3 +311,71 @@ def test_directory_on_path_that_may_not_be_read(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(Path, "is_file", refusing)
     monkeypatch.setattr(pythons, "candidates", lambda _: iter([tmp_path / "python3", Path(sys.executable)]))
     assert pythons.find_python(THIS, can_make_venv_otherwise=True).version[:2] == THIS
+
+
+@pytest.fixture
+def own(real_python: Path, tmp_path: Path) -> Path:
+    """A clone with an environment of its own, as a uv project has."""
+    clone = tmp_path / "clone"
+    subprocess.run([real_python, "-m", "venv", "--without-pip", clone / ".venv"], check=True)
+    return clone
+
+
+def test_environment_of_the_clone_comes_before_ours(nowhere: Path, own: Path, tmp_path: Path) -> None:
+    chosen = environment.choose(FITTING, tmp_path, checkout=own)
+    assert chosen.prefix == own / ".venv" and not chosen.ours and chosen.reason == ""
+    assert not (tmp_path / ".venv").exists()
+    assert [found.prefix for found in environment.existing(tmp_path, own)] == [own / ".venv"]
+
+
+def test_active_environment_that_is_unfit_is_the_reason(
+    nowhere: Path, own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last lines say which environment was used, and why not the active one."""
+    monkeypatch.setenv("VIRTUAL_ENV", str(tmp_path / "broken"))
+    chosen = environment.choose(FITTING, tmp_path, checkout=own)
+    assert chosen.prefix == own / ".venv"
+    assert str(tmp_path / "broken") in chosen.reason and "does not run" in chosen.reason
+
+
+SCRIPTS = b'[project.scripts]\nlerobot-train = "lerobot.train:main"\n'
+OURS = b'lerobot-label = "rewact.cli.label:main"\n'
+
+
+def test_uninstall_takes_our_console_scripts_out(
+    opened: Environment, project: Project, upstream: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They start modules that are gone. Scripts of LeRobot's, and files of the user's, stay."""
+    before = PYPROJECT + SCRIPTS
+    write(upstream, {"pyproject.toml": before})
+    git(upstream, "commit", "--quiet", "--all", "--message", "scripts")
+    project.add_patch("0004-d.patch", {"pyproject.toml": before}, {"pyproject.toml": before + OURS})
+    checkout = Checkout(upstream)
+    patching.install(project.root, checkout)
+    note_environment(checkout.record, str(opened.prefix))
+    url = {"url": upstream.as_uri(), "dir_info": {"editable": True}}
+    distribution(opened.prefix, "lerobot", "9.9.1", direct_url=url)
+    (site,) = opened.prefix.glob("lib/*/site-packages")
+    info = site / "lerobot-9.9.1.dist-info"
+    points = b"[console_scripts]\nlerobot-label = rewact.cli.label:main\nlerobot-train = lerobot.train:main\n"
+    record = b"../../../bin/lerobot-label,sha256=x,9\n../../../bin/lerobot-train,sha256=y,9\n"
+    write(info, {"entry_points.txt": points, "RECORD": record})
+    start = b"#!/usr/bin/python\nfrom %s import main\nmain()\n"
+    files = {"lerobot-label": start % b"rewact.cli.label", "lerobot-train": start % b"lerobot.train"}
+    write(opened.bin, files)
+    opened.mark({"checkout": str(upstream)})
+    monkeypatch.setattr(installer, "PROJECT", project.root)
+    assert undo.command(checkout) == 0
+    assert not (opened.bin / "lerobot-label").exists()
+    assert (opened.bin / "lerobot-train").read_bytes() == files["lerobot-train"]
+    assert b"label" not in (info / "entry_points.txt").read_bytes() + (info / "RECORD").read_bytes()
+    assert b"lerobot-train" in (info / "RECORD").read_bytes() and opened.marker() == {}
+
+
+def test_script_of_another_program_stays(opened: Environment, tmp_path: Path) -> None:
+    url = {"url": tmp_path.as_uri(), "dir_info": {"editable": True}}
+    distribution(opened.prefix, "lerobot", "9.9.1", direct_url=url)
+    write(opened.bin, {"lerobot-label": b"#!/bin/sh\necho mine\n"})
+    assert scripts.take_out(opened.prefix, {"lerobot-label": "rewact.cli.label"}, tmp_path) == []
+    assert scripts.take_out(opened.prefix, {"lerobot-label": "rewact.cli.label"}, tmp_path / "other") == []
+    assert (opened.bin / "lerobot-label").exists()
