@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rewact.judge.completion import CompletionDetector
-    from rewact.labels import KeypointReward, LeRobotDatasetWithReward
+    from rewact.labels import KeypointReward, LeRobotDatasetWithReward, set_outcomes
     from rewact.policy import load, make_rewact_policy
 
 __version__ = "1.0.0"
@@ -25,6 +25,7 @@ __all__ = [
     "__version__",
     "load",
     "make_rewact_policy",
+    "set_outcomes",
 ]
 
 _HOMES = {
@@ -33,6 +34,7 @@ _HOMES = {
     "LeRobotDatasetWithReward": "rewact.labels",
     "load": "rewact.policy",
     "make_rewact_policy": "rewact.policy",
+    "set_outcomes": "rewact.labels",
 }
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Names of the labels in a batch, and how to tell them from columns that a dataset has of its own.
+"""Names of labels, in a batch and on disk, and how to tell them from columns that a dataset has of its own.
 
 A dataset may well have a column called `reward` or `action_mask`. What the dataset wrapper adds to an item is
 named in the item itself, under `LABELS_KEY`. Only that counts as a label.
@@ -13,10 +13,20 @@ REWARD_PAD_KEY = "reward_is_pad"
 ACTION_MASK_KEY = "action_mask"
 ADVANTAGE_KEY = "advantage"
 # Columns of a dataset that RECAP's training reads.
-RECAP_KEYS = ("mc_return", "is_terminal", "next.success", "intervention")
+RETURN_KEY = "mc_return"
+TERMINAL_KEY = "is_terminal"
+SUCCESS_KEY = "next.success"
+INTERVENTION_KEY = "intervention"
+RECAP_KEYS = (RETURN_KEY, TERMINAL_KEY, SUCCESS_KEY, INTERVENTION_KEY)
 
 # Names of the labels of an item, separated by spaces. A string survives every collate function, as a list.
 LABELS_KEY = "rewact_labels"
+
+# Where labels lie in a dataset's folder: ours, those of robocandywrapper, and of models that read progress.
+EXTENSIONS_DIR = "rewact_extensions"
+FOREIGN_DIR = "candywrapper_plugins"
+DAGGER_DIR = "dagger_data_source"
+PROGRESS_FILES = "*_progress.parquet"
 
 
 def mark_labels(item: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:

@@ -17,6 +17,11 @@ from rewact.labels import KeypointReward, LeRobotDatasetWithReward, build_reward
 from rewact.options.labels import RewardLabelsConfig
 from tests.versions import HAS_SLICES
 
+try:
+    from lerobot.datasets.multi_dataset import MultiLeRobotDataset
+except ImportError:  # LeRobot before 0.5
+    from lerobot.datasets.lerobot_dataset import MultiLeRobotDataset
+
 LENGTHS = (7, 1, 12, 20, 5, 9)
 
 
@@ -90,7 +95,7 @@ def test_items_do_not_alias_the_labels(load, horizon):
 def test_attributes_are_delegated_and_features_stay(load):
     plain = load(episodes=[2])
     before = copy.deepcopy(plain.meta.features)
-    dataset = LeRobotDatasetWithReward(plain, mask_actions_for_eval_data=True, horizon=3)
+    dataset = LeRobotDatasetWithReward(plain, horizon=3)
     assert dataset.meta is plain.meta
     assert (dataset.fps, dataset.num_frames, dataset.num_episodes) == (10, 12, 1)
     assert dataset.episodes == [2] and dataset.hf_dataset is plain.hf_dataset
@@ -161,15 +166,27 @@ def test_an_episode_that_is_not_there(load, method):
         ("me/eval_push", {"mask_actions_for_eval_data": True}, False),
         ("me/fail_push", {"mask_actions_for_fail_data": True}, False),
         ("eval_push", {"mask_actions_for_eval_data": True}, False),
-        ("me/eval_push", {"mask_actions_for_fail_data": True}, True),
-        ("me/push_eval_", {"mask_actions_for_eval_data": True}, True),
-        ("eval_me/push", {"mask_actions_for_eval_data": True}, True),
+        ("me/rollout_push", {"mask_actions_for_eval_data": True}, False),
     ],
 )
 def test_action_mask_by_the_dataset_name(load, repo_id, flags, kept):
     item = LeRobotDatasetWithReward(load(repo_id), **flags)[0]
     assert item["action_mask"].dtype == torch.bool and item["action_mask"].shape == ()
     assert item["action_mask"].item() is kept
+
+
+@pytest.mark.parametrize(
+    ("repo_id", "flags", "named"),
+    [
+        ("me/eval_push", {"mask_actions_for_fail_data": True}, "nothing says which episodes"),
+        ("me/push_eval_", {"mask_actions_for_eval_data": True}, "not evaluation data"),
+        ("eval_me/push", {"mask_actions_for_eval_data": True}, "not evaluation data"),
+    ],
+)
+def test_a_mask_that_nothing_backs(load, repo_id, flags, named):
+    """It masked nothing, in silence."""
+    with pytest.raises(ValueError, match=f"{next(iter(flags))}: .*{named}"):
+        LeRobotDatasetWithReward(load(repo_id), **flags)
 
 
 def test_no_action_mask_unless_asked_for(load):
@@ -245,6 +262,14 @@ def test_metadata_that_does_not_fit(load):
     broken.meta.episodes["dataset_from_index"] = [0, 4]
     with pytest.raises(ValueError, match="the metadata of episode 1 does not follow"):
         LeRobotDatasetWithReward(broken)
+
+
+def test_several_datasets_in_one(make_dataset, tmp_path):
+    for name in ("a", "b"):
+        make_dataset(tmp_path / "local" / name, f"local/{name}", (3,))
+    both = MultiLeRobotDataset(["local/a", "local/b"], root=tmp_path)
+    with pytest.raises(ValueError, match="MultiLeRobotDataset has no metadata of its own.*ConcatDataset"):
+        LeRobotDatasetWithReward(both)
 
 
 class FakeDataset:

@@ -19,23 +19,30 @@ def edited(dataset, path):
     """The dataset without its episode 0, with the label files of the whole one."""
     target = path / "edited"
     shorter = delete_episodes(dataset, [0], output_dir=target, repo_id=dataset.repo_id)
-    shutil.copytree(dataset.root / "rewact_extensions", target / "rewact_extensions")
+    shutil.copytree(dataset.root / "rewact_extensions", target / "rewact_extensions", dirs_exist_ok=True)
     return shorter.meta
 
 
-def test_keypoints_of_other_episodes(load, tmp_path):
+def test_keypoints_follow_their_episode(load, tmp_path):
     LeRobotDatasetWithReward(load()).add_episode_rewards(2, {0: 0.9})
-    meta = edited(load(), tmp_path)
-    named = f"{KEYPOINTS_FILE}, episode 2: it had 12 frames when it was labelled and has 20 in local/tiny"
-    with pytest.raises(ValueError, match=named):
-        build_reward_labels(meta, RewardLabelsConfig())
+    built = build_reward_labels(edited(load(), tmp_path), RewardLabelsConfig())
+    assert built.sources == ["linear", "keypoints", "linear", "linear", "linear"]
 
 
-def test_outcomes_of_other_episodes(load, root, tmp_path):
+def test_outcomes_follow_their_episode(load, root, tmp_path):
     save_outcomes(root / OUTCOMES_FILE, {2: "failure"}, EpisodeTable.from_metadata(load().meta))
-    meta = edited(load(), tmp_path)
-    named = f"{OUTCOMES_FILE}, episode 2: it had 12 frames when it was labelled and has 20 in local/tiny"
-    with pytest.raises(ValueError, match=named):
+    built = build_reward_labels(edited(load(), tmp_path), RewardLabelsConfig())
+    assert built.outcomes.tolist() == [-1, 0, -1, -1, -1]
+
+
+@pytest.mark.parametrize("length", [10, 12])
+def test_an_episode_that_is_gone(make_dataset, tmp_path, length):
+    """Its labels landed on the one that has its number, where both were equally long."""
+    dataset = LeRobotDataset("local/tiny", root=make_dataset(tmp_path / "d", lengths=(length, 10, 10)))
+    LeRobotDatasetWithReward(dataset).add_episode_rewards(0, {0: 0.9})
+    meta = edited(dataset, tmp_path)
+    told = "it had 12 frames when" if length == 12 else "another episode had this number when"
+    with pytest.raises(ValueError, match=f"{KEYPOINTS_FILE}, episode 0: {told}"):
         build_reward_labels(meta, RewardLabelsConfig())
 
 

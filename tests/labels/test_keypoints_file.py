@@ -7,7 +7,9 @@ import threading
 
 import pytest
 
-from rewact.labels import KeypointReward, LeRobotDatasetWithReward, dataset, files
+import rewact
+from rewact.labels import KeypointReward, LeRobotDatasetWithReward, editing, files
+from rewact.labels.episodes import EpisodeTable
 from rewact.labels.keypoints import KEYPOINTS_FILE
 from rewact.options.labels import RewardLabelsConfig
 
@@ -29,6 +31,7 @@ def test_file_format(load, root):
         "3": {
             "fps": 10,
             "length": 20,
+            "identity": EpisodeTable.from_metadata(load().meta).identities[3],
             "keypoints": [
                 {"frame_index": 3, "timestamp": 0.3, "reward": 0.0},
                 {"frame_index": 15, "timestamp": 1.5, "reward": 1.0},
@@ -68,7 +71,6 @@ def test_frames_times_and_order(load, root):
         ([], "expected an object from episode to keypoints, got list"),
         ({"0": []}, "episode 0.*'fps' and 'keypoints'"),
         ({"0": {"keypoints": []}}, "episode 0.*'fps'"),
-        ({"0": entry()}, "episode 0: no keypoints"),
         ({"0": {"fps": 10, "keypoints": {"0": 1}}}, "episode 0: 'keypoints' must be a list"),
         ({"0": entry({"frame_index": 0, "reward": 0.5}, fps=30)}, "episode 0: labelled at 30 fps.*has 10"),
         ({"0": entry({"frame_index": 0})}, "episode 0.*'reward'"),
@@ -138,6 +140,40 @@ def test_bad_keypoints_change_nothing(load, root, episode, keypoints, named):
     assert not (root / "rewact_extensions").exists()
 
 
+def test_an_empty_list_leaves_the_episode_to_the_next_source(load, root):
+    keypoint_file(root, {"0": entry(), "1": entry({"frame_index": 0, "reward": 0.5})})
+    dataset = LeRobotDatasetWithReward(load())
+    assert dataset.labels.sources[:2] == ["linear", "keypoints"] and dataset[6]["reward"] == 1
+
+
+def test_many_episodes_are_one_write(load, monkeypatch):
+    dataset, saved = LeRobotDatasetWithReward(load()), []
+    monkeypatch.setattr(editing, "save_keypoints", lambda path, content, table: saved.append(dict(content)))
+    dataset.add_rewards({episode: {0: 0.25} for episode in range(6)})
+    assert saved == [{episode: {0: 0.25} for episode in range(6)}]
+
+
+def test_one_wrong_episode_of_many_changes_nothing(load, root):
+    dataset = LeRobotDatasetWithReward(load())
+    with pytest.raises(ValueError, match="episode 0: frame_index 7 lies outside"):
+        dataset.add_rewards({2: {0: 0.5}, 0: {7: 1.0}})
+    assert not (root / "rewact_extensions").exists() and dataset.labels.sources == ["linear"] * 6
+
+
+def test_a_failure_does_not_reach_1(load, root):
+    rewact.set_outcomes(load(), failed=[3])
+    dataset = LeRobotDatasetWithReward(load())
+    named = "episode 3: it failed, but its keypoints reach 1 at frame 19"
+    with pytest.raises(ValueError, match=named):
+        dataset.add_episode_rewards(3, {0: 0.0, 19: 1.0})
+    dataset.add_episode_rewards(3, {0: 0.0, 19: 0.9})
+    keypoint_file(root, {"3": entry({"frame_index": 19, "reward": 1.0})})
+    with pytest.raises(ValueError, match=named):
+        LeRobotDatasetWithReward(load())
+    with pytest.raises(ValueError, match=named):
+        rewact.set_outcomes(load(), succeeded=[1])
+
+
 def test_reading_creates_no_folder(load, root):
     dataset = LeRobotDatasetWithReward(load())
     dataset[0]
@@ -195,7 +231,7 @@ def test_two_writers_lose_nothing(load, monkeypatch):
     """The second one asks to write between the first one's reading and writing."""
     first, second = LeRobotDatasetWithReward(load()), LeRobotDatasetWithReward(load())
     other = threading.Thread(target=second.add_episode_rewards, args=(1, {0: 0.2}))
-    save = dataset.save_keypoints
+    save = editing.save_keypoints
 
     def interrupted(*args):
         if other.ident is None:
@@ -203,7 +239,7 @@ def test_two_writers_lose_nothing(load, monkeypatch):
             other.join(timeout=1)
         save(*args)
 
-    monkeypatch.setattr(dataset, "save_keypoints", interrupted)
+    monkeypatch.setattr(editing, "save_keypoints", interrupted)
     first.add_episode_rewards(0, {0: 0.1})
     other.join(timeout=30)
     assert not other.is_alive()

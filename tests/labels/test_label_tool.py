@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+import rewact
 from rewact.cli import label_rewards as label_tool
 from rewact.cli.label_rewards import LabelledDatasetConfig, LabelRewardsConfig, label_rewards
 from rewact.labels import LeRobotDatasetWithReward
@@ -48,7 +49,36 @@ def test_labels_are_applied_and_trained_on(run, load, root):
     assert dataset[3]["reward"] == 0.5
     assert dataset.labels.outcomes.tolist() == [-1, -1, -1, 1, 0, -1]
     modes = json.loads((root / "rewact_extensions/control_modes.json").read_text())
-    assert modes == {"3": [{"start_index": 0, "end_index": 4, "mode": "policy"}]}
+    assert modes["3"]["segments"] == [{"start_index": 0, "end_index": 4, "mode": "policy"}]
+
+
+FORMS = {
+    "by episode": {"2": {"keypoints": {"3": 0.5}, "outcome": "failed"}},
+    "words": {"2": "Failed"},
+    "frames": {"2": {"3": 0.5}},
+    "keypoints": {"2": [{"frame_index": 3, "reward": 0.5}]},
+    "segments": {"2": [{"start_index": 0, "end_index": 4, "mode": "policy"}]},
+    "outcomes": [{"episode_index": 2, "outcome": "fail"}],
+    "0.1": {"2": {"fps": 10, "keypoints": [{"frame_index": 3, "timestamp": 0.3, "reward": 0.5}]}},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_other_forms(run, form):
+    after = run(FORMS[form])
+    assert after.episodes() == [2]
+    assert after.keypoints.get(2, {3: 0.5}) == {3: 0.5} and after.outcomes.get(2, "failure") == "failure"
+    assert after.control_modes.get(2, [(0, 4, "policy")]) == [(0, 4, "policy")]
+
+
+def test_the_files_of_a_dataset_are_read(run, root, tmp_path):
+    """The tool refused the very files that it writes."""
+    before = run(LABELS)
+    kept = {path.name: path.read_text() for path in (root / "rewact_extensions").iterdir()}
+    run(clear_all=True)
+    for content in kept.values():
+        after = run(content)
+    assert len(kept) == 3 and after == before
 
 
 def test_a_dry_run_shows_and_writes_nothing(run, root, capsys):
@@ -101,7 +131,9 @@ def test_clearing(run, root):
     ("labels", "named"),
     [
         ("{", "labels.json is not valid JSON"),
-        ([], "expected an object with 'episodes'"),
+        ([], "labels.json has no labels"),
+        (["0"], "expected an object with 'episode_index', got '0'"),
+        ({"zero": "failed"}, "expected an object with 'episodes'"),
         ({"episodes": {}}, "labels.json has no labels"),
         ({"episodes": {}, "labels": {}}, "unknown key 'labels'"),
         ({**LABELS, "repo_id": "me/other"}, "another dataset: its repo_id is 'me/other', that of local/tiny"),
@@ -113,6 +145,15 @@ def test_clearing(run, root):
         ({"episodes": {"0": {}}}, "episode 0: expected an object with control_modes, keypoints, outcome"),
         ({"episodes": {"0": {"reward": 1}}}, "episode 0: expected an object with"),
         ({"episodes": {"0": {"outcome": "won"}}}, "episode 0: the outcome must be one of"),
+        ({"episodes": {"0": "failed", "00": "failed"}}, "'00' is not an episode number"),
+        (
+            {"episodes": {"0": {"keypoints": {"6": 1}, "outcome": "failed"}}},
+            "episode 0: it failed, but its keypoints reach 1 at frame 6",
+        ),
+        (
+            {"episodes": {"0": {"keypoints": [{"frame_index": 2, "timestamp": 0.5, "reward": 1}]}}},
+            "episode 0: frame_index 2 and timestamp 0.5 are different frames",
+        ),
         (
             {"episodes": {"0": {"keypoints": [{"frame_index": 7, "reward": 1}]}}},
             "episode 0: frame_index 7 lies outside",
@@ -138,6 +179,40 @@ def test_a_broken_stored_file_is_not_overwritten(run, root):
     with pytest.raises(ValueError, match="reward_keypoints.json is not valid JSON"):
         run(LABELS)
     assert path.read_text() == '{"0": '
+
+
+def test_outcomes_as_flags(run, capsys):
+    assert run(succeeded=[0, 3], failed=[1]).outcomes == {0: "success", 1: "failure", 3: "success"}
+    with pytest.raises(ValueError, match="episode 1 is named in --succeeded and in --failed"):
+        run(succeeded=[1], failed=[1])
+    with pytest.raises(ValueError, match="local/tiny has no episode 9"):
+        run(failed=[9])
+    assert "6 episodes: 0 with keypoints, 3 with an outcome, 3 without labels" in capsys.readouterr().out
+
+
+def test_set_outcomes(load):
+    """One import, on the plain dataset and on one with labels, which sees it at once."""
+    rewact.set_outcomes(load(), succeeded=[0], failed=[2, 5])
+    dataset = LeRobotDatasetWithReward(load())
+    assert dataset.labels.outcomes.tolist() == [1, -1, 0, -1, -1, 0] and dataset[19]["reward"] == 0.5
+    rewact.set_outcomes(dataset, succeeded=[2])
+    assert dataset.labels.outcomes.tolist() == [1, -1, 1, -1, -1, 0] and dataset[19]["reward"] == 1
+    for options, named in (
+        ({"failed": [9]}, "no episode 9"),
+        ({"failed": [0], "succeeded": [0]}, "episode 0 is said to have succeeded and to have failed"),
+    ):
+        with pytest.raises(ValueError, match=named):
+            rewact.set_outcomes(dataset, **options)
+
+
+def test_clearing_all_clears_advantages(run, root):
+    run(LABELS)
+    path = root / "rewact_extensions/advantages.parquet"
+    path.write_bytes(b"")
+    run(clear=[0])
+    assert path.exists()
+    run(clear_all=True)
+    assert not path.exists()
 
 
 def test_clearing_an_episode_that_is_not_there(run):

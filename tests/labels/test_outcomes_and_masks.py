@@ -137,6 +137,23 @@ def test_a_broken_outcomes_file_stops(load, root, content, named):
         labels(load())
 
 
+@pytest.mark.parametrize("option", ["mask_actions_under_policy", "mask_actions_under_intervention"])
+def test_masks_need_to_know_who_was_in_control(load, root, option):
+    """They masked nothing, in silence."""
+    with pytest.raises(ValueError, match=f"{option}: nothing says who controlled local/tiny"):
+        labels(load(), **{option: True})
+    path = root / "dagger_data_source/episode_modes.json"
+    path.parent.mkdir()
+    mode = option.rsplit("_", 1)[-1].replace("intervention", "human")
+    path.write_text(json.dumps({"0": [{"start_index": 0, "end_index": 4, "mode": mode}]}))
+    assert int((~labels(load(), **{option: True}).action_mask).sum()) == 5
+
+
+def test_a_missing_outcome_is_told_as_one(load):
+    with pytest.raises(ValueError, match=r"their outcome is not known; .*--failed='\[...\]'"):
+        LeRobotDatasetWithReward(load(), config=RewardLabelsConfig(sources=["returns"]))
+
+
 def test_outcome_files_that_disagree(load, root):
     write(root / OURS, [outcome(0, "success"), outcome(2, "failure")])
     write(root / FOREIGN, [outcome(0, "unknown"), outcome(2, "success")])

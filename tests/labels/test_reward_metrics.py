@@ -60,6 +60,19 @@ def test_errors_are_pooled_over_frames():
     assert overall["rmse"] == pytest.approx(0.9**0.5)
 
 
+def test_frames_without_a_label_are_left_out():
+    label = np.linspace(0, 1, 9)
+    label[3] = np.nan
+    band = {"lower": np.zeros(9), "upper": np.ones(9)}
+    episode = rewards(np.linspace(0, 1, 9), label, success=True, **band)
+    found = episode_metrics(episode)
+    assert (found["spearman"], found["mae"], found["voc"], found["length"]) == (1, 0, 1, 9)
+    overall = overall_metrics([episode], CompletionDetector(threshold=0.9, dwell=1))
+    assert (overall["mae"], overall["rmse"], overall["band_coverage"]) == (0, 0, 1)
+    assert overall["detection"]["delay_mean"] == 0
+    assert sum(b["count"] for b in calibration([episode])["bins"]) == 8
+
+
 def test_outcomes():
     assert outcome_metrics([True, False, True, False], [0.9, 0.8, 0.7, 0.1], "final") == {
         "auroc_final": 0.75,

@@ -109,10 +109,6 @@ def break_progress(rows, row, **values):
         (progress().drop(columns="progress_sparse"), "has no column progress_sparse or progress_dense"),
         (progress([2]).head(11), "episode 2: 11 of its 12 frames"),
         (
-            break_progress(progress(), 9, progress_sparse=np.nan),
-            r"episode 2: .*frame 1 must be in \[0, 1\], got nan",
-        ),
-        (
             break_progress(progress(), 9, progress_sparse=1.5),
             "episode 2: progress_sparse of frame 1 .*got 1.5",
         ),
@@ -133,6 +129,57 @@ def test_a_wrong_progress_file_stops(load, root, rows, named):
     rows.to_parquet(path)
     with pytest.raises(ValueError, match=f"{path}.*{named}"):
         labels(load(), sources=["parquet", "linear"])
+
+
+def test_frames_that_a_model_failed_at_have_no_label(load, root):
+    """A NaN kept the whole dataset from training."""
+    rows = break_progress(break_progress(progress(), 9, progress_sparse=np.nan), 12, progress_sparse=np.nan)
+    rows.loc[rows.episode_index == 4, "progress_sparse"] = np.nan
+    rows.to_parquet(root / "sarm_progress.parquet")
+    built = labels(load(), sources=["parquet", "linear"])
+    assert np.flatnonzero(built.rewards.isnan().numpy()).tolist() == [9, 12]
+    assert built.sources[2] == "parquet" and built.sources[4] == "linear"
+    assert "2 of their frames without a label" in built.describe()
+
+
+def labelled_rewards(root, episode, **columns):
+    path = root / f"candywrapper_plugins/labelled_rewards/episode_{episode:06d}.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(columns).to_parquet(path)
+
+
+def test_labelled_rewards_with_the_documented_minimum(load, root):
+    labelled_rewards(root, 1, frame_index=[7], reward=[0.25])
+    labelled_rewards(root, 2, frame_index=range(8, 20), reward=np.linspace(0, 1, 12))
+    built = labels(load(), sources=["parquet", "linear"])
+    assert built.sources[1:3] == ["parquet", "parquet"]
+    assert built.rewards[7] == 0.25 and built.rewards[19] == 1
+
+
+@pytest.mark.parametrize(
+    ("episode", "frames", "named"),
+    [(1, [8], "episode 1: frame 1 lies outside"), (2, [8, 9], "episode 2: 2 of its 12 frames have labels")],
+)
+def test_labelled_rewards_of_another_episode(load, root, episode, frames, named):
+    labelled_rewards(root, episode, frame_index=frames, reward=[0.5] * len(frames))
+    with pytest.raises(ValueError, match=named):
+        labels(load(), sources=["parquet", "linear"])
+
+
+def test_a_progress_file_on_the_hub(load, root, tmp_path, monkeypatch):
+    asked = []
+    progress().to_parquet(tmp_path / "p.parquet")
+
+    def download(repo_id, filename, repo_type, revision):
+        asked.append((repo_id, filename, repo_type, revision))
+        return str(tmp_path / "p.parquet")
+
+    monkeypatch.setattr("rewact.labels.progress.hf_hub_download", download)
+    path = "hf://datasets/me/tiny/models/sarm_progress.parquet"
+    assert set(labels(load(), sources=["parquet"], progress_path=path).sources) == {"parquet"}
+    assert asked == [("me/tiny", "models/sarm_progress.parquet", "dataset", None)]
+    with pytest.raises(ValueError, match="progress_path must be hf://datasets/<user>/<name>/<file>"):
+        labels(load(), sources=["parquet"], progress_path="hf://datasets/me/tiny")
 
 
 def test_a_truncated_parquet_stops(load, root):
@@ -176,13 +223,11 @@ def test_unused_progress_files_are_mentioned(load, root, caplog):
 def test_a_progress_file_of_our_own_is_read_back(load, tmp_path):
     table = EpisodeTable.from_metadata(load().meta)
     rewards = np.linspace(0, 1, table.n_frames, dtype=np.float32)
-    rewards[STARTS[2]] = np.nan
+    rewards[STARTS[2] : STARTS[3]] = rewards[STARTS[3]] = np.nan
     path = tmp_path / "rewact_progress.parquet"
     save_progress(path, table, rewards, {"checkpoint": "here"})
-    again = load_progress(path, table)
-    assert np.isnan(again[STARTS[2] : STARTS[3]]).all()
-    kept = ~np.isnan(again)
-    assert np.array_equal(again[kept], rewards[kept]) and kept.sum() == 54 - 12
+    assert np.array_equal(load_progress(path, table), rewards, equal_nan=True)
+    assert len(pd.read_parquet(path)) == 54 - 12
     dtypes = pd.read_parquet(path).dtypes.astype(str).to_dict()
     assert dtypes == {
         "index": "int64",

@@ -24,9 +24,9 @@ from tests.versions import HELD_OUT, make_train_eval_datasets
 LENGTHS = (7, 1, 12, 20, 5, 9)
 
 
-def pipeline(root, use_reward_head=True, reward_forecast=True, reward=None, **dataset):
+def pipeline(root, use_reward_head=True, reward_forecast=True, reward=None, repo_id="local/tiny", **dataset):
     return TrainPipelineConfig(
-        dataset=DatasetConfig("local/tiny", root=str(root), reward=reward or RewardLabelsConfig(), **dataset),
+        dataset=DatasetConfig(repo_id, root=str(root), reward=reward or RewardLabelsConfig(), **dataset),
         policy=ACTConfig(
             device="cpu",
             push_to_hub=False,
@@ -77,7 +77,8 @@ def test_datasets_stay_themselves_where_nothing_needs_labels(root):
 
 
 def test_masks_alone_are_reason_enough(root):
-    cfg = pipeline(root, use_reward_head=False, reward=RewardLabelsConfig(mask_actions_for_eval_data=True))
+    reward = RewardLabelsConfig(mask_actions_for_eval_data=True)
+    cfg = pipeline(root, use_reward_head=False, reward=reward, repo_id="local/eval_tiny")
     train, _ = make_train_eval_datasets(cfg)
     assert "action_mask" in train[0] and "reward" not in train[0]
 
@@ -85,8 +86,8 @@ def test_masks_alone_are_reason_enough(root):
 def test_masks_alone_need_no_rewards_and_hide_none(root):
     """Neither labels of every episode nor a column that is called like them stand in the way."""
     reward = RewardLabelsConfig(sources=["keypoints"], mask_actions_for_eval_data=True)
-    cfg = pipeline(root, use_reward_head=False, reward=reward)
-    plain = LeRobotDataset("local/tiny", root=root)
+    cfg = pipeline(root, use_reward_head=False, reward=reward, repo_id="local/eval_tiny")
+    plain = LeRobotDataset("local/eval_tiny", root=root)
     plain.meta.features["reward"] = {"dtype": "float32", "shape": (1,), "names": None}
     train, _ = wrap_train_eval_datasets(cfg, plain, None)
     assert "action_mask" in train[0]

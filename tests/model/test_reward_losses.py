@@ -147,6 +147,24 @@ def test_training_without_labels_says_what_to_enable(policy_type):
     assert "reward_loss" not in policy.forward(batch)[1]
 
 
+@TYPES
+def test_frames_without_a_label_do_not_count(policy_type):
+    """NaN: the model that labelled the data failed at that frame."""
+    policy = make_policy(policy_type, dropout=0.0, use_vae=False)
+    policy.train()
+    batch = make_batch(policy)
+    _, expected = policy.forward({key: value[1:] for key, value in batch.items()})
+    batch["reward"][0] = float("nan")
+    loss, found = policy.forward(batch)
+    loss.backward()
+    assert all(p.grad.isfinite().all() for p in policy.parameters() if p.grad is not None)
+    for name in ("reward_loss", "reward_mae"):
+        assert found[name] == pytest.approx(expected[name], rel=1e-5)
+    batch["reward"][:] = float("nan")
+    assert policy.forward(batch)[1]["reward_loss"] == 0
+    assert policy.forward(batch, reduction="none")[0].isfinite().all()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -154,7 +172,7 @@ def test_training_without_labels_says_what_to_enable(policy_type):
         ({"reward": torch.rand(3, 4)}, r"\(3, 4\)"),
         ({"reward_is_pad": None}, "without 'reward_is_pad'"),
         ({"reward": torch.full((3, CHUNK_SIZE), 1.5)}, "1.5"),
-        ({"reward": torch.full((3, CHUNK_SIZE), float("nan"))}, "nan"),
+        ({"reward": torch.full((3, CHUNK_SIZE), float("inf"))}, "inf"),
     ],
 )
 def test_wrong_labels_are_errors(change, message):

@@ -46,7 +46,7 @@ def test_an_edit_is_stored_as_the_trainer_reads_it(client, root):
     assert answer["curve"] == trained
     assert dataset.get_episode_keypoints(0) == {2: 0.0, 9: 0.4, 20: 0.8}
     assert dataset.labels.outcomes.tolist() == [0, -1, -1]
-    assert stored(root, "control_modes.json")["0"] == FULL["control_modes"]
+    assert stored(root, "control_modes.json")["0"]["segments"] == FULL["control_modes"]
 
 
 def test_the_preview_is_what_is_stored_later(client):

@@ -4,6 +4,7 @@
 The plain case, with no reward head, no mask and the mean over the batch, stays with `ACTPolicy.forward`.
 """
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
@@ -108,22 +109,24 @@ def _reward_loss(
     if labels[REWARD_KEY].ndim == 1:  # says nothing of later steps
         logits = logits[:, :1]
     target = _reward_target(head, labels, n_steps=logits.shape[1])
+    is_labelled = ~target.isnan()
+    target = target.nan_to_num()
     loss = head.loss(logits, target)  # (B, T)
-    always = torch.ones_like(target[:, :1], dtype=torch.bool)
-    reward_loss = _masked_mean(loss[:, :1], always, per_sample)
+    reward_loss = _masked_mean(loss[:, :1], is_labelled[:, :1], per_sample)
     if logits.shape[1] > 1:
         is_inside = ~labels[REWARD_PAD_KEY][:, 1:].to(torch.bool)
-        reward_loss = reward_loss + _masked_mean(loss[:, 1:], is_inside, per_sample)
+        reward_loss = reward_loss + _masked_mean(loss[:, 1:], is_inside & is_labelled[:, 1:], per_sample)
     current = logits[:, :1].detach()
+    error = (head.mean(current) - target[:, :1]).abs()
     return reward_loss, {
         "reward_loss": reward_loss.mean().item(),
-        "reward_mae": (head.mean(current) - target[:, :1]).abs().mean().item(),
+        "reward_mae": _masked_mean(error, is_labelled[:, :1], per_sample=False).item(),
         "reward_entropy": head.entropy(current).mean().item(),
     }
 
 
 def _reward_target(head, labels: dict[str, Tensor], n_steps: int) -> Tensor:
-    """(B, T) float32 labels, checked against what the head predicts."""
+    """(B, T) float32 labels, checked against what the head predicts; NaN at frames without a label."""
     target = labels[REWARD_KEY].float()
     target = target.reshape(len(target), -1)
     if target.shape[1] != n_steps or (n_steps > 1 and REWARD_PAD_KEY not in labels):
@@ -134,10 +137,9 @@ def _reward_target(head, labels: dict[str, Tensor], n_steps: int) -> Tensor:
             "policy=policy.config)`."
         )
     low, high = head.value_range
-    # Written so that a NaN fails, too.
-    if not bool(((target >= low) & (target <= high)).all()):
+    if bool(((target < low) | (target > high)).any()):
         raise ValueError(
-            f"Reward labels must lie in [{low}, {high}]. Got values from {target.min().item()} to "
-            f"{target.max().item()}."
+            f"Reward labels must lie in [{low}, {high}]. Got values from {np.nanmin(target.cpu())} to "
+            f"{np.nanmax(target.cpu())}."
         )
     return target

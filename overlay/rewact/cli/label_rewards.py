@@ -13,9 +13,19 @@ lerobot-label-rewards --dataset.repo_id=me/pick --labels=labels.json
 ```
 where `labels.json` holds
 ```
-{"repo_id": "me/pick",
- "episodes": {"0": {"keypoints": [{"timestamp": 0.3, "reward": 0.0}, {"timestamp": 8.0, "reward": 1.0}],
-                    "outcome": "success"}}}
+{"episodes": {
+  "0": {"keypoints": [{"timestamp": 0.3, "reward": 0.0}, {"frame_index": 80, "reward": 1.0}],
+        "outcome": "success",
+        "control_modes": [{"start_index": 0, "end_index": 57, "mode": "policy"}]},
+  "1": {"outcome": "failure"}
+}}
+```
+Each of the three may be left out. The files under `rewact_extensions/` are read as well, and so is
+`{"1": "failed"}`.
+
+Say how episodes ended:
+```
+lerobot-label-rewards --dataset.repo_id=me/pick --failed='[2, 5]' --succeeded='[0, 1]'
 ```
 
 List the labels, clear those of two episodes, or of all:
@@ -61,6 +71,10 @@ class LabelRewardsConfig:
     dataset: LabelledDatasetConfig
     # JSON file with labels to apply. They replace what the episodes they name had of the same kind.
     labels: str | None = None
+    # Episodes that succeeded.
+    succeeded: list[int] | None = None
+    # Episodes that failed.
+    failed: list[int] | None = None
     # Episodes whose labels to remove, before any are applied.
     clear: list[int] | None = None
     # Remove the labels of all episodes, before any are applied.
@@ -73,33 +87,42 @@ class LabelRewardsConfig:
     def __post_init__(self) -> None:
         if self.clear and self.clear_all:
             raise ValueError("give either --clear or --clear_all, not both")
+        if both := {*(self.succeeded or [])} & {*(self.failed or [])}:
+            raise ValueError(f"episode {min(both)} is named in --succeeded and in --failed")
 
 
 def label_rewards(cfg: LabelRewardsConfig) -> "LabelSet":
     """Apply, clear, list and upload labels; returns the labels that the dataset then has."""
     from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
     from rewact.labels.episodes import EpisodeTable
-    from rewact.labels.files import EXTENSIONS_DIR, writing_in
+    from rewact.labels.files import ADVANTAGES_FILE, EXTENSIONS_DIR, writing_in
     from rewact.labels.hub import LABEL_FILES, is_cached, pull_label_files, push_label_files
     from rewact.labels.label_file import LabelSet, load_labels, read_label_file, save_labels
 
     meta = LeRobotDatasetMetadata(cfg.dataset.repo_id, root=cfg.dataset.root, revision=cfg.dataset.revision)
     pull_label_files(meta)  # uploaded again, they would replace those that only the Hub has
     table = EpisodeTable.from_metadata(meta)
-    for episode in cfg.clear or []:
+    succeeded, failed = cfg.succeeded or [], cfg.failed or []
+    for episode in (*(cfg.clear or []), *succeeded, *failed):
         table.row(episode)
     new = LabelSet() if cfg.labels is None else read_label_file(Path(cfg.labels).expanduser(), table)
+    new.outcomes |= dict.fromkeys(succeeded, "success") | dict.fromkeys(failed, "failure")
 
     def changed(labels: LabelSet) -> LabelSet:
         return labels.without(labels.episodes() if cfg.clear_all else cfg.clear or []).updated(new)
 
     before = load_labels(table)
     after = changed(before)
+    after.check(table.repo_id)
     print_labels(table, after, before)
     if cfg.dry_run:
         logging.info("Dry run: nothing was written")
         return before
     cleared = list(LABEL_FILES) if cfg.clear_all else []
+    advantages = table.root / ADVANTAGES_FILE
+    if cfg.clear_all and advantages.exists():  # they were computed from these labels
+        advantages.unlink()
+        logging.info("Deleted %s", advantages)
     if after != before:
         with writing_in(table.root / EXTENSIONS_DIR):
             before = load_labels(table)  # with what others have written since
@@ -130,9 +153,9 @@ def print_labels(table: "EpisodeTable", labels: "LabelSet", before: "LabelSet") 
     if not episodes:
         Console().print(f"{table.repo_id} has no labels")
         return
-    grid = Table(
-        title=f"Labels of {table.repo_id}: {len(labels.episodes())} of {len(table.episodes)} episodes"
-    )
+    total, labelled = len(table.episodes), len(labels.episodes())
+    counts = f"{len(labels.keypoints)} with keypoints, {len(labels.outcomes)} with an outcome"
+    grid = Table(title=f"{table.repo_id}, {total} episodes: {counts}, {total - labelled} without labels")
     for name in ("episode", "frames", "keypoints (frame: reward)", "outcome", "control modes", ""):
         grid.add_column(name)
     for episode in episodes:

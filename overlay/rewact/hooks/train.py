@@ -124,13 +124,15 @@ def require_episodes(config: "DatasetConfig") -> None:
     if not config.episodes or config.streaming:
         return
     from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
+    from rewact.labels.episodes import EpisodeTable
 
-    total = LeRobotDatasetMetadata(config.repo_id, root=config.root, revision=config.revision).total_episodes
-    if missing := [episode for episode in config.episodes if episode >= total]:
-        raise ValueError(
-            f"{config.repo_id} has no episode {missing[0]}: its episodes are 0 to {total - 1}; choose "
-            "among these with --dataset.episodes."
-        )
+    meta = LeRobotDatasetMetadata(config.repo_id, root=config.root, revision=config.revision)
+    table = EpisodeTable.from_metadata(meta)
+    try:
+        for episode in config.episodes:
+            table.row(episode)
+    except ValueError as error:
+        raise ValueError(f"{error}; choose among these with --dataset.episodes") from error
 
 
 def wrap_train_eval_datasets(

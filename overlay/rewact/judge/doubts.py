@@ -52,7 +52,7 @@ def told_apart(
         controls: Not compared with each other.
     """
     errors = {
-        name: [float(np.abs(e.prediction.astype(np.float64) - e.label).mean()) for e in episodes]
+        name: [float(np.nanmean(np.abs(e.prediction.astype(np.float64) - e.label))) for e in episodes]
         for name, episodes in {**models, **controls}.items()
     }
     lengths = [len(e.label) for e in next(iter(models.values()), [])]

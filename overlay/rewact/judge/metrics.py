@@ -26,7 +26,8 @@ class EpisodeRewards:
     Attributes:
         episode: Episode id.
         prediction: float ``(T,)``.
-        label: float ``(T,)`` in [0, 1].
+        label: float ``(T,)`` in [0, 1], NaN at frames without one, which are left out of what is compared
+            with labels.
         success: True or False, None if the outcome is unknown.
         lower: Lower end of the uncertainty band, ``(T,)``, None without one.
         upper: Its upper end.
@@ -93,14 +94,15 @@ def episode_metrics(rewards: EpisodeRewards) -> dict[str, Any]:
         does not change either, they are None.
     """
     prediction, label = rewards.prediction.astype(np.float64), rewards.label.astype(np.float64)
-    error = prediction - label
+    known = ~np.isnan(label)
+    error = (prediction - label)[known]
     return {
         "episode": rewards.episode,
         "length": len(prediction),
         "success": rewards.success,
         "voc": _correlation(spearmanr, prediction, np.arange(len(prediction))),
-        "spearman": _correlation(spearmanr, prediction, label),
-        "pearson": _correlation(pearsonr, prediction, label),
+        "spearman": _correlation(spearmanr, prediction[known], label[known]),
+        "pearson": _correlation(pearsonr, prediction[known], label[known]),
         "mae": float(np.abs(error).mean()),
         "rmse": float(np.sqrt((error**2).mean())),
         "final": float(prediction[-1]),
@@ -129,8 +131,8 @@ def overall_metrics(episodes: Sequence[EpisodeRewards], detector: CompletionDete
         "n_episodes": len(rows),
         "n_frames": len(error),
         **{name: _mean_of_known([row[name] for row in rows]) for name in ("voc", "spearman", "pearson")},
-        "mae": float(np.abs(error).mean()),
-        "rmse": float(np.sqrt((error**2).mean())),
+        "mae": float(np.nanmean(np.abs(error))),
+        "rmse": float(np.sqrt(np.nanmean(error**2))),
         "band_coverage": _band_coverage(episodes),
         "n_success": sum(row["success"] for row in known),
         "n_failure": sum(not row["success"] for row in known),
@@ -193,7 +195,7 @@ def detection_metrics(episodes: Sequence[EpisodeRewards], detector: CompletionDe
         misses += episode.success and frame is None
         false_alarms += not episode.success and frame is not None
         if episode.success and frame is not None:
-            delays.append(frame - int(np.argmax(episode.label)))
+            delays.append(frame - int(np.nanargmax(episode.label)))
     return {
         "precision": hits / (hits + false_alarms) if hits + false_alarms else None,
         "recall": hits / (hits + misses) if hits + misses else None,
@@ -220,6 +222,7 @@ def calibration(episodes: Sequence[EpisodeRewards], n_bins: int = 10) -> dict[st
     """
     prediction = np.concatenate([e.prediction for e in episodes]).astype(np.float64)
     label = np.concatenate([e.label for e in episodes]).astype(np.float64)
+    prediction, label = prediction[~np.isnan(label)], label[~np.isnan(label)]
     index = np.clip((prediction * n_bins).astype(int), 0, n_bins - 1)
     count = np.bincount(index, minlength=n_bins)
     mean_prediction = np.bincount(index, prediction, n_bins) / np.maximum(count, 1)
@@ -250,5 +253,5 @@ def _mean_of_known(values: Sequence[float | None]) -> float | None:
 def _band_coverage(episodes: Sequence[EpisodeRewards]) -> float | None:
     if any(e.lower is None or e.upper is None for e in episodes):
         return None
-    inside = [(e.lower <= e.label) & (e.label <= e.upper) for e in episodes]
+    inside = [((e.lower <= e.label) & (e.label <= e.upper))[~np.isnan(e.label)] for e in episodes]
     return float(np.concatenate(inside).mean())

@@ -4,6 +4,7 @@
 from rewact.labels.build import RewardLabels, build_reward_labels
 from rewact.labels.dataset import LeRobotDatasetWithReward, StreamingLeRobotDatasetWithReward
 from rewact.labels.keypoints import KeypointReward
+from rewact.labels.label_file import set_outcomes
 
 __all__ = [
     "KeypointReward",
@@ -11,4 +12,5 @@ __all__ = [
     "RewardLabels",
     "StreamingLeRobotDatasetWithReward",
     "build_reward_labels",
+    "set_outcomes",
 ]

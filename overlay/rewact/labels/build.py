@@ -10,15 +10,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rewact.labels.control import POLICY, read_control_modes, read_interventions
+from rewact.keys import INTERVENTION_KEY
+from rewact.labels.control import (
+    POLICY,
+    read_control_modes,
+    read_interventions,
+    require_control_modes,
+)
 from rewact.labels.episodes import EpisodeTable
 from rewact.labels.hub import pull_label_files
-from rewact.labels.outcomes import FAILURE, read_outcomes
+from rewact.labels.outcomes import FAIL_PREFIX, FAILURE, UNKNOWN, read_outcomes
 from rewact.labels.sources import hint_at_unused_files, label_rows
 from rewact.options.labels import RewardLabelsConfig
 
 if TYPE_CHECKING:
     from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
+
+# How LeRobot names recordings of a policy: when it is evaluated, and since 0.6 when it is rolled out.
+EVAL_PREFIXES = ("eval_", "rollout_")
 
 
 @dataclass
@@ -31,7 +40,8 @@ class RewardLabels:
     Attributes:
         config: What they were built from.
         table: The dataset's episodes.
-        rewards: float32 ``(N,)`` in [0, 1]; NaN at frames of episodes that no source has labels for.
+        rewards: float32 ``(N,)`` in [0, 1]; NaN at frames without a label: of episodes that no source has
+            labels for, and those that the source left out.
         action_mask: bool ``(N,)``, False where the action must not be trained on; None without masks.
         sources: For each row of ``table``, the source its labels come from, None without any.
         outcomes: For each row of ``table``, int8 ``(E,)``: 1 success, 0 failure, -1 unknown.
@@ -53,9 +63,17 @@ class RewardLabels:
             parts.append(f"{counts[None]} without")
         if failures := int((self.outcomes == FAILURE).sum()):
             parts.append(f"{failures} of them failed")
+        if unlabelled := self.unlabelled_frames:
+            parts.append(f"{unlabelled} of their frames without a label")
         if self.action_mask is not None:
             parts.append(f"{int((~self.action_mask).sum())} of {len(self.action_mask)} actions masked")
         return f"Reward labels of {len(self.sources)} episodes: {', '.join(parts)}"
+
+    @property
+    def unlabelled_frames(self) -> int:
+        """Frames that have no label though their episode has a source."""
+        rows = np.array([row for row, source in enumerate(self.sources) if source is not None], dtype=int)
+        return int(torch.isnan(self.rewards[torch.from_numpy(self.table.frames(rows))]).sum())
 
     def require(self, episodes: Iterable[int] | None = None) -> None:
         """Check that the given episodes (all by default) are labelled.
@@ -66,23 +84,42 @@ class RewardLabels:
         rows = range(len(self.sources)) if episodes is None else [self.table.row(e) for e in episodes]
         missing = [int(self.table.episodes[row]) for row in rows if self.sources[row] is None]
         if missing:
-            shown = ", ".join(map(str, missing[:10])) + (", ..." if len(missing) > 10 else "")
+            sources, name = self.config.sources, self.table.repo_id
+            what = f"no reward labels for {len(missing)} of the episodes ({shorten(missing)})"
+            if "returns" in sources:  # these label all episodes that are known to have ended well or not
+                remedy = (
+                    "their outcome is not known; say it with lerobot-label-rewards "
+                    f"--dataset.repo_id={name} --succeeded='[...]' --failed='[...]'"
+                )
+            else:
+                remedy = "label them"
             raise ValueError(
-                f"{self.table.repo_id}: no reward labels for {len(missing)} of the episodes ({shown}) from "
-                f"{', '.join(self.config.sources)}; label them, leave them out with --dataset.episodes, or "
-                "add 'linear' to --dataset.reward.sources"
+                f"{name}: {what} from {', '.join(sources)}; {remedy}, leave them out with "
+                "--dataset.episodes, or add 'linear' to --dataset.reward.sources"
             )
 
-    def refresh(self, episode: int) -> None:
-        """Label one episode anew from the files, in place: all datasets on these labels see it.
+    def refresh(self, episodes: Iterable[int]) -> None:
+        """Label some episodes again from the files, in place: all datasets on these labels see it.
 
         Raises:
             ValueError: if a label file is broken.
         """
-        row = self.table.row(episode)
-        labels, sources = label_rows(self.table, self.config, self.outcomes, np.array([row]))
-        self.rewards[int(self.table.starts[row]) : int(self.table.ends[row])] = torch.from_numpy(labels)
-        self.sources[row] = sources[0]
+        rows = np.array(sorted({self.table.row(episode) for episode in episodes}), dtype=np.int64)
+        if not len(rows):
+            return
+        self.outcomes[:] = read_outcomes(self.table, self.config)
+        labels, sources = label_rows(self.table, self.config, self.outcomes, rows)
+        self.rewards[torch.from_numpy(self.table.frames(rows))] = torch.from_numpy(labels)
+        for row, source in zip(rows.tolist(), sources, strict=True):
+            self.sources[row] = source
+        if self.action_mask is not None:
+            self.action_mask[:] = torch.from_numpy(_action_mask(self.table, self.config, self.outcomes))
+
+
+def shorten(episodes: Iterable[int]) -> str:
+    """Numbers of episodes for a message, the first ten of them."""
+    episodes = list(episodes)
+    return ", ".join(map(str, episodes[:10])) + (", ..." if len(episodes) > 10 else "")
 
 
 def build_reward_labels(meta: "LeRobotDatasetMetadata", config: RewardLabelsConfig) -> RewardLabels:
@@ -117,15 +154,29 @@ def build_reward_labels(meta: "LeRobotDatasetMetadata", config: RewardLabelsConf
 def _action_mask(table: EpisodeTable, config: RewardLabelsConfig, outcomes: np.ndarray) -> np.ndarray | None:
     if not config.masks_actions:
         return None
+    name = table.name
     kept = np.ones(table.n_frames, dtype=bool)
-    if config.mask_actions_for_eval_data and table.name.startswith("eval_"):
+    if config.mask_actions_for_eval_data:
+        if not name.startswith(EVAL_PREFIXES):
+            raise ValueError(
+                f"reward.mask_actions_for_eval_data: {table.repo_id} is not evaluation data, which is named "
+                f"{' or '.join(f'{prefix}*' for prefix in EVAL_PREFIXES)}; leave the option out"
+            )
         kept[:] = False
     if config.mask_actions_for_fail_data:
-        if table.name.startswith("fail_"):
+        if name.startswith(FAIL_PREFIX):
             kept[:] = False
+        elif (outcomes == UNKNOWN).all():
+            raise ValueError(
+                f"reward.mask_actions_for_fail_data: nothing says which episodes of {table.repo_id} failed; "
+                f"say it with lerobot-label-rewards --dataset.repo_id={table.repo_id} --failed='[...]'"
+            )
         kept[table.frames(np.flatnonzero(outcomes == FAILURE))] = False
     if config.mask_actions_under_policy:
+        require_control_modes(table, config, "mask_actions_under_policy")
         kept &= read_control_modes(table, config) != POLICY
     if config.mask_actions_under_intervention:
+        if INTERVENTION_KEY not in table.columns:
+            require_control_modes(table, config, "mask_actions_under_intervention")
         kept &= ~read_interventions(table, config)
     return kept

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Columns of a dataset's own data, read at once."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,24 +11,41 @@ import pyarrow.parquet as pq
 from rewact.labels.episodes import EpisodeTable
 
 
-def read_parquet(path: Path, columns: list[str]) -> dict[str, np.ndarray]:
+def parquet_columns(path: Path, names: Sequence[str]) -> list[str]:
+    """Those of some columns that a parquet file has.
+
+    Raises:
+        ValueError: naming the file, if it is not a parquet file or has none of them.
+    """
+    try:
+        there = pq.read_schema(path).names
+    except (OSError, pa.ArrowException) as error:
+        raise ValueError(f"{path} cannot be read as parquet: {error}") from error
+    if found := [name for name in names if name in there]:
+        return found
+    raise ValueError(f"{path} has no column {' or '.join(names)}; its columns are {', '.join(there)}")
+
+
+def read_parquet(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> dict[str, np.ndarray]:
     """Read some columns of a parquet file.
+
+    Args:
+        path: The file.
+        columns: Their names.
+        optional: Those that may be missing.
 
     Raises:
         ValueError: naming the file, if it is not a whole parquet file or lacks a column.
     """
     try:
         with pq.ParquetFile(path) as file:
-            missing = [name for name in columns if name not in file.schema_arrow.names]
-            if missing:
-                names = ", ".join(file.schema_arrow.names)
-                raise ValueError(f"{path} has no column {missing[0]!r}; its columns are {names}")
-            table = file.read(columns)
+            names = file.schema_arrow.names
+            table = file.read([name for name in columns if name in names])
     except (OSError, pa.ArrowException) as error:
-        if isinstance(error, ValueError) and str(path) in str(error):
-            raise
         raise ValueError(f"{path} cannot be read as parquet: {error}") from error
-    return {name: table[name].to_numpy() for name in columns}
+    if missing := [name for name in columns if name not in (*names, *optional)]:
+        raise ValueError(f"{path} has no column {missing[0]!r}; its columns are {', '.join(names)}")
+    return {name: table[name].to_numpy() for name in table.column_names}
 
 
 def read_frame_column(table: EpisodeTable, name: str, missing: float | bool) -> np.ndarray | None:

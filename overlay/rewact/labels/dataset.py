@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Datasets that add reward labels to the items of a LeRobot dataset."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
@@ -20,19 +18,11 @@ from rewact.keys import (
     REWARD_PAD_KEY,
 )
 from rewact.labels.build import RewardLabels, build_reward_labels
-from rewact.labels.files import writing_in
-from rewact.labels.keypoints import (
-    KeypointReward,
-    Keypoints,
-    load_keypoints,
-    resolve_keypoints,
-    save_keypoints,
-)
-from rewact.labels.sources import keypoints_path, label_rows
+from rewact.labels.editing import KeypointEditing
 from rewact.options.labels import RewardLabelsConfig
 
 
-class _WithReward:
+class _WithReward(KeypointEditing):
     """What the map-style and the streaming dataset have in common."""
 
     def __init__(
@@ -66,6 +56,12 @@ class _WithReward:
         for name, value in (("horizon", horizon), ("action_horizon", action_horizon)):
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
+        if not hasattr(dataset, "meta"):
+            raise ValueError(
+                f"{type(dataset).__name__} has no metadata of its own, by which frames are labelled: merge "
+                "its datasets with lerobot-edit-dataset, or wrap each one and join them with torch's "
+                "ConcatDataset"
+            )
         self.dataset = dataset
         self.horizon = horizon
         self.action_horizon = action_horizon
@@ -78,8 +74,7 @@ class _WithReward:
         self._marker = " ".join([*names, *(key for key in RECAP_KEYS if key in dataset.meta.features)])
         if with_rewards:
             self.labels.require(self._labelled_episodes())
-        self._ends = torch.from_numpy(self.labels.table.ends)
-        self._offsets = torch.arange(max(horizon or 1, action_horizon or 1))
+        self._ends = self.labels.table.ends.tolist()
 
     def __getattr__(self, name: str) -> Any:
         # Called only for what the wrapper itself lacks. Dunders are never delegated: torch would find the
@@ -142,108 +137,12 @@ class _WithReward:
         """The value of a frame; or those of this frame and the next ones, and which lie past the episode."""
         if horizon is None:
             return values[index].clone(), None  # a view would share, and pickle, the whole array
-        frames = self._offsets[:horizon] + index
-        last = int(self._ends[torch.searchsorted(self._ends, index, right=True)]) - 1
-        return values[frames.clamp(max=last)], frames > last
-
-    def add_episode_rewards(
-        self, episode: int, keypoints: Iterable[KeypointReward] | Mapping[int, float]
-    ) -> None:
-        """Label an episode by keypoints, write them to the keypoints file and use them at once.
-
-        Keypoints that the episode already has stay, except at the same frames.
-
-        Args:
-            episode: Episode id.
-            keypoints: A list of :class:`KeypointReward`, or ``{frame within the episode: reward}``.
-
-        Raises:
-            ValueError: naming the episode, if it is not in the dataset, a keypoint is outside it or out of
-                [0, 1], two are at the same frame, or the keypoints file is broken (it is then left alone).
-            OSError: if the file cannot be written; the labels are then unchanged.
-        """
-        table = self.labels.table
-        self._stored_keypoints()  # a broken file is reported before all else
-        self._require_keypoints_source()
-        length = int(table.lengths[table.row(episode)])
-        where = f"{table.repo_id}, episode {episode}"
-        new = resolve_keypoints(keypoints, table.fps, length, where)
-        with self._writing_keypoints() as stored:
-            stored[int(episode)] = dict(sorted((stored.get(int(episode), {}) | new).items()))
-        self.labels.refresh(episode)
-
-    def remove_episode_rewards(self, episode: int) -> None:
-        """Remove the keypoints of an episode from the file; the next source labels it. None there: no change.
-
-        Raises:
-            ValueError: if the episode is not in the dataset, no other source has labels for it, or the
-                keypoints file is broken.
-            OSError: if the file cannot be written; the labels are then unchanged.
-        """
-        row = self.labels.table.row(episode)
-        stored = self._stored_keypoints()
-        if self.labels.config.sources == ["keypoints"]:
-            raise ValueError(f"episode {episode} would have no labels: keypoints are the only reward source")
-        if int(episode) not in stored:
-            return
-        self._require_keypoints_source()
-        self._require_other_source(row)
-        with self._writing_keypoints() as stored:
-            stored.pop(int(episode), None)
-        self.labels.refresh(episode)
-
-    def get_episode_keypoints(self, episode: int) -> dict[int, float]:
-        """Keypoints of an episode as ``{frame within the episode: reward}``, sorted; empty without any.
-
-        Raises:
-            ValueError: if the episode is not in the dataset or the keypoints file is broken.
-        """
-        self.labels.table.row(episode)
-        return self._stored_keypoints().get(int(episode), {})
-
-    def get_episode_keypoints_objects(self, episode: int) -> list[KeypointReward]:
-        """Keypoints of an episode with frame and time, sorted; empty without any.
-
-        Raises:
-            ValueError: if the episode is not in the dataset or the keypoints file is broken.
-        """
-        fps = self.labels.table.fps
-        return [
-            KeypointReward(reward, frame_index=frame, timestamp=frame / fps)
-            for frame, reward in self.get_episode_keypoints(episode).items()
-        ]
-
-    def _stored_keypoints(self) -> dict[int, Keypoints]:
-        # Read anew each time, so that what another process has stored is neither hidden nor overwritten.
-        table = self.labels.table
-        path = keypoints_path(self.labels.config, table.root)
-        return load_keypoints(path, table) if path.exists() else {}
-
-    @contextmanager
-    def _writing_keypoints(self) -> Iterator[dict[int, Keypoints]]:
-        """The stored keypoints, to be changed and then stored, while no other process does the same."""
-        table = self.labels.table
-        path = keypoints_path(self.labels.config, table.root)
-        with writing_in(path.parent):
-            stored = self._stored_keypoints()
-            yield stored
-            save_keypoints(path, stored, table)
-
-    def _require_keypoints_source(self) -> None:
-        if "keypoints" not in self.labels.config.sources:
-            raise ValueError(
-                f"keypoints are not among the reward sources of this dataset ({self.labels.config.sources})"
-            )
-
-    def _require_other_source(self, row: int) -> None:
-        table, config = self.labels.table, self.labels.config
-        others = [source for source in config.sources if source != "keypoints"]
-        _, sources = label_rows(table, replace(config, sources=others), self.labels.outcomes, np.array([row]))
-        if sources[0] is None:
-            raise ValueError(
-                f"episode {table.episodes[row]} would have no labels: {', '.join(others)} has none for it; "
-                "add 'linear' to the reward sources"
-            )
+        end = self._ends[bisect_right(self._ends, index)]
+        left = end - index
+        if left >= horizon:
+            return values[index : index + horizon].clone(), torch.zeros(horizon, dtype=torch.bool)
+        repeated = values[end - 1].expand(horizon - left)
+        return torch.cat([values[index:end], repeated]), torch.arange(horizon) >= left
 
 
 def _needs(

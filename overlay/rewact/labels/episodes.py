@@ -1,14 +1,26 @@
 # SPDX-License-Identifier: MIT
 """Where the episodes of a dataset lie, as arrays instead of metadata lookups per frame."""
 
+import hashlib
+import logging
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as pads
 
 if TYPE_CHECKING:
     from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
+
+
+logger = logging.getLogger(__name__)
+
+# What an episode is recognised by: the smallest and the largest of these, which LeRobot's tools carry along
+# and which come out the same when statistics are computed again.
+IDENTIFYING_FEATURES = ("action", "observation.state", "observation.environment_state")
 
 
 @dataclass(frozen=True)
@@ -24,6 +36,9 @@ class EpisodeTable:
         starts: Absolute index of each episode's first frame, int64 ``(E,)``.
         ends: One past the absolute index of its last frame, int64 ``(E,)``.
         tasks: A number for each episode's (first) task, int64 ``(E,)``.
+        task_names: Name of the task with each number, "" where it is not known.
+        positions: Where each episode stands in ``meta.episodes``, int64 ``(E,)``: LeRobot looks episodes up
+            by position there, and ids may have gaps.
     """
 
     repo_id: str
@@ -34,6 +49,8 @@ class EpisodeTable:
     starts: np.ndarray
     ends: np.ndarray
     tasks: np.ndarray
+    task_names: tuple[str, ...] = ("",)
+    positions: np.ndarray | None = None
 
     @classmethod
     def from_metadata(cls, meta: "LeRobotDatasetMetadata") -> "EpisodeTable":
@@ -48,18 +65,27 @@ class EpisodeTable:
             np.asarray(meta.episodes[name][:], dtype=np.int64)
             for name in ("episode_index", "dataset_from_index", "dataset_to_index")
         )
-        first_tasks = [tasks[0] if len(tasks) else "" for tasks in meta.episodes["tasks"][:]]
-        _, tasks = np.unique(np.asarray(first_tasks, dtype=np.str_), return_inverse=True)
         order = np.argsort(episodes, kind="stable")
-        episodes, starts, ends, tasks = episodes[order], starts[order], ends[order], tasks[order]
+        episodes, starts, ends = episodes[order], starts[order], ends[order]
         follows = (np.diff(episodes, prepend=-1) > 0) & (starts >= np.r_[0, ends[:-1]]) & (starts <= ends)
         if not follows.all():
             raise ValueError(
                 f"{meta.repo_id}: the metadata of episode {episodes[np.argmin(follows)]} does not follow the "
                 "episode before it (dataset_from_index, dataset_to_index)"
             )
-        columns = tuple(meta.features)
-        return cls(meta.repo_id, Path(meta.root), float(meta.fps), columns, episodes, starts, ends, tasks)
+        names, tasks = np.unique(_first_tasks(meta, order, starts), return_inverse=True)
+        return cls(
+            meta.repo_id,
+            Path(meta.root),
+            float(meta.fps),
+            tuple(meta.features),
+            episodes,
+            starts,
+            ends,
+            tasks,
+            tuple(names.tolist()),
+            order,
+        )
 
     @property
     def name(self) -> str:
@@ -90,28 +116,86 @@ class EpisodeTable:
             )
         return row
 
-    def length(self, episode: Any, where: str, noted: Any = None) -> int:
-        """Frames of an episode that a file speaks of.
+    def length(self, episode: int, where: str) -> int:
+        """Frames of an episode.
+
+        Raises:
+            ValueError: starting with ``where``, if the dataset has no such episode.
+        """
+        return int(self.lengths[self.row(self.find(episode, None, where))])
+
+    @cached_property
+    def identities(self) -> list[str]:
+        """What each episode is recognised by besides its length: a digest of its statistics, "" without."""
+        columns = [
+            f"stats/{name}/{bound}"
+            for name in IDENTIFYING_FEATURES
+            for bound in ("min", "max")
+            if name in self.columns
+        ]
+        found = dict.fromkeys(self.episodes.tolist(), "")
+        paths = sorted((self.root / "meta" / "episodes").glob("*/*.parquet"))
+        try:
+            content = pads.dataset(list(map(str, paths)), format="parquet")
+            columns = [name for name in columns if name in content.schema.names]
+            rows = content.to_table(["episode_index", *columns]).to_pylist() if paths and columns else []
+        except (OSError, pa.ArrowException) as error:
+            raise ValueError(f"the metadata of {self.repo_id} cannot be read: {error}") from error
+        for row in rows:
+            if None not in row.values():
+                bounds = (np.ravel(row[name]).astype(np.float32).tobytes() for name in columns)
+                found[row["episode_index"]] = hashlib.sha256(b"".join(bounds)).hexdigest()[:16]
+        return [found[episode] for episode in self.episodes.tolist()]
+
+    def mark(self, episode: int) -> dict[str, Any]:
+        """What a label file notes of an episode, to recognise it later: ``length`` and ``identity``."""
+        row = self.row(episode)
+        marks = {"length": int(self.lengths[row]), "identity": self.identities[row]}
+        return {name: value for name, value in marks.items() if value}
+
+    def has(self, episode: int, noted: dict[str, Any] | None) -> bool:
+        """Whether the dataset has an episode of this number, and it is the one of which a file notes this."""
+        row = int(np.searchsorted(self.episodes, episode))
+        if row == len(self.episodes) or self.episodes[row] != episode:
+            return False
+        length, identity = (noted or {}).get("length"), (noted or {}).get("identity")
+        # Without statistics the length has to do.
+        is_same = not identity or self.identities[row] in (identity, "")
+        return is_same and length in (None, int(self.lengths[row]))
+
+    def find(self, episode: int, noted: Any, where: str) -> int:
+        """The episode that a file speaks of, which may have another number since.
 
         Args:
-            episode: Episode id.
+            episode: The number it had when the file was written.
+            noted: What the file notes of it, see :meth:`mark`; anything may be missing.
             where: Start of an error message, naming file and episode.
-            noted: Its frames when the file was written, None if the file does not say.
+
+        Returns:
+            Its number in this dataset.
 
         Raises:
             ValueError: if the dataset has no such episode, or another one under this number since.
         """
+        noted = noted if isinstance(noted, dict) else {}
+        if self.has(episode, noted):
+            return int(episode)
+        length, identity = noted.get("length"), noted.get("identity")
+        same = [e for e, known in zip(self.episodes, self.identities, strict=True) if known == identity]
+        if identity and len(same) == 1 and self.has(same[0], noted):
+            return int(same[0])
         try:
-            length = int(self.lengths[self.row(episode)])
+            row = self.row(episode)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from error
-        if noted is not None and noted != length:
-            raise ValueError(
-                f"{where}: it had {noted} frames when it was labelled and has {length} in {self.repo_id}, so "
-                "the episodes have changed; give the labels the new episode numbers, or delete the file and "
-                "label anew"
-            )
-        return length
+        if length not in (None, int(self.lengths[row])):
+            differs = f"it had {length} frames when it was labelled and has {self.lengths[row]}"
+        else:
+            differs = "another episode had this number when it was labelled than has it"
+        raise ValueError(
+            f"{where}: {differs} in {self.repo_id}, so the episodes have changed; give the labels the new "
+            "episode numbers, or delete the file and label again"
+        )
 
     def frames(self, rows: np.ndarray) -> np.ndarray:
         """Absolute indices of all frames of the given rows, one episode after the other, int64."""
@@ -123,3 +207,21 @@ class EpisodeTable:
         """Whether a flag per frame ``(N,)`` is set anywhere in each episode, bool ``(E,)``."""
         count = np.concatenate([[0], np.cumsum(flags, dtype=np.int64)])
         return count[self.ends] > count[self.starts]
+
+
+def _first_tasks(meta: "LeRobotDatasetMetadata", order: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Name of the first task of each episode, ``(E,)``, from the metadata or else from the first frames."""
+    if "tasks" in getattr(meta.episodes, "column_names", meta.episodes):
+        first = [tasks[0] if len(tasks) else "" for tasks in meta.episodes["tasks"][:]]
+        return np.asarray(first, dtype=np.str_)[order]
+    names = {} if meta.tasks is None else dict(zip(meta.tasks["task_index"], meta.tasks.index, strict=True))
+    if len(names) == 1:
+        return np.full(len(starts), *names.values(), dtype=np.str_)
+    paths = sorted((Path(meta.root) / "data").glob("*/*.parquet"))
+    if paths and names and "task_index" in meta.features:
+        frames = pads.dataset(list(map(str, paths)), format="parquet")
+        rows = frames.to_table(["index", "task_index"], filter=pads.field("index").isin(starts))
+        by_frame = dict(zip(rows["index"].to_pylist(), rows["task_index"].to_pylist(), strict=True))
+        return np.asarray([str(names.get(by_frame.get(start), "")) for start in starts.tolist()])
+    logger.warning("%s does not say which tasks its episodes are of: they count as one", meta.repo_id)
+    return np.full(len(starts), "")

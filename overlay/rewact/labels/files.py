@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from rewact.keys import EXTENSIONS_DIR
+
 with contextlib.suppress(ImportError):  # not on Windows
     import fcntl
 
-EXTENSIONS_DIR = "rewact_extensions"
+ADVANTAGES_FILE = f"{EXTENSIONS_DIR}/advantages.parquet"
 
 
 def read_json(path: Path) -> Any:
@@ -91,9 +93,10 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
 def writing_in(folder: Path) -> Iterator[None]:
     """Keep other writers of a folder waiting, so that what they add is not lost between reading and writing.
 
-    The folder is made if missing. Where the system cannot lock a folder, as on Windows, nobody waits.
+    The folder is made if missing, and goes again if nothing was written. Where the system cannot lock a
+    folder, as on Windows, nobody waits.
     """
-    descriptor = None
+    descriptor, is_new = None, not folder.exists()
     try:
         with contextlib.suppress(OSError):  # what stands in the way of writing is said on writing
             folder.mkdir(parents=True, exist_ok=True)
@@ -103,6 +106,9 @@ def writing_in(folder: Path) -> Iterator[None]:
     finally:
         if descriptor is not None:
             os.close(descriptor)  # which ends the lock, as does the end of the process
+        if is_new:
+            with contextlib.suppress(OSError):  # it is in use
+                folder.rmdir()
 
 
 def parse_episode(key: Any, where: str) -> int:

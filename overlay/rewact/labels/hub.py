@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, snapshot_download
 from huggingface_hub.errors import RevisionNotFoundError
 
+from rewact.keys import DAGGER_DIR, FOREIGN_DIR, PROGRESS_FILES
 from rewact.labels.control import CONTROL_MODES_FILE
 from rewact.labels.files import EXTENSIONS_DIR
 from rewact.labels.keypoints import KEYPOINTS_FILE
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LABEL_FILES = (KEYPOINTS_FILE, OUTCOMES_FILE, CONTROL_MODES_FILE)
-FOREIGN_DIR = "candywrapper_plugins"
-PROGRESS_FILES = "*_progress.parquet"
 # In the folder of a download: its labels were cleared here, and are not to come back.
 CLEARED = ".cache/huggingface/rewact_labels_cleared"
 
@@ -40,10 +39,10 @@ def pull_label_files(meta: "LeRobotDatasetMetadata") -> None:
     root = Path(meta.root)
     if not _is_download(root) or (root / CLEARED).exists():
         return
-    if any((root / name).exists() for name in (*LABEL_FILES, FOREIGN_DIR)):
+    if any((root / name).exists() for name in (*LABEL_FILES, FOREIGN_DIR, DAGGER_DIR)):
         return
     # What was made here stays: advantages, and progress files of models that ran here.
-    wanted = [*LABEL_FILES, f"{FOREIGN_DIR}/*"]
+    wanted = [*LABEL_FILES, f"{FOREIGN_DIR}/*", f"{DAGGER_DIR}/*"]
     if not (root / EXTENSIONS_DIR).exists():
         wanted.append(f"{EXTENSIONS_DIR}/*")
     if not any(root.glob(PROGRESS_FILES)):
@@ -123,7 +122,7 @@ def is_cached(root: Path) -> bool:
 
 
 def remember_cleared(root: Path) -> None:
-    """Note in a downloaded dataset that labels were cleared, lest the next run download them again."""
+    """Note in a downloaded dataset that labels were cleared, which the next run would download again."""
     if _is_download(root):
         (root / CLEARED).parent.mkdir(parents=True, exist_ok=True)
         (root / CLEARED).touch()
@@ -134,5 +133,6 @@ def _is_download(root: Path) -> bool:
 
 
 def _label_files(root: Path) -> list[str]:
-    found = [*root.glob(PROGRESS_FILES), *root.glob(f"{EXTENSIONS_DIR}/*"), *root.glob(f"{FOREIGN_DIR}/**/*")]
+    folders = (f"{EXTENSIONS_DIR}/*", f"{FOREIGN_DIR}/**/*", f"{DAGGER_DIR}/*")
+    found = [path for pattern in (PROGRESS_FILES, *folders) for path in root.glob(pattern)]
     return [path.relative_to(root).as_posix() for path in found if path.is_file()]

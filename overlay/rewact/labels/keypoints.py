@@ -3,10 +3,11 @@
 
 The file is ``rewact_extensions/reward_keypoints.json`` in the dataset's folder::
 
-    {"<episode>": {"fps": 10, "length": 40,
+    {"<episode>": {"fps": 10, "length": 40, "identity": "90d2a1...",
                    "keypoints": [{"frame_index": 3, "timestamp": 0.3, "reward": 0.0}]}}
 
-``length``, the frames of the episode, may be left out; it tells when episodes were deleted since.
+``length`` and ``identity`` may be left out; by them the episode is found again when its number has changed.
+An episode with an empty list is labelled by the next source.
 """
 
 import math
@@ -108,6 +109,19 @@ def resolve_keypoints(
     return dict(sorted(resolved.items()))
 
 
+def refuse_failure_that_reaches_1(keypoints: Keypoints, where: str) -> None:
+    """Check the keypoints of an episode that failed.
+
+    Raises:
+        ValueError: starting with ``where``, if they say that the task was done.
+    """
+    if done := [frame for frame, reward in keypoints.items() if reward >= 1.0]:
+        raise ValueError(
+            f"{where}: it failed, but its keypoints reach 1 at frame {done[0]}; correct the outcome or the "
+            "keypoint"
+        )
+
+
 def parse_keypoints(entries: Any, where: str) -> list[KeypointReward]:
     """Keypoints from their JSON form, a list of ``{"frame_index" | "timestamp", "reward"}``.
 
@@ -144,17 +158,19 @@ def load_keypoints(path: Path, table: EpisodeTable) -> dict[int, Keypoints]:
     episodes: dict[int, Keypoints] = {}
     for key, entry in content.items():
         where = f"{path}, episode {key}"
-        episode = parse_episode(key, where)
         if not isinstance(entry, dict) or "keypoints" not in entry or "fps" not in entry:
             raise ValueError(f"{where}: expected an object with 'fps' and 'keypoints', got {entry!r}")
         if not is_number(entry["fps"]) or not math.isclose(entry["fps"], table.fps, rel_tol=1e-6):
             raise ValueError(
                 f"{where}: labelled at {entry['fps']!r} fps, but {table.repo_id} has {table.fps:g}"
             )
-        length = table.length(episode, where, entry.get("length"))
-        episodes[episode] = resolve_keypoints(
-            parse_keypoints(entry["keypoints"], where), table.fps, length, where
-        )
+        episode = table.find(parse_episode(key, where), entry, where)
+        length = table.length(episode, where)
+        points = parse_keypoints(entry["keypoints"], where)
+        if episode in episodes:
+            raise ValueError(f"{where}: appears twice")
+        if points:
+            episodes[episode] = resolve_keypoints(points, table.fps, length, where)
     return episodes
 
 
@@ -168,7 +184,7 @@ def save_keypoints(path: Path, episodes: Mapping[int, Keypoints], table: Episode
     content = {
         str(episode): {
             "fps": fps,
-            "length": table.length(episode, str(path)),
+            **table.mark(episode),
             "keypoints": [
                 {"frame_index": frame, "timestamp": frame / fps, "reward": reward}
                 for frame, reward in sorted(keypoints.items())

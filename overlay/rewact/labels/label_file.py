@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Labels handed in as one JSON file, and what a dataset has of them.
 
-The file names the dataset and, for each episode, any of keypoints, outcome and control modes::
+The file has for each episode any of keypoints, outcome and control modes::
 
     {
       "repo_id": "me/pick",
@@ -14,14 +14,20 @@ The file names the dataset and, for each episode, any of keypoints, outcome and 
       }
     }
 
-It may also say ``fps``, ``total_episodes`` and ``total_frames``, which then have to be the dataset's.
+It may also say ``repo_id``, ``fps``, ``total_episodes`` and ``total_frames``, which then have to be the
+dataset's. The files that a dataset keeps under ``rewact_extensions/`` are understood too, each by itself, and
+so are shorter forms: ``{"0": "failed"}``, ``{"0": {"3": 0.5}}`` (reward by frame), lists of keypoints or
+segments.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from rewact.labels.build import RewardLabels
 from rewact.labels.control import (
     CONTROL_MODES_FILE,
     Segments,
@@ -30,16 +36,17 @@ from rewact.labels.control import (
     save_control_modes,
 )
 from rewact.labels.episodes import EpisodeTable
-from rewact.labels.files import is_number, parse_episode, read_json
+from rewact.labels.files import EXTENSIONS_DIR, is_number, parse_episode, read_json, writing_in
 from rewact.labels.hub import remember_cleared
 from rewact.labels.keypoints import (
     Keypoints,
     load_keypoints,
     parse_keypoints,
+    refuse_failure_that_reaches_1,
     resolve_keypoints,
     save_keypoints,
 )
-from rewact.labels.outcomes import OUTCOMES, OUTCOMES_FILE, load_outcomes, save_outcomes
+from rewact.labels.outcomes import OUTCOMES_FILE, load_outcomes, parse_outcome, save_outcomes
 from rewact.labels.sources import keypoints_path
 from rewact.options.labels import RewardLabelsConfig
 
@@ -62,6 +69,16 @@ class LabelSet:
         """The episodes that have any label, sorted."""
         return sorted({*self.keypoints, *self.outcomes, *self.control_modes})
 
+    def check(self, where: str) -> None:
+        """Refuse labels of one episode that contradict each other.
+
+        Raises:
+            ValueError: starting with ``where``, and naming the episode.
+        """
+        for episode, points in self.keypoints.items():
+            if self.outcomes.get(episode) == "failure":
+                refuse_failure_that_reaches_1(points, f"{where}, episode {episode}")
+
     def updated(self, other: "LabelSet") -> "LabelSet":
         """These labels, with those of ``other`` instead where it has some."""
         return LabelSet(
@@ -82,37 +99,68 @@ class LabelSet:
 
 
 def read_label_file(path: Path, table: EpisodeTable) -> LabelSet:
-    """Read and check the file that this module describes.
+    """Read and check a file in any of the forms that this module describes.
 
     Raises:
         ValueError: naming file, episode and value, if it is broken or is for another dataset.
     """
-    content = read_json(path)
-    if not isinstance(content, dict) or not isinstance(content.get("episodes"), dict):
-        raise ValueError(f"{path}: expected an object with 'episodes', from episode to labels")
-    _check_dataset(content, path, table)
     labels = LabelSet()
-    for key, entry in content["episodes"].items():
+    for key, entry in _entries(read_json(path), path, table):
         where = f"{path}, episode {key}"
-        episode = parse_episode(key, where)
-        length = table.length(episode, where)
-        known = {"keypoints", "outcome", "control_modes"}
-        if not isinstance(entry, dict) or not entry or set(entry) - known:
-            raise ValueError(f"{where}: expected an object with {', '.join(sorted(known))}, got {entry!r}")
-        if "keypoints" in entry:
-            keypoints = parse_keypoints(entry["keypoints"], where)
-            labels.keypoints[episode] = resolve_keypoints(keypoints, table.fps, length, where)
-        if "outcome" in entry:
-            if entry["outcome"] not in OUTCOMES:
-                raise ValueError(
-                    f"{where}: the outcome must be one of {', '.join(OUTCOMES)}, got {entry['outcome']!r}"
-                )
-            labels.outcomes[episode] = entry["outcome"]
-        if "control_modes" in entry:
-            labels.control_modes[episode] = parse_segments(entry["control_modes"], length, where)
+        episode = table.find(parse_episode(key, where), entry, where)
+        if episode in labels.episodes():
+            raise ValueError(f"{where}: appears twice")
+        _read_entry(labels, episode, entry, table, where)
     if not labels.episodes():
         raise ValueError(f"{path} has no labels")
+    labels.check(str(path))
     return labels
+
+
+def _entries(content: Any, path: Path, table: EpisodeTable) -> list[tuple[Any, Any]]:
+    """Episodes and what a file says of them."""
+    if isinstance(content, list):  # outcomes.json
+        for entry in content:
+            if not isinstance(entry, dict) or "episode_index" not in entry:
+                raise ValueError(f"{path}: expected an object with 'episode_index', got {entry!r}")
+        return [(entry.pop("episode_index"), entry) for entry in content]
+    if isinstance(content, dict) and isinstance(content.get("episodes"), dict):
+        _check_dataset(content, path, table)
+        return list(content["episodes"].items())
+    if not isinstance(content, dict) or not all(key.isdigit() for key in content):
+        raise ValueError(f"{path}: expected an object with 'episodes', from episode to labels")
+    return list(content.items())
+
+
+def _read_entry(labels: LabelSet, episode: int, entry: Any, table: EpisodeTable, where: str) -> None:
+    """Add what a file says of one episode."""
+    length = table.length(episode, where)
+    if isinstance(entry, str):
+        entry = {"outcome": entry}
+    elif isinstance(entry, list):
+        is_modes = any(isinstance(item, dict) and "mode" in item for item in entry)
+        entry = {"control_modes" if is_modes else "keypoints": entry}
+    elif isinstance(entry, dict) and entry and all(key.isdigit() for key in entry):
+        entry = {"keypoints": entry}
+    elif isinstance(entry, dict) and "segments" in entry:
+        entry = {"control_modes" if key == "segments" else key: value for key, value in entry.items()}
+    known = ("control_modes", "keypoints", "outcome")
+    # What the files of a dataset say besides.
+    extra = {"fps", "length", "identity"} if isinstance(entry, dict) and {*known} & {*entry} else set()
+    if not isinstance(entry, dict) or not entry or {*entry} - {*known} - extra:
+        raise ValueError(f"{where}: expected an object with {', '.join(known)}, got {entry!r}")
+    if not math.isclose(fps := entry.get("fps", table.fps), table.fps, rel_tol=1e-6):
+        raise ValueError(f"{where}: labelled at {fps!r} fps, but {table.repo_id} has {table.fps:g}")
+    if points := entry.get("keypoints"):
+        if isinstance(points, dict):
+            points = [{"frame_index": parse_episode(f, where), "reward": r} for f, r in points.items()]
+        labels.keypoints[episode] = resolve_keypoints(
+            parse_keypoints(points, where), table.fps, length, where
+        )
+    if "outcome" in entry:
+        labels.outcomes[episode] = parse_outcome(entry["outcome"], where)
+    if "control_modes" in entry:
+        labels.control_modes[episode] = parse_segments(entry["control_modes"], length, where)
 
 
 def load_labels(table: EpisodeTable) -> LabelSet:
@@ -129,6 +177,48 @@ def load_labels(table: EpisodeTable) -> LabelSet:
     )
 
 
+@contextmanager
+def edit_labels(table: EpisodeTable) -> Iterator[LabelSet]:
+    """The labels under ``rewact_extensions/``, to be changed in place and then saved, all in one step.
+
+    Other processes that edit labels wait meanwhile.
+
+    Raises:
+        ValueError: naming file and episode, if a file is broken, or the labels contradict each other.
+        OSError: naming the file, if one cannot be written.
+    """
+    with writing_in(table.root / EXTENSIONS_DIR):
+        before = load_labels(table)
+        labels = before.updated(LabelSet())
+        yield labels
+        save_labels(table, labels, before)
+
+
+def set_outcomes(dataset: Any, succeeded: Iterable[int] = (), failed: Iterable[int] = ()) -> None:
+    """Say which episodes of a dataset succeeded and which failed. Others keep what is known of them.
+
+    Args:
+        dataset: A ``LeRobotDataset``, with or without reward labels around it, or its metadata.
+        succeeded: Episodes that succeeded.
+        failed: Episodes that failed.
+
+    Raises:
+        ValueError: naming the episode, if the dataset lacks it, it is named twice, or its keypoints say
+            otherwise; nothing is written then.
+        OSError: naming the file, if it cannot be written.
+    """
+    table = EpisodeTable.from_metadata(getattr(dataset, "meta", dataset))
+    succeeded, failed = (
+        [int(table.episodes[table.row(episode)]) for episode in some] for some in (succeeded, failed)
+    )
+    if both := {*succeeded} & {*failed}:
+        raise ValueError(f"{table.repo_id}: episode {min(both)} is said to have succeeded and to have failed")
+    with edit_labels(table) as labels:
+        labels.outcomes |= dict.fromkeys(succeeded, "success") | dict.fromkeys(failed, "failure")
+    if isinstance(built := getattr(dataset, "labels", None), RewardLabels):
+        built.refresh([*succeeded, *failed])
+
+
 def save_labels(table: EpisodeTable, labels: LabelSet, before: LabelSet) -> list[Path]:
     """Write the label files of a dataset that differ from before.
 
@@ -138,14 +228,16 @@ def save_labels(table: EpisodeTable, labels: LabelSet, before: LabelSet) -> list
         The files written or deleted.
 
     Raises:
+        ValueError: naming the episode, if its labels contradict each other; nothing is written then.
         OSError: naming the file, if one cannot be written.
     """
+    labels.check(table.repo_id)
     keypoints, outcomes, modes = label_paths(table.root)
     changed = []
     for path, new, old, save in (
         (keypoints, labels.keypoints, before.keypoints, lambda p, v: save_keypoints(p, v, table)),
         (outcomes, labels.outcomes, before.outcomes, lambda p, v: save_outcomes(p, v, table)),
-        (modes, labels.control_modes, before.control_modes, save_control_modes),
+        (modes, labels.control_modes, before.control_modes, lambda p, v: save_control_modes(p, v, table)),
     ):
         if new == old:
             continue

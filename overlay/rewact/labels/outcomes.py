@@ -4,10 +4,12 @@
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 
+from rewact.keys import FOREIGN_DIR, SUCCESS_KEY
 from rewact.labels.columns import read_frame_column
 from rewact.labels.episodes import EpisodeTable
 from rewact.labels.files import EXTENSIONS_DIR, is_integer, read_json, write_json
@@ -15,10 +17,17 @@ from rewact.options.labels import RewardLabelsConfig
 
 UNKNOWN, FAILURE, SUCCESS = -1, 0, 1
 OUTCOMES = {"success": SUCCESS, "failure": FAILURE, "unknown": UNKNOWN}
+# Words for them that recordings and people use.
+SYNONYMS = {
+    **{word: word for word in OUTCOMES},
+    **dict.fromkeys(("succeeded", "successful", "succeed"), "success"),
+    **dict.fromkeys(("failed", "fail", "unsuccessful"), "failure"),
+}
 OUTCOMES_FILE = f"{EXTENSIONS_DIR}/outcomes.json"
 # Where recordings made with the robocandywrapper plugins keep theirs, in the same format.
-FOREIGN_OUTCOMES_FILE = "candywrapper_plugins/episode_outcome/outcomes.json"
-SUCCESS_COLUMN = "next.success"
+FOREIGN_OUTCOMES_FILE = f"{FOREIGN_DIR}/episode_outcome/outcomes.json"
+# Name of a dataset that holds failures.
+FAIL_PREFIX = "fail_"
 
 
 def read_outcomes(table: EpisodeTable, config: RewardLabelsConfig, from_columns: bool = True) -> np.ndarray:
@@ -39,7 +48,7 @@ def read_outcomes(table: EpisodeTable, config: RewardLabelsConfig, from_columns:
     outcomes = np.full(len(table.episodes), UNKNOWN, dtype=np.int8)
     if config.outcomes in ("success", "failure"):
         outcomes[:] = OUTCOMES[config.outcomes]
-    elif config.outcomes == "next.success" and from_columns:
+    elif config.outcomes == SUCCESS_KEY and from_columns:
         outcomes[:] = _success_column(table)
     elif config.outcomes in ("auto", "file"):
         paths = outcome_paths(config, table.root)
@@ -49,14 +58,14 @@ def read_outcomes(table: EpisodeTable, config: RewardLabelsConfig, from_columns:
         if config.outcomes == "auto":
             if from_columns:
                 _fill_in(outcomes, table)
-            if config.mask_actions_for_fail_data and table.name.startswith("fail_"):
+            if config.mask_actions_for_fail_data and table.name.startswith(FAIL_PREFIX):
                 outcomes[outcomes == UNKNOWN] = FAILURE
     return outcomes
 
 
 def _fill_in(outcomes: np.ndarray, table: EpisodeTable) -> None:
     """Outcomes that no file names, from the dataset itself."""
-    if SUCCESS_COLUMN in table.columns:
+    if SUCCESS_KEY in table.columns:
         recorded = _success_column(table)
         if (recorded == SUCCESS).any():
             outcomes[outcomes == UNKNOWN] = recorded[outcomes == UNKNOWN]
@@ -65,7 +74,7 @@ def _fill_in(outcomes: np.ndarray, table: EpisodeTable) -> None:
             logging.info(
                 "%s is false in all of %s and says nothing about outcomes; "
                 "--dataset.reward.outcomes=next.success takes it as failures",
-                SUCCESS_COLUMN,
+                SUCCESS_KEY,
                 table.repo_id,
             )
 
@@ -85,9 +94,10 @@ def outcome_paths(config: RewardLabelsConfig, root: Path) -> list[Path]:
 
 
 def load_outcomes(path: Path, table: EpisodeTable) -> dict[int, str]:
-    """Read ``[{"episode_index": 0, "length": 40, "outcome": "success" | "failure" | "unknown"}]``.
+    """Read ``[{"episode_index": 0, "outcome": "success", "length": 40, "identity": "90d2a1..."}]``.
 
-    ``length``, the frames of the episode, may be left out; it tells when episodes were deleted since.
+    ``length`` and ``identity`` may be left out; by them the episode is found again when its number has
+    changed. See :func:`parse_outcome` for the words.
 
     Raises:
         ValueError: naming file, episode and value, at the first thing that is wrong.
@@ -103,13 +113,26 @@ def load_outcomes(path: Path, table: EpisodeTable) -> dict[int, str]:
         if not is_integer(episode):
             raise ValueError(f"{path}: {episode!r} is not an episode number")
         where = f"{path}, episode {episode}"
-        table.length(episode, where, entry.get("length"))
-        if not isinstance(outcome, str) or outcome not in OUTCOMES:
-            raise ValueError(f"{where}: the outcome must be one of {', '.join(OUTCOMES)}, got {outcome!r}")
+        episode = table.find(episode, entry, where)
         if episode in outcomes:
             raise ValueError(f"{where}: appears twice")
-        outcomes[int(episode)] = outcome
+        outcomes[episode] = parse_outcome(outcome, where)
     return outcomes
+
+
+def parse_outcome(value: Any, where: str) -> str:
+    """Outcome of an episode from a word such as "success" or "failed".
+
+    Returns:
+        "success", "failure" or "unknown".
+
+    Raises:
+        ValueError: starting with ``where``, if it is anything else.
+    """
+    word = SYNONYMS.get(value.strip().lower()) if isinstance(value, str) else None
+    if word is None:
+        raise ValueError(f"{where}: the outcome must be one of {', '.join(OUTCOMES)}, got {value!r}")
+    return word
 
 
 def save_outcomes(path: Path, outcomes: Mapping[int, str], table: EpisodeTable | None = None) -> None:
@@ -118,8 +141,7 @@ def save_outcomes(path: Path, outcomes: Mapping[int, str], table: EpisodeTable |
     Args:
         path: The file.
         outcomes: For each episode "success", "failure" or "unknown".
-        table: The dataset's episodes. With it the file notes their lengths, by which it is recognised beside
-            a dataset whose episodes have changed.
+        table: The dataset's episodes. With it the file notes what they are recognised by.
 
     Raises:
         OSError: naming the file, if it cannot be written.
@@ -128,7 +150,7 @@ def save_outcomes(path: Path, outcomes: Mapping[int, str], table: EpisodeTable |
         {"episode_index": episode, "outcome": outcome} for episode, outcome in sorted(outcomes.items())
     ]
     if table is not None:
-        entries = [{**entry, "length": table.length(entry["episode_index"], str(path))} for entry in entries]
+        entries = [{**entry, **table.mark(entry["episode_index"])} for entry in entries]
     write_json(path, entries)
 
 
@@ -148,9 +170,9 @@ def _from_files(table: EpisodeTable, paths: list[Path]) -> np.ndarray:
 
 def _success_column(table: EpisodeTable) -> np.ndarray:
     """An episode succeeded if ``next.success`` is true at any of its frames."""
-    if SUCCESS_COLUMN not in table.columns:
+    if SUCCESS_KEY not in table.columns:
         raise ValueError(f"reward.outcomes=next.success: {table.repo_id} has no such column")
-    values = read_frame_column(table, SUCCESS_COLUMN, missing=np.nan)
+    values = read_frame_column(table, SUCCESS_KEY, missing=np.nan)
     if values is None:
         return _success_statistics(table)
     outcomes = np.where(table.any(values == 1), SUCCESS, FAILURE).astype(np.int8)
@@ -161,7 +183,7 @@ def _success_column(table: EpisodeTable) -> np.ndarray:
 def _success_statistics(table: EpisodeTable) -> np.ndarray:
     """The same from the episodes' statistics, which a streamed dataset has on this machine too."""
     outcomes = np.full(len(table.episodes), UNKNOWN, dtype=np.int8)
-    column = f"stats/{SUCCESS_COLUMN}/max"
+    column = f"stats/{SUCCESS_KEY}/max"
     for path in sorted((table.root / "meta" / "episodes").glob("*/*.parquet")):
         if column not in pq.read_schema(path).names:
             continue

@@ -13,11 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from rewact.labels.columns import read_frame_column
+from rewact.labels.control import read_interventions
 from rewact.labels.episodes import EpisodeTable
 from rewact.labels.interpolation import interpolate_keypoints, linear_rewards
-from rewact.labels.keypoints import KEYPOINTS_FILE, load_keypoints
-from rewact.labels.outcomes import FAILURE, UNKNOWN
+from rewact.labels.keypoints import KEYPOINTS_FILE, load_keypoints, refuse_failure_that_reaches_1
+from rewact.labels.outcomes import FAILURE
 from rewact.labels.progress import progress_paths, read_progress
+from rewact.labels.returns import compute_returns
 from rewact.options.labels import RewardLabelsConfig
 
 Labeller = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -40,6 +42,8 @@ def keypoints_path(config: RewardLabelsConfig, root: Path) -> Path:
 def keypoints_source(table: EpisodeTable, config: RewardLabelsConfig, outcomes: np.ndarray) -> Labeller:
     path = keypoints_path(config, table.root)
     keypoints = load_keypoints(path, table) if path.exists() else {}
+    for episode in table.episodes[outcomes == FAILURE].tolist():
+        refuse_failure_that_reaches_1(keypoints.get(episode, {}), f"{path}, episode {episode}")
 
     def label(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         curves = []
@@ -57,31 +61,16 @@ def keypoints_source(table: EpisodeTable, config: RewardLabelsConfig, outcomes: 
 
 def parquet_source(table: EpisodeTable, config: RewardLabelsConfig, outcomes: np.ndarray) -> Labeller:
     rewards = read_progress(table, config)
-    covered = ~table.any(np.isnan(rewards))
+    covered = table.any(~np.isnan(rewards))  # single frames may be without
     return lambda rows: (rewards[table.frames(rows)], covered[rows])
 
 
 def returns_source(table: EpisodeTable, config: RewardLabelsConfig, outcomes: np.ndarray) -> Labeller:
-    """Returns as in pi*0.6 (Physical Intelligence, 2025).
-
-    Each step costs 1, the last frame 0 after a success and ``c_fail`` after a failure. The label is 1 minus
-    the costs from a frame on, as a fraction of the largest possible in the task: ``H - 1 + c_fail``, with
-    ``H`` the task's longest episode. With ``failure_return`` "worst" it is 0 in all frames of a failure.
-    """
-    longest = np.zeros(table.tasks.max() + 1, dtype=np.int64)
-    np.maximum.at(longest, table.tasks, table.lengths)
-    horizon = longest[table.tasks].astype(np.float64)
-    c_fail = horizon if config.c_fail is None else np.full_like(horizon, config.c_fail)
-    norm = horizon - 1 + c_fail
-    penalty = np.where(outcomes == FAILURE, norm if config.failure_return == "worst" else c_fail, 0.0)
-
-    def label(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        lengths = table.lengths[rows]
-        steps_left = np.repeat(table.ends[rows] - 1, lengths) - table.frames(rows)
-        returns = -(steps_left + np.repeat(penalty[rows], lengths)) / np.repeat(norm[rows], lengths)
-        return np.maximum(1.0 + returns, 0.0).astype(np.float32), outcomes[rows] != UNKNOWN
-
-    return label
+    """One more than the return to go, see :func:`.returns.compute_returns`, so that it lies in [0, 1]."""
+    interventions = read_interventions(table, config, is_needed=False)
+    returns = compute_returns(table, outcomes, config.c_fail, config.failure_return, interventions)
+    labels = (1.0 + returns.values).astype(np.float32)
+    return lambda rows: (labels[table.frames(rows)], returns.is_terminal[rows])
 
 
 def column_source(table: EpisodeTable, config: RewardLabelsConfig, outcomes: np.ndarray) -> Labeller:
@@ -93,7 +82,7 @@ def column_source(table: EpisodeTable, config: RewardLabelsConfig, outcomes: np.
     rewards = read_frame_column(table, name, missing=np.nan)
     if rewards is None:
         raise ValueError(f"reward.column: none of the data of {table.repo_id} is in {table.root}")
-    # NaN: not recorded, or the data is not on this machine. Such an episode has no labels from this source.
+    # NaN: not recorded, or the data is not on this machine.
     outside = np.flatnonzero((rewards < 0) | (rewards > 1))
     if len(outside):
         episode = table.episodes[np.searchsorted(table.ends, outside[0], side="right")]
@@ -101,7 +90,7 @@ def column_source(table: EpisodeTable, config: RewardLabelsConfig, outcomes: np.
             f"{table.repo_id}, episode {episode}: {name} must be in [0, 1] to serve as reward labels, got "
             f"{rewards[outside[0]]:g}"
         )
-    covered = ~table.any(np.isnan(rewards))
+    covered = table.any(~np.isnan(rewards))
     return lambda rows: (rewards[table.frames(rows)].astype(np.float32), covered[rows])
 
 

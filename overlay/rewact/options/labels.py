@@ -5,12 +5,14 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from rewact.keys import SUCCESS_KEY
+
 REWARD_SOURCES = ("keypoints", "parquet", "returns", "column", "linear")
 FAILURE_RETURNS = ("steps", "worst")
 # Sources that have a label for every episode: nothing listed after them would ever be used.
 EXHAUSTIVE_REWARD_SOURCES = ("column", "linear")
 INTERPOLATIONS = ("pchip", "linear")
-OUTCOME_SOURCES = ("auto", "file", "next.success", "success", "failure", "none")
+OUTCOME_SOURCES = ("auto", "file", SUCCESS_KEY, "success", "failure", "none")
 
 
 @dataclass
@@ -45,7 +47,8 @@ class RewardLabelsConfig:
     interpolation: str = "pchip"
     # keypoints: their file. Default: rewact_extensions/reward_keypoints.json of the dataset, if there.
     keypoints_path: str | None = None
-    # parquet: a file, or a folder of one file per episode. Default: what is in the dataset's folder, if any.
+    # parquet: a file, a folder of one file per episode, or hf://datasets/<user>/<name>/<file>. Default: what
+    # is in the dataset's folder, if any.
     progress_path: str | None = None
     # parquet: "progress_sparse" or "progress_dense"; by default sparse where the file has both.
     progress_column: str | None = None
@@ -65,15 +68,15 @@ class RewardLabelsConfig:
     # File of outcomes. Default: outcomes.json under rewact_extensions/ or
     # candywrapper_plugins/episode_outcome/, if there.
     outcomes_path: str | None = None
-    # File of control modes. Default: control_modes.json under rewact_extensions/, or an episode_modes.json of
-    # candywrapper_plugins.
+    # File of control modes. Default: control_modes.json under rewact_extensions/, or the episode_modes.json
+    # that robocandywrapper leaves under dagger_data_source/ or candywrapper_plugins/.
     control_modes_path: str | None = None
 
     # Advantages of actvantage. Default: rewact_extensions/advantages.parquet in the dataset's folder.
     advantages_path: str | None = None
 
-    # Leave all actions of a dataset named `eval_*` out of the action loss (not of the reward loss). The name
-    # of a dataset is the part of its repo id after the slash.
+    # Leave all actions of a dataset named `eval_*` or `rollout_*` out of the action loss (not of the reward
+    # loss). The name of a dataset is the part of its repo id after the slash.
     mask_actions_for_eval_data: bool = False
     # The same for a dataset named `fail_*`, and for episodes known to have failed. With `outcomes=auto` the
     # episodes of such a dataset also count as failures unless something says otherwise.
