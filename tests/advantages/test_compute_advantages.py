@@ -22,11 +22,11 @@ from rewact.advantages import ADVANTAGES_FILE, load_advantages, read_advantage_f
 from rewact.advantages import labels as advantage_labels
 from rewact.advantages import run as run_module
 from rewact.advantages.compute import AdvantageOptions, gather_evidence
-from rewact.advantages.estimate import compute_returns
 from rewact.advantages.file import write_advantage_file
 from rewact.advantages.folds import assign_folds
 from rewact.cli import compute_advantages as tool
 from rewact.labels.episodes import EpisodeTable
+from rewact.labels.returns import compute_returns
 from rewact.options.labels import RewardLabelsConfig
 from rewact.values import checkpoint as value_checkpoint
 from rewact.values.predictor import RewardPredictor

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from rewact.advantages.estimate import (
     advantages_of_progress,
     advantages_of_returns,
-    compute_returns,
     find_threshold,
     label_positive,
     monte_carlo_advantages,
     smooth,
 )
 from rewact.labels.episodes import EpisodeTable
+from rewact.labels.returns import compute_returns
 
 SUCCESS, FAILURE, UNKNOWN = 1, 0, -1
 
@@ -51,6 +51,18 @@ def test_the_norm_is_of_the_task():
     returns = compute_returns(make_table([5, 3, 2], tasks=[0, 1, 1]), np.array([1, 1, 0]), c_fail=4.0)
     assert returns.norm.tolist() == [8, 6, 6]
     np.testing.assert_allclose(returns.values[5:], np.array([-2, -1, 0, -5, -4]) / 6)
+
+
+def test_what_a_human_had_to_correct_counts_as_failing():
+    """Takeovers at frames 3 and 7 of a success; the human begins the second episode, and the third failed."""
+    human = np.zeros(20, dtype=bool)
+    human[[3, 4, 7, 10, 11, 16]] = True
+    outcomes = np.array([SUCCESS, SUCCESS, FAILURE])
+    returns = compute_returns(make_table([10, 5, 5]), outcomes, interventions=human)  # norm = 19
+    first = [-12, -11, -10, -6, -5, -11, -10, -2, -1, 0]
+    second = [-4, -3, -2, -1, 0]
+    third = [-14, -13, -12, -11, -10]
+    np.testing.assert_allclose(returns.values, np.array(first + second + third) / 19)
 
 
 def test_one_frame_and_no_penalty():
@@ -164,17 +176,20 @@ def test_progress():
     np.testing.assert_allclose(unknown, [0.5, 0.4, 0.4, 0.4, 0.4])
 
 
-@pytest.mark.parametrize("n_steps", [3, 4, 1000])
-def test_progress_of_an_episode_without_n_steps(n_steps):
-    # No more than there is to gain, however large N is: longer episodes of the task share the threshold.
-    advantages = advantages_of_progress(np.array([0.2, 0.5, 0.6]), n_steps, SUCCESS)
-    np.testing.assert_allclose(advantages, [0.8, 0.5, 0.4])
-    unknown = advantages_of_progress(np.array([0.2, 0.5, 0.6]), n_steps, UNKNOWN)
-    np.testing.assert_allclose(unknown, [0.4, 0.1, 0.0], atol=1e-12)
-    np.testing.assert_allclose(
-        advantages_of_progress(np.array([0.2, 0.5, 0.6]), 4, FAILURE), [-0.2, -0.5, -0.6]
-    )
+def test_progress_of_an_episode_shorter_than_twice_n():
+    """Over half of it, at its pace: 2 steps of progress count for 4."""
+    values = np.array([0.2, 0.3, 0.5, 0.8])
+    np.testing.assert_allclose(advantages_of_progress(values, 4, SUCCESS), [0.6, 1.0, 1.4, 1.4])
+    np.testing.assert_allclose(advantages_of_progress(values, 4, UNKNOWN), [0.6, 1.0, 1.0, 1.0])
+    np.testing.assert_allclose(advantages_of_progress(values, 4, FAILURE), [0.6, 1.0, -0.5, -0.8])
     np.testing.assert_allclose(advantages_of_progress(np.array([0.2]), 1, SUCCESS), [0.8])
+
+
+def test_what_is_fast_is_good_all_along():
+    """Perfect values of fast and slow demonstrations, N longer than the fast ones: it was a clock."""
+    fast, slow = (advantages_of_progress(np.linspace(0, 1, n), 100, SUCCESS) for n in (80, 300))
+    threshold = find_threshold(np.concatenate([fast] * 10 + [slow] * 10), 0.4)
+    assert (fast > threshold).all() and slow.max() < fast.min()
 
 
 @given(

@@ -95,7 +95,7 @@ def test_a_dataset_that_was_moved_is_the_same(write, meta, tmp_path):
 
 
 def test_no_file(meta, root):
-    with pytest.raises(ValueError, match=r"no such file; compute them anew with lerobot-compute-advantages"):
+    with pytest.raises(ValueError, match=r"no such file; compute them again with lerobot-compute-advantages"):
         load_advantages(meta)
 
 
@@ -106,10 +106,10 @@ def test_files_that_are_no_advantages(write, meta):
     with pytest.raises(ValueError, match=f"{path} cannot be read as parquet"):
         load_advantages(meta)
     pq.write_table(pa.table({"index": [0]}), path)
-    with pytest.raises(ValueError, match="lacks the column 'episode_index'"):
+    with pytest.raises(ValueError, match="the column 'episode_index' is missing"):
         load_advantages(meta)
     pq.write_table(pa.table(make_columns()), path)
-    with pytest.raises(ValueError, match="lacks its metadata"):
+    with pytest.raises(ValueError, match="its metadata is missing"):
         load_advantages(meta)
     table = pa.table(make_columns()).replace_schema_metadata({METADATA_KEY: json.dumps({"format": 2})})
     pq.write_table(table, path)

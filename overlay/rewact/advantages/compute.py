@@ -8,26 +8,54 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rewact.advantages.estimate import (
-    RETURN_TOLERANCE,
-    Returns,
     advantages_of_progress,
     advantages_of_returns,
-    compute_returns,
     monte_carlo_advantages,
     smooth,
 )
+from rewact.keys import RETURN_KEY, TERMINAL_KEY
 from rewact.labels.columns import read_frame_column
 from rewact.labels.control import read_interventions
 from rewact.labels.episodes import EpisodeTable
 from rewact.labels.outcomes import FAILURE, SUCCESS, UNKNOWN, read_outcomes
+from rewact.labels.returns import RETURN_TOLERANCE, Returns, compute_returns
 from rewact.options.advantages import VALUE_TYPES, AdvantageOptions
 from rewact.options.labels import RewardLabelsConfig
 
 if TYPE_CHECKING:
     from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
 
-RETURN_COLUMN = "mc_return"
-TERMINAL_COLUMN = "is_terminal"
+
+def look_ahead(table: EpisodeTable, executed: int) -> int:
+    """N for values that are progress: what is executed of a chunk, at most half of a short episode.
+
+    Args:
+        table: The dataset's episodes.
+        executed: Steps of a chunk that are executed.
+    """
+    return max(min(executed, int(np.quantile(table.lengths, 0.1)) // 2), 1)
+
+
+def require_look_ahead(table: EpisodeTable, n_steps: int) -> None:
+    """Check that N lies within the episodes. Beyond, progress says only how much is left to do: a clock.
+
+    Raises:
+        ValueError: naming a task all of whose episodes are too short. Of single ones it warns.
+    """
+    for task in np.unique(table.tasks).tolist():
+        lengths = table.lengths[table.tasks == task]
+        n_short = int((lengths <= n_steps).sum())
+        what = (
+            f"n_steps={n_steps} reaches past the end of {n_short} of the {len(lengths)} episodes of the task"
+        )
+        what += f" {table.task_names[task]!r}"
+        if n_short == len(lengths):
+            raise ValueError(
+                f"{what}, so that nothing tells good actions from bad ones; leave it out, or choose it well "
+                f"below {lengths.max()}"
+            )
+        if n_short:
+            logging.warning(f"{what}: these are judged over half their length")
 
 
 @dataclass
@@ -66,28 +94,29 @@ def gather_evidence(
     table = EpisodeTable.from_metadata(meta)
     outcomes = read_outcomes(table, labels)
     is_cut_off = np.zeros(len(table.episodes), dtype=bool)
-    if TERMINAL_COLUMN in table.columns:
-        recorded = _column(table, TERMINAL_COLUMN)[table.ends - 1] > 0
+    if TERMINAL_KEY in table.columns:
+        recorded = _column(table, TERMINAL_KEY)[table.ends - 1] > 0
         if recorded[rows].any():
             # Where recording stopped before the end nothing was achieved yet, but it is no failure, unless
             # somebody has judged it to be one.
             judged = read_outcomes(table, labels, from_columns=False) != UNKNOWN
             is_cut_off = ~recorded & ~judged & (outcomes != SUCCESS)
         else:  # as in recordings that carry the column without ever setting it
-            logging.info(f"{TERMINAL_COLUMN} is false in all of {table.repo_id} and says nothing")
-    values = _column(table, RETURN_COLUMN).astype(np.float64) if RETURN_COLUMN in table.columns else None
+            logging.info(f"{TERMINAL_KEY} is false in all of {table.repo_id} and says nothing")
+    values = _column(table, RETURN_KEY).astype(np.float64) if RETURN_KEY in table.columns else None
     if values is not None:
         final = values[table.ends - 1]
         unknown = (outcomes == UNKNOWN) & ~is_cut_off & np.isfinite(final)
         outcomes[unknown] = np.where(final[unknown] < -RETURN_TOLERANCE, FAILURE, SUCCESS)
-    returns = compute_returns(table, outcomes, labels.c_fail, labels.failure_return)
+    interventions = read_interventions(table, labels)
+    returns = compute_returns(table, outcomes, labels.c_fail, labels.failure_return, interventions)
     is_recorded = use_recorded_returns and values is not None
     if is_recorded:
         _check_range(table, values, rows)
         is_terminal = np.ones(len(table.episodes), dtype=bool)
         returns = replace(returns, values=values, rewards_to_go=values, is_terminal=is_terminal)
     returns = replace(returns, is_terminal=returns.is_terminal & ~is_cut_off)
-    return Evidence(table, outcomes, read_interventions(table, labels), returns, is_recorded)
+    return Evidence(table, outcomes, interventions, returns, is_recorded)
 
 
 def _check_range(table: EpisodeTable, returns: np.ndarray, rows: np.ndarray) -> None:
@@ -96,7 +125,7 @@ def _check_range(table: EpisodeTable, returns: np.ndarray, rows: np.ndarray) -> 
         broken = np.flatnonzero(~((episode >= -1 - RETURN_TOLERANCE) & (episode <= RETURN_TOLERANCE)))
         if len(broken):
             raise ValueError(
-                f"{table.repo_id}, episode {table.episodes[row]}: {RETURN_COLUMN} must be in [-1, 0], got "
+                f"{table.repo_id}, episode {table.episodes[row]}: {RETURN_KEY} must be in [-1, 0], got "
                 f"{episode[broken[0]]:g} at frame {broken[0]}"
             )
 

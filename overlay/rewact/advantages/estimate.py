@@ -11,59 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from rewact.labels.episodes import EpisodeTable
-from rewact.labels.outcomes import FAILURE, SUCCESS, UNKNOWN
-
-# Recorded returns are float32: a success may end a little below 0.
-RETURN_TOLERANCE = 1e-6
-
-
-@dataclass(frozen=True)
-class Returns:
-    """Return to go of each frame, if nothing were to be estimated.
-
-    Each step costs 1, the last frame nothing after a success and ``c_fail`` after a failure. All is divided
-    by the task's ``norm``, the largest possible cost, so that returns lie in [-1, 0]. Where a failure is
-    worth the "worst", ``norm`` takes the place of ``c_fail``, and returns are cut off at -1: the steps that
-    were left of the recording then make no difference.
-
-    Attributes:
-        values: float64 ``(N,)``, NaN between episodes.
-        rewards_to_go: float64 ``(N,)``, the same before it is cut off: differences are sums of rewards.
-        is_terminal: bool ``(E,)``, whether the return of the last frame is known: the episode ended in a
-            success or a failure, and was not cut off.
-        norm: float64 ``(E,)`` steps per unit.
-        c_fail: float64 ``(E,)`` penalty of a failure in steps.
-    """
-
-    values: np.ndarray
-    rewards_to_go: np.ndarray
-    is_terminal: np.ndarray
-    norm: np.ndarray
-    c_fail: np.ndarray
-
-
-def compute_returns(
-    table: EpisodeTable, outcomes: np.ndarray, c_fail: float | None = None, failure_return: str | None = None
-) -> Returns:
-    """Returns to go from the outcomes of the episodes.
-
-    Args:
-        table: The dataset's episodes.
-        outcomes: int8 ``(E,)``: 1 success, 0 failure, -1 unknown, which costs nothing at the end.
-        c_fail: Penalty of a failure in steps; by default the length of the task's longest episode.
-        failure_return: "steps" (None is the same) or "worst", see `Returns`.
-    """
-    longest = np.zeros(table.tasks.max() + 1, dtype=np.int64)
-    np.maximum.at(longest, table.tasks, table.lengths)
-    horizon = longest[table.tasks].astype(np.float64)
-    penalty = horizon if c_fail is None else np.full_like(horizon, c_fail)
-    norm = np.maximum(horizon - 1 + penalty, 1)
-    at_failure = norm if failure_return == "worst" else penalty
-    rewards_to_go = np.full(table.n_frames, np.nan)
-    for row, (start, end) in enumerate(zip(table.starts.tolist(), table.ends.tolist(), strict=True)):
-        cost = np.arange(end - start)[::-1] + (at_failure[row] if outcomes[row] == FAILURE else 0.0)
-        rewards_to_go[start:end] = -cost / norm[row]
-    return Returns(np.maximum(rewards_to_go, -1.0), rewards_to_go, outcomes != UNKNOWN, norm, penalty)
+from rewact.labels.outcomes import FAILURE, SUCCESS
+from rewact.labels.returns import RETURN_TOLERANCE, Returns
 
 
 def smooth(values: np.ndarray, window: int) -> np.ndarray:
@@ -112,9 +61,9 @@ def advantages_of_progress(values: np.ndarray, n_steps: int, outcome: int) -> np
 
     ``A_t = V_{t+N} - V_t``. In the last N frames of a success, the progress from N frames before the end to
     the end, which is at 1: fewer steps are left there, and so less progress, though the actions are as good.
-    An episode that has no N steps is judged by what was left to do, ``1 - V_t``. In the last frames of a
-    failure, ``-V_t``: what had been reached is lost. If the outcome is unknown, the last value stands for the
-    end.
+    In the last frames of a failure, ``-V_t``: what had been reached is lost. If the outcome is unknown, the
+    last value stands for the end. An episode of fewer than 2 N frames is judged over half its length, at its
+    pace: what remains to be done would else decide, which is a clock.
 
     Args:
         values: ``(L,)`` V.
@@ -125,14 +74,16 @@ def advantages_of_progress(values: np.ndarray, n_steps: int, outcome: int) -> np
         float64 ``(L,)``.
     """
     length = len(values)
-    n_full = max(length - n_steps, 0)
+    reach = min(n_steps, max(length // 2, 1))
+    pace = n_steps / reach
+    n_full = length - reach
     advantages = np.empty(length)
-    advantages[:n_full] = values[n_steps:] - values[:n_full]
+    advantages[:n_full] = (values[reach:] - values[:n_full]) * pace
     if outcome == FAILURE:
         advantages[n_full:] = -values[n_full:]
     else:
         final = 1.0 if outcome == SUCCESS else values[-1]
-        advantages[n_full:] = final - (values[n_full - 1] if n_full else values)
+        advantages[n_full:] = (final - values[max(n_full - 1, 0)]) * pace
     return advantages
 
 

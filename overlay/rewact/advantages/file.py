@@ -8,6 +8,7 @@ they came about is JSON in the parquet metadata, under ``rewact.advantages``.
 
 import hashlib
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,13 +17,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rewact.advantages.record import describe, require_current
 from rewact.labels.episodes import EpisodeTable
-from rewact.labels.files import EXTENSIONS_DIR, write_atomically
+from rewact.labels.files import ADVANTAGES_FILE, write_atomically
 
 if TYPE_CHECKING:
     from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
 
-ADVANTAGES_FILE = f"{EXTENSIONS_DIR}/advantages.parquet"
+logger = logging.getLogger(__name__)
+
 METADATA_KEY = b"rewact.advantages"
 FORMAT = 1
 COLUMNS = {
@@ -33,7 +36,7 @@ COLUMNS = {
     "advantage": np.float32,
     "positive": np.bool_,
 }
-REMEDY = "compute them anew with lerobot-compute-advantages"
+REMEDY = "compute them again with lerobot-compute-advantages"
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ def read_advantage_file(path: Path) -> AdvantageTable:
     missing = [name for name in COLUMNS if name not in content.column_names]
     if metadata is None or missing:
         lacks = f"the column {missing[0]!r}" if missing else "its metadata"
-        raise ValueError(f"{path} is no file of advantages: it lacks {lacks}; {REMEDY}")
+        raise ValueError(f"{path} is not an advantages file: {lacks} is missing; {REMEDY}")
     provenance = json.loads(metadata)
     if provenance.get("format") != FORMAT:
         raise ValueError(f"{path} has format {provenance.get('format')!r}, and {FORMAT} is known; {REMEDY}")
@@ -132,25 +135,16 @@ def load_advantages(
         in episodes that were not asked for and are not in the file.
 
     Raises:
-        ValueError: Naming the file, if it is missing or broken, of another dataset, or lacks frames.
+        ValueError: Naming the file, if it is missing or broken, of another dataset, lacks frames, or is of
+            other labels or of another checkpoint than there are now.
     """
     table = EpisodeTable.from_metadata(meta)
     path = table.root / ADVANTAGES_FILE if path is None else Path(path).expanduser()
     content = read_advantage_file(path)
+    require_same_episodes(path, content, meta, table)
     columns = content.columns
-    if content.provenance.get("dataset") != dataset_fingerprint(meta):
-        raise ValueError(
-            f"{path} is of another dataset, or {table.repo_id} has changed since: the file is of "
-            f"{content.provenance.get('repo_id')!r} with {content.provenance.get('total_frames')} "
-            f"frames; {REMEDY}"
-        )
-    index = columns["index"]
-    if len(index) and not 0 <= index[0] <= index[-1] < table.n_frames:
-        raise ValueError(
-            f"{path}: frame {index[-1]} is not among the {table.n_frames} of {table.repo_id}; {REMEDY}"
-        )
     labels = np.full(table.n_frames, np.nan, dtype=np.float32)
-    labels[index] = np.where(columns["positive"], 1.0, -1.0)
+    labels[columns["index"]] = np.where(columns["positive"], 1.0, -1.0)
     rows = (
         np.arange(len(table.episodes))
         if episodes is None
@@ -164,7 +158,90 @@ def load_advantages(
                 f"{path} has no advantages for {missing} of the {end - start} frames of episode "
                 f"{table.episodes[row]}; {REMEDY}"
             )
+    require_current(path, content.provenance, table, table.episodes[rows].tolist())
+    logger.info(describe(path, content.provenance, labels[table.frames(rows)] > 0))
     return labels
+
+
+def require_same_episodes(
+    path: Path, content: AdvantageTable, meta: "LeRobotDatasetMetadata", table: EpisodeTable
+) -> None:
+    """Check that the episodes of an advantages file are those of a dataset.
+
+    Raises:
+        ValueError: Naming the file, if they are not.
+    """
+    provenance, index = content.provenance, content.columns["index"]
+    is_same = provenance.get("dataset") == dataset_fingerprint(meta)
+    if not is_same and "episodes" in provenance:  # other episodes may have come or gone since
+        first = np.unique(content.columns["episode_index"], return_index=True)
+        starts = dict(zip(first[0].tolist(), index[first[1]].tolist(), strict=True))
+        is_same = all(
+            table.has(episode, provenance["episodes"].get(str(episode)))
+            and table.starts[table.row(episode)] == start
+            for episode, start in starts.items()
+        )
+    if not is_same:
+        raise ValueError(
+            f"{path} is of another dataset, or {table.repo_id} has changed since: the file is of "
+            f"{provenance.get('repo_id')!r} with {provenance.get('total_frames')} frames; {REMEDY}"
+        )
+    if len(index) and not 0 <= index[0] <= index[-1] < table.n_frames:
+        raise ValueError(
+            f"{path}: frame {index[-1]} is not among the {table.n_frames} of {table.repo_id}; {REMEDY}"
+        )
+
+
+# Settings that all advantages of a file share.
+_SETTINGS = ("value_type", "n_steps", "smoothing_window", "failure_return", "folds", "checkpoint_sha256")
+
+
+def keep_other_episodes(
+    path: Path,
+    meta: "LeRobotDatasetMetadata",
+    rows: np.ndarray,
+    values: np.ndarray,
+    advantages: np.ndarray,
+    provenance: dict[str, Any],
+) -> np.ndarray:
+    """Take what a file has of other episodes, so that computing some of them leaves the rest.
+
+    Args:
+        path: The file, there or not.
+        meta: Metadata of the dataset.
+        rows: Rows of the episode table that were computed.
+        values: float32 ``(N,)``, filled in at the other episodes.
+        advantages: float32 ``(N,)``, likewise.
+        provenance: How they were computed.
+
+    Returns:
+        The rows that there are advantages for now, rising.
+
+    Raises:
+        ValueError: Naming the file, if it is broken, out of date, or was computed in another way.
+    """
+    table = EpisodeTable.from_metadata(meta)
+    if len(rows) == len(table.episodes) or not path.is_file():
+        return rows
+    content = read_advantage_file(path)
+    require_same_episodes(path, content, meta, table)
+    others = np.setdiff1d(np.unique(content.columns["episode_index"]), table.episodes[rows])
+    if not len(others):
+        return rows
+    remedy = "compute all episodes together, or name another file with --output_path"
+    for name in _SETTINGS:
+        then, now = content.provenance.get(name), provenance.get(name)
+        if then != now:
+            raise ValueError(
+                f"{path} has advantages of {len(others)} other episodes, computed with {name} {then!r} and "
+                f"not {now!r}: {remedy}"
+            )
+    require_current(path, content.provenance, table, others.tolist())
+    kept = np.isin(content.columns["episode_index"], others)
+    frames = content.columns["index"][kept]
+    values[frames] = content.columns["value"][kept]
+    advantages[frames] = content.columns["advantage"][kept]
+    return np.union1d(rows, [table.row(episode) for episode in others])
 
 
 def _require_finite(columns: dict[str, np.ndarray], name: str, where: str) -> None:

@@ -18,6 +18,8 @@ import numpy as np
 from lerobot.utils.constants import TRAINING_STATE_DIR, TRAINING_STEP
 from rewact.advantages.compute import Evidence
 from rewact.advantages.file import dataset_fingerprint
+from rewact.labels.build import shorten
+from rewact.labels.episodes import EpisodeTable
 from rewact.labels.files import read_json, write_json
 from rewact.values.checkpoint import TRAIN_CONFIG, WEIGHTS, read_train_config
 
@@ -115,11 +117,72 @@ def _fold_settings(
     if settings.get("resume"):
         # It was resumed from its own earlier checkpoint, which knows all episodes.
         settings["policy"]["pretrained_path"] = None
+    elif base := settings["policy"].get("pretrained_path"):
+        require_blind(base, meta)
     settings |= {"output_dir": str(output_dir), "resume": False, "env": None}
     settings["dataset"]["episodes"] = episodes
     settings["wandb"]["enable"] = False
     settings["policy"]["push_to_hub"] = False
     return settings
+
+
+def require_blind(base: str, meta: "LeRobotDatasetMetadata") -> None:
+    """Check that a checkpoint which the folds would be fine-tuned from has not seen a dataset's episodes.
+
+    Raises:
+        ValueError: If its own record, or that of what it was fine-tuned from, does not show it.
+    """
+    ours, checked = EpisodeTable.from_metadata(meta), set()
+    while base not in checked:
+        checked.add(base)
+        try:
+            record = read_train_config(base)
+        except (OSError, ValueError):  # neither a folder nor to be had from the Hub
+            record = None
+        if record is None:
+            break
+        if seen := _episodes_in_common(record["dataset"], ours):
+            raise ValueError(
+                f"{base}, from which the value model was fine-tuned, was trained on {len(seen)} of the "
+                f"episodes of {meta.repo_id} ({shorten(seen)}), so that no fold would be blind to them; "
+                f"{_FROM_SCRATCH}"
+            )
+        if seen is None or record.get("resume"):
+            break
+        base = (record.get("policy") or {}).get("pretrained_path")
+        if not base:
+            return
+    raise ValueError(
+        f"nothing shows that {base}, from which the value model was fine-tuned, has not seen the episodes of "
+        f"{meta.repo_id}; {_FROM_SCRATCH}"
+    )
+
+
+_FROM_SCRATCH = "train a value model without --policy.path for --folds to take after"
+
+
+def _episodes_in_common(trained_on: dict[str, Any], ours: EpisodeTable) -> list[int] | None:
+    """Our episodes that another training has seen, None if that cannot be told."""
+    from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
+
+    try:
+        theirs = EpisodeTable.from_metadata(
+            LeRobotDatasetMetadata(
+                trained_on["repo_id"], root=trained_on.get("root"), revision=trained_on.get("revision")
+            )
+        )
+    except Exception:  # whatever it is that keeps it from being read
+        return None
+    chosen = trained_on.get("episodes")
+    if not (all(theirs.identities) and all(ours.identities)):
+        return None
+    seen = {
+        identity
+        for episode, identity in zip(theirs.episodes.tolist(), theirs.identities, strict=True)
+        if chosen is None or episode in chosen
+    }
+    known = zip(ours.episodes.tolist(), ours.identities, strict=True)
+    return [episode for episode, identity in known if identity in seen]
 
 
 def _require_same_dataset(

@@ -66,7 +66,7 @@ def label_advantages(
     labelled = label_positive(
         table, advantages, evidence.interventions, rows, options.n_steps, options.positive_fraction
     )
-    names = _task_names(meta, evidence)
+    names = table.task_names
     summaries = []
     for task in np.unique(table.tasks[rows]).tolist():
         of_task = rows[table.tasks[rows] == task]
@@ -108,14 +108,6 @@ def label_advantages(
         **provenance,
     }
     return AdvantageTable(columns, provenance), summaries
-
-
-def _task_names(meta: "LeRobotDatasetMetadata", evidence: Evidence) -> dict[int, str]:
-    table = evidence.table
-    names = {}
-    for episode, tasks in zip(meta.episodes["episode_index"][:], meta.episodes["tasks"][:], strict=True):
-        names[int(table.tasks[table.row(int(episode))])] = tasks[0] if len(tasks) else ""
-    return names
 
 
 def _share(flags: np.ndarray) -> float:

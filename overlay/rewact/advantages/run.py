@@ -3,6 +3,8 @@
 
 import copy
 import logging
+import shlex
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +18,13 @@ from rewact.advantages.compute import (
     advantages_from_returns,
     estimate_advantages,
     gather_evidence,
+    look_ahead,
+    require_look_ahead,
 )
-from rewact.advantages.file import ADVANTAGES_FILE, AdvantageTable, write_advantage_file
+from rewact.advantages.file import ADVANTAGES_FILE, AdvantageTable, keep_other_episodes, write_advantage_file
 from rewact.advantages.folds import assign_folds, fold_checkpoint, train_fold
 from rewact.advantages.labels import TaskSummary, label_advantages
+from rewact.advantages.record import RENEW, make_record
 from rewact.labels import build_reward_labels
 from rewact.labels.episodes import EpisodeTable
 from rewact.labels.hub import pull_label_files
@@ -93,11 +98,15 @@ def compute_file(cfg: ComputeAdvantagesConfig, policy: "PreTrainedConfig | None"
         value_offset = guess_value_offset(policy, train_config)
     table_rows = _rows(meta, episodes)
     evidence = gather_evidence(meta, cfg.dataset.reward, table_rows, use_recorded_returns=value_offset == 0)
-    options = _options(cfg, policy, meta.fps)
+    options = _options(cfg, policy, evidence.table, value_type)
     provenance: dict[str, Any] = {
         "value_type": value_type or "monte_carlo",
         "failure_return": cfg.dataset.reward.failure_return or FAILURE_RETURNS[0],
         "folds": cfg.folds,
+        "n_steps": options.n_steps,
+        "smoothing_window": options.smoothing_window,
+        "command": shlex.join([RENEW, *sys.argv[1:]]),
+        **make_record(meta, cfg.dataset.reward, train_config, has_values=policy is not None),
     }
     if policy is None:
         values, advantages = advantages_from_returns(evidence, table_rows)
@@ -113,17 +122,29 @@ def compute_file(cfg: ComputeAdvantagesConfig, policy: "PreTrainedConfig | None"
         )
     if not processes.is_main_process:
         return None
-    table, summaries = label_advantages(meta, evidence, table_rows, values, advantages, options, provenance)
     path = cfg.output_path or Path(meta.root) / ADVANTAGES_FILE
+    table_rows = keep_other_episodes(path, meta, table_rows, values, advantages, provenance)
+    table, summaries = label_advantages(meta, evidence, table_rows, values, advantages, options, provenance)
     write_advantage_file(path, table)
     target = _target(cfg, meta, evidence, value_type, value_offset)
     return Computed(path, table, evidence, summaries, target)
 
 
-def _options(cfg: ComputeAdvantagesConfig, policy: "PreTrainedConfig | None", fps: float) -> AdvantageOptions:
+def _options(
+    cfg: ComputeAdvantagesConfig,
+    policy: "PreTrainedConfig | None",
+    table: EpisodeTable,
+    value_type: str | None,
+) -> AdvantageOptions:
     n_steps = cfg.n_steps
-    if n_steps is None:
-        n_steps = max(round(fps), 1) if policy is None else getattr(policy, "n_action_steps", 1)
+    if n_steps is None and policy is None:
+        n_steps = max(round(table.fps), 1)
+    elif n_steps is None:
+        n_steps = getattr(policy, "n_action_steps", 1)
+        if value_type == "progress":
+            n_steps = look_ahead(table, n_steps)
+    elif value_type == "progress":
+        require_look_ahead(table, n_steps)
     return AdvantageOptions(n_steps, cfg.positive_fraction, cfg.smoothing_window)
 
 

@@ -45,8 +45,8 @@ class ComputeAdvantagesConfig:
     from_returns: bool = False
 
     # How many steps ahead an action is judged. Default: what the policy of the checkpoint executes of a
-    # chunk. Monte-Carlo advantages look to the end of the episode; N, by default one second, only serves
-    # interventions.
+    # chunk; where values are progress at most half of a short episode. Monte-Carlo advantages look to the end
+    # of the episode; N, by default one second, only serves interventions.
     n_steps: int | None = None
     # Share of each task's frames that is called positive.
     positive_fraction: float = 0.4

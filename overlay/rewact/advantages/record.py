@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: MIT
+"""What advantages were computed from, kept in their file, and whether it is still so."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rewact.labels.build import shorten
+from rewact.labels.control import read_control_modes
+from rewact.labels.episodes import EpisodeTable
+from rewact.labels.keypoints import load_keypoints
+from rewact.labels.outcomes import OUTCOMES, read_outcomes
+from rewact.labels.sources import keypoints_path
+from rewact.options.labels import RewardLabelsConfig
+from rewact.values.checkpoint import checkpoint_digest, trained_labels
+
+if TYPE_CHECKING:
+    from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
+
+# Options that say where outcomes and control modes come from.
+LABEL_OPTIONS = ("outcomes", "outcomes_path", "control_modes_path", "mask_actions_for_fail_data")
+RENEW = "lerobot-compute-advantages"
+_WORDS = {code: word for word, code in OUTCOMES.items()}
+
+
+@dataclass(frozen=True)
+class EpisodeRecord:
+    """What is known of an episode besides its frames.
+
+    Attributes:
+        outcome: "success", "failure" or "unknown", as files and options have it.
+        control_modes: Digest of who was in control, "" where nobody knows.
+        keypoints: Digest of the keypoints, "" without any, or where values do not depend on them.
+    """
+
+    outcome: str
+    control_modes: str
+    keypoints: str
+
+
+def record_episodes(
+    table: EpisodeTable, config: RewardLabelsConfig, episodes: Iterable[int], with_keypoints: bool
+) -> dict[int, EpisodeRecord]:
+    """What is known of some episodes now.
+
+    Args:
+        table: The dataset's episodes.
+        config: Where it is known from.
+        episodes: Episode ids.
+        with_keypoints: Whether values depend on keypoints.
+
+    Raises:
+        ValueError: naming file and episode, if a label file is broken.
+    """
+    outcomes = read_outcomes(table, config, from_columns=False)
+    modes = read_control_modes(table, config)
+    path = keypoints_path(config, table.root)
+    keypoints = load_keypoints(path, table) if with_keypoints and path.exists() else {}
+    records = {}
+    for episode in episodes:
+        row = table.row(episode)
+        controlled = modes[table.starts[row] : table.ends[row]]
+        records[episode] = EpisodeRecord(
+            outcome=_WORDS[int(outcomes[row])],
+            control_modes=_digest(controlled.tobytes()) if controlled.any() else "",
+            keypoints=_digest(repr(keypoints[episode]).encode()) if episode in keypoints else "",
+        )
+    return records
+
+
+def make_record(
+    meta: "LeRobotDatasetMetadata",
+    config: RewardLabelsConfig,
+    train_config: dict[str, Any] | None,
+    has_values: bool,
+) -> dict[str, Any]:
+    """The part of an advantages file that says which labels it was computed from.
+
+    Args:
+        meta: Metadata of the dataset.
+        config: Where outcomes and control modes come from.
+        train_config: How the value function was trained, None if it does not say.
+        has_values: Whether there is a value function.
+
+    Returns:
+        JSON values: ``labels``, the options; ``episodes``, a record of each episode.
+    """
+    table = EpisodeTable.from_metadata(meta)
+    with_keypoints = has_values and "keypoints" in trained_labels(train_config).get("sources", ["keypoints"])
+    records = record_episodes(table, config, table.episodes.tolist(), with_keypoints)
+    options: dict[str, Any] = {name: getattr(config, name) for name in LABEL_OPTIONS}
+    for name in ("outcomes_path", "control_modes_path"):
+        if options[name] is not None:
+            options[name] = str(Path(options[name]).expanduser().resolve())
+    return {
+        "labels": {**options, "keypoints": with_keypoints},
+        "episodes": {str(e): {**table.mark(e), **asdict(record)} for e, record in records.items()},
+    }
+
+
+def require_current(
+    path: Path, provenance: dict[str, Any], table: EpisodeTable, episodes: Iterable[int]
+) -> None:
+    """Check that advantages are of the labels and the checkpoint that there are now.
+
+    Args:
+        path: Their file, for the message.
+        provenance: What it says of itself. Files of earlier releases say nothing of labels.
+        table: The dataset's episodes.
+        episodes: Those whose advantages are needed.
+
+    Raises:
+        ValueError: naming what has changed, and the command that computes them again.
+    """
+    renew = f"compute them again: {provenance.get('command', RENEW)}"
+    checkpoint, digest = provenance.get("checkpoint"), provenance.get("checkpoint_sha256")
+    if checkpoint and digest and checkpoint_digest(Path(checkpoint)) not in (None, digest):
+        raise ValueError(f"{path} is of another checkpoint than {checkpoint} holds now; {renew}")
+    if "labels" not in provenance:
+        return
+    options = dict(provenance["labels"])
+    with_keypoints = options.pop("keypoints")
+    try:
+        now = record_episodes(table, RewardLabelsConfig(**options), episodes, with_keypoints)
+    except ValueError as error:
+        raise ValueError(f"{path}: what it was computed from cannot be read: {error}; {renew}") from error
+    for name in EpisodeRecord.__dataclass_fields__:
+        then = {episode: provenance["episodes"].get(str(episode), {}).get(name) for episode in now}
+        changed = [e for e, record in now.items() if then[e] not in (None, getattr(record, name))]
+        if changed:
+            what = f"the {name.replace('_', ' ')} of {len(changed)} episodes ({shorten(changed)})"
+            if name == "outcome":
+                first = changed[0]
+                what += f", episode {first} from {then[first]} to {now[first].outcome},"
+            raise ValueError(f"{path} is out of date: {what} changed since; {renew}")
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def describe(path: Path, provenance: dict[str, Any], positive: np.ndarray) -> str:
+    """Which advantages are trained on, as one line.
+
+    Args:
+        path: Their file.
+        provenance: What it says of itself.
+        positive: bool, of the frames that are trained on.
+    """
+    settings = (
+        f"{provenance.get('value_type', 'unknown')} values, N = {provenance.get('n_steps')}, "
+        f"positive_fraction = {provenance.get('positive_fraction')}, folds = {provenance.get('folds', 0)}"
+    )
+    source = provenance.get("checkpoint") or "returns alone"
+    share = f"{positive.mean():.1%} of {len(positive)} frames positive"
+    return f"Advantages from {path}: of {source} ({settings}), {share}"
