@@ -4,6 +4,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from lerobot.datasets.dataset_tools import delete_episodes
@@ -12,6 +13,7 @@ from rewact.labels import LeRobotDatasetWithReward, build_reward_labels
 from rewact.labels.episodes import EpisodeTable
 from rewact.labels.keypoints import KEYPOINTS_FILE
 from rewact.labels.outcomes import OUTCOMES_FILE, save_outcomes
+from rewact.labels.progress import save_progress
 from rewact.options.labels import RewardLabelsConfig
 
 
@@ -44,6 +46,17 @@ def test_an_episode_that_is_gone(make_dataset, tmp_path, length):
     told = "it had 12 frames when" if length == 12 else "another episode had this number when"
     with pytest.raises(ValueError, match=f"{KEYPOINTS_FILE}, episode 0: {told}"):
         build_reward_labels(meta, RewardLabelsConfig())
+
+
+def test_progress_of_another_episode(make_dataset, tmp_path):
+    """Equally long episodes took each other's rewards."""
+    dataset = LeRobotDataset("local/tiny", root=make_dataset(tmp_path / "d", lengths=(10, 10, 10)))
+    table = EpisodeTable.from_metadata(dataset.meta)
+    shorter = delete_episodes(dataset, [0], output_dir=tmp_path / "edited", repo_id="local/tiny")
+    save_progress(shorter.root / "sarm_progress.parquet", table, np.zeros(30, np.float32))
+    config = RewardLabelsConfig(sources=["parquet", "linear"])
+    with pytest.raises(ValueError, match="sarm_progress.parquet, episode 0: local/tiny has another episode"):
+        build_reward_labels(shorter.meta, config)
 
 
 def test_files_without_lengths_stay_valid(load, root):

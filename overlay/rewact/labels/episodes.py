@@ -116,6 +116,14 @@ class EpisodeTable:
             )
         return row
 
+    def position(self, episode: int) -> int:
+        """Where an episode stands in ``meta.episodes``, which LeRobot's functions take for its number.
+
+        Raises:
+            ValueError: if the dataset has no such episode.
+        """
+        return int(self.positions[self.row(episode)])
+
     def length(self, episode: int, where: str) -> int:
         """Frames of an episode.
 

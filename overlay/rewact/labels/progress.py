@@ -7,6 +7,7 @@ may leave out whole episodes. A labelled episode, ``episode_000003.parquet``, ha
 which counts over the dataset, and ``reward``.
 """
 
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ from rewact.labels.files import write_atomically
 from rewact.options.labels import RewardLabelsConfig
 
 HUB_PREFIX = "hf://datasets/"
+# In the metadata of a file of ours: what each episode is recognised by.
+EPISODES_KEY = "rewact.episodes"
 PROGRESS_COLUMNS = ("progress_sparse", "progress_dense")
 LABELLED_REWARDS_DIR = f"{FOREIGN_DIR}/labelled_rewards"
 LABELLED_REWARDS_FILE = "episode_*.parquet"
@@ -124,6 +127,7 @@ def load_progress(path: Path, table: EpisodeTable, column: str | None = None) ->
         ValueError: naming file, episode and value, at the first thing that is wrong.
     """
     if not path.is_dir():
+        _require_same_episodes(path, table)
         rewards = np.full(table.n_frames, np.nan, dtype=np.float32)
         _load_into(
             rewards, path, table, ProgressLayout(reward=column or parquet_columns(path, PROGRESS_COLUMNS)[0])
@@ -168,9 +172,25 @@ def save_progress(
             "frame_index": pa.array(index - np.repeat(table.starts[rows], lengths), pa.int64()),
             **{name: pa.array(values[index], pa.float32()) for name, values in columns.items()},
         }
-    ).replace_schema_metadata(dict(metadata or {}))
+    )
+    marks = {int(episode): table.mark(episode) for episode in table.episodes[rows]}
+    content = content.replace_schema_metadata({**(metadata or {}), EPISODES_KEY: json.dumps(marks)})
     write_atomically(path, lambda temporary: pq.write_table(content, temporary))
     logging.info("Wrote %s: %d episodes, %d frames", path, len(rows), len(index))
+
+
+def _require_same_episodes(path: Path, table: EpisodeTable) -> None:
+    """Check a file by what it notes of its episodes, if it does."""
+    try:
+        marks = json.loads((pq.read_schema(path).metadata or {}).get(EPISODES_KEY.encode(), b"{}"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as parquet: {error}") from error
+    for episode, mark in marks.items():
+        if not table.has(int(episode), mark):
+            raise ValueError(
+                f"{path}, episode {episode}: {table.repo_id} has another episode of this number, or none, "
+                "since the file was written; delete the file, or predict again"
+            )
 
 
 def _episode_of(file: Path) -> int:

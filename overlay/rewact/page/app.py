@@ -59,9 +59,7 @@ class LabelPage:
         self.media = media
         self.predictions = predictions
         self.notices = notices
-        names = media.meta.episodes["tasks"][:]
-        order = np.argsort(np.asarray(media.meta.episodes["episode_index"][:]), kind="stable")
-        tasks = [str(names[row][0]) if len(names[row]) else "" for row in order]
+        tasks = [media.table.task_names[task] for task in media.table.tasks]
         self.listing = Listing(book, predictions, tasks)
         # By which a page sees that versions of another run of the server say nothing.
         self.run = secrets.token_hex(8)

@@ -136,17 +136,19 @@ class Media:
     def is_complete(self, episodes: Sequence[int]) -> bool:
         """Whether the files of some episodes are all on this machine."""
         root = Path(self.meta.root)
-        paths = {self.meta.get_data_file_path(episode) for episode in episodes}
+        paths = {self.meta.get_data_file_path(self.table.position(episode)) for episode in episodes}
         for camera in self.meta.video_keys:
-            paths |= {self.meta.get_video_file_path(episode, camera) for episode in episodes}
+            paths |= {
+                self.meta.get_video_file_path(self.table.position(episode), camera) for episode in episodes
+            }
         return all((root / path).is_file() for path in paths)
 
     def _is_video(self, camera: str) -> bool:
         return camera in self.meta.video_keys and camera not in self._depth
 
     def _span(self, episode: int, camera: str) -> tuple[Path, float, float]:
-        entry = self.meta.episodes[episode]
-        path = Path(self.meta.root) / self.meta.get_video_file_path(episode, camera)
+        entry = self.meta.episodes[self.table.position(episode)]
+        path = Path(self.meta.root) / self.meta.get_video_file_path(self.table.position(episode), camera)
         if not path.is_file():
             raise ValueError(f"{path}: the video of episode {episode} is missing; download the dataset again")
         start, end = (float(entry[f"videos/{camera}/{side}_timestamp"]) for side in ("from", "to"))
@@ -163,9 +165,11 @@ class Media:
     def _cached(self, episode: int, camera: str, name: str = "video.mp4") -> Path:
         """A file in the cache that is another one when the dataset is another one."""
         if camera in self.meta.video_keys:
-            source: Path = Path(self.meta.root) / self.meta.get_video_file_path(episode, camera)
+            source: Path = Path(self.meta.root) / self.meta.get_video_file_path(
+                self.table.position(episode), camera
+            )
         else:
-            source = Path(self.meta.root) / self.meta.get_data_file_path(episode)
+            source = Path(self.meta.root) / self.meta.get_data_file_path(self.table.position(episode))
         stat = source.stat() if source.exists() else None
         facts = (str(source), stat and stat.st_mtime_ns, stat and stat.st_size, episode, camera, ENCODER)
         digest = hashlib.sha256(repr(facts).encode()).hexdigest()[:24]
