@@ -40,6 +40,11 @@ COVERAGE = {
         "tests/test_cli_peft.py",
         "tests/test_yaml_policy_path.py",
     ),
+    "src/lerobot/jobs/": ("tests/jobs",),
+    "src/lerobot/datasets/factory.py": (
+        "tests/datasets/test_datasets.py",
+        "tests/datasets/test_aggregate.py",
+    ),
     "src/lerobot/scripts/lerobot_train.py": (
         "tests/scripts/test_train_remote_dispatch.py",
         "tests/training",
