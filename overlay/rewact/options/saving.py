@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 """What LeRobot writes of a configuration, through draccus' registry of encoders.
 
-There is no counterpart for reading: where a class has a decoder of its own, draccus takes it for one value and
-gives its fields no flags (`has_custom_decoder`). So an option that is gone, but stands in files of earlier
-releases, stays a field that is read, checked and never written: see `rewact.hooks.configs.reads_former_options`.
+Reading has no counterpart: where a class has a decoder of its own, draccus takes it for one value and gives
+its fields no flags (`has_custom_decoder`). So an option that is gone, but stands in files of earlier
+releases, stays a field that is read, checked and never written; `rewact.hooks.configs.reads_former_options`
+is an example.
 """
 
 import inspect
