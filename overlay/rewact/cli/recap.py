@@ -56,6 +56,7 @@ from pathlib import Path
 from typing import Any
 
 from rewact.cli.common import indent_examples, read_flags, report_errors, start_logging
+from rewact.cli.comparison import compare
 from rewact.options.advantages import ComputeAdvantagesConfig
 
 STAGES = ("value", "advantages", "policy", "eval", "compare")
@@ -246,6 +247,8 @@ def run_loop(loop: Loop) -> None:
         ValueError: If a stage finds the result of another run, or lacks that of an earlier stage.
         RuntimeError: If a stage fails.
     """
+    from rewact.labels.files import write_json
+
     for stage in loop.stages:
         for earlier in loop.before(stage):
             if earlier not in loop.stages and not _is_done(loop, earlier):
@@ -259,7 +262,9 @@ def run_loop(loop: Loop) -> None:
         elif stage in ("eval", "compare") and "env.type" not in loop.flags("eval"):
             logging.info(f"{heading}: left out, as there is no --env.type")
         elif stage == "compare":
-            compare(loop)
+            reports = dict(zip(CONDITIONS, loop.results("eval"), strict=True))
+            path = loop.output_dir / RESULTS
+            write_json(path, {**_read_results(loop), "comparison": compare(reports, path)})
         elif _is_done(loop, stage):
             logging.info(f"{heading}: done already")
         else:
@@ -366,59 +371,6 @@ def _evaluate(loop: Loop, stage: str) -> None:
                 EVAL,
                 {**loop.flags(stage), "policy.inference_advantage": condition, "output_dir": str(directory)},
             )
-
-
-def compare(loop: Loop) -> dict[str, Any]:
-    """Print what the policy did under each condition, and add it to the results."""
-    from rich.table import Table
-
-    from rewact.judge.intervals import mean_interval, share_interval
-    from rewact.judge.report import wide_console
-    from rewact.labels.files import read_json, write_json
-
-    comparison: dict[str, Any] = {}
-    for condition, path in zip(CONDITIONS, loop.results("eval"), strict=True):
-        info = read_json(path)
-        overall = {key: value for key, value in info["overall"].items() if isinstance(value, (int, float))}
-        of_tasks = [task["metrics"] for task in info.get("per_task", [])]
-        outcomes = [bool(success) for metrics in of_tasks for success in metrics.get("successes", [])]
-        returns = [float(reward) for metrics in of_tasks for reward in metrics.get("sum_rewards", [])]
-        success = share_interval(sum(outcomes), len(outcomes))
-        intervals = {
-            "pc_success": success and [100 * end for end in success],
-            "avg_sum_reward": mean_interval(returns) if returns else None,
-        }
-        comparison[condition] = {**overall, "n_episodes": len(outcomes), "intervals": intervals}
-    results = _read_results(loop)
-    write_json(loop.output_dir / RESULTS, {**results, "comparison": comparison})
-    table = Table(
-        title="The policy, asked for actions of each kind",
-        title_justify="left",
-        caption=f"(95 % intervals; in {loop.output_dir / RESULTS})",
-        caption_justify="left",
-    )
-    kinds = {"pc_success": "success (%)", "avg_sum_reward": "sum of rewards", "n_episodes": "episodes"}
-    for heading in ("asked for", *kinds.values()):
-        table.add_column(heading, justify="left" if heading == "asked for" else "right")
-    for condition, values in comparison.items():
-        table.add_row(condition, *(_cell(values, key) for key in kinds))
-    console = wide_console()
-    console.print(table)
-    first, second = (comparison[condition]["intervals"]["pc_success"] for condition in CONDITIONS[:2])
-    if first and second and first[0] <= second[1] and second[0] <= first[1]:
-        console.print(
-            f"[bold red]positive and negative cannot be told apart on {comparison['positive']['n_episodes']} "
-            "episodes: evaluate more (--eval.n_episodes), or look at the advantages[/]",
-            soft_wrap=True,
-        )
-    return comparison
-
-
-def _cell(values: dict[str, Any], key: str) -> str:
-    if key not in values:
-        return "-"
-    ends = values["intervals"].get(key)
-    return f"{values[key]:.4g}" + (f" ({ends[0]:.3g} to {ends[1]:.3g})" if ends else "")
 
 
 RUNNERS = {"value": _train, "advantages": _advantages, "policy": _train, "eval": _evaluate}
