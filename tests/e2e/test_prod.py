@@ -31,6 +31,7 @@ def test_wheel_is_installed_and_imported_from_outside(tmp_path: Path) -> None:
     imported = subprocess.run([python, "-c", check], capture_output=True, check=True, cwd=tmp_path, env=env)
     version, file = json.loads(imported.stdout)
     assert "+rewact." in version and Path(file).is_relative_to(prefix)
+    assert Path(file).with_name("page").joinpath("static/index.html").is_file()
 
     second = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert second.returncode == 0 and "nothing changed" in second.stdout

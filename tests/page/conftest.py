@@ -116,7 +116,8 @@ def page(root: Path, tmp_path: Path) -> Callable[..., LabelPage]:
     ) -> LabelPage:
         settings = {"cache_dir": tmp_path / "cache", "values_dir": tmp_path / "values"} | settings
         meta = LeRobotDatasetMetadata(REPO_ID, root=folder)
-        dataset = DataOptions(REPO_ID, root=str(folder), reward=RewardLabelsConfig(sources=list(sources)))
+        reward = RewardLabelsConfig(sources=list(sources))
+        dataset = DataOptions(REPO_ID, root=str(folder), video_backend="pyav", reward=reward)
         return make_page(LabelPageConfig(dataset, **settings), meta)
 
     return page

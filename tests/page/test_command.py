@@ -23,8 +23,9 @@ from tests.page.test_labels import FULL, NOTHING, save
 @pytest.fixture
 def config(root, tmp_path):
     def config(**settings) -> LabelPageConfig:
-        settings.setdefault("port", 0)
-        return LabelPageConfig(DataOptions(REPO_ID, root=str(root)), cache_dir=tmp_path / "cache", **settings)
+        settings = {"port": 0, "cache_dir": tmp_path / "cache"} | settings
+        dataset = DataOptions(REPO_ID, root=str(root), video_backend="pyav")
+        return LabelPageConfig(dataset, **settings)
 
     return config
 
@@ -116,7 +117,7 @@ def test_a_policy_reads_the_episodes_in_the_background(root, page, tmp_path):
     made.predictions.join()
     client = browse(made)
     detail = client.get("/api/episodes/1").json()
-    load = episode_loader(DataOptions(REPO_ID, root=str(root)), 1e-4)
+    load = episode_loader(DataOptions(REPO_ID, root=str(root), video_backend="pyav"), 1e-4)
     predictor = RewardPredictor(load_policy_config(policy), meta)
     store = ValueStore(predictor, meta, tmp_path / "alone")
     alone = predict_episodes(load, made.book.table, predictor, store, [1], batch_size=32)[1]
