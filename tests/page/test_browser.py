@@ -169,7 +169,9 @@ def test_an_episode_is_labelled_by_keys_alone(serve, visit, root):
     shows(window, "#episode", "Episode 2")
     is_saved(window)
     assert stored(server).keypoints == {1: {0: 0.0, 4: 0.61, 15: 0.0}}
-    press(window, "c", "?")
+    press(window, "c")
+    shows(window, "#status", "Keypoints of episode 1")
+    press(window, "?")
     playwright.expect(window.locator("#help")).to_be_visible()
     press(window, "Escape")
     is_saved(window)
@@ -179,15 +181,13 @@ def test_an_episode_is_labelled_by_keys_alone(serve, visit, root):
 def test_undo_goes_back_through_the_session(serve, visit):
     server = serve()
     window = visit(server.url)
-    press(window, "3", "s", "j")
-    shows(window, "#episode", "Episode 1")
-    press(window, "f")
+    press(window, "3", "s", "j", "f")
+    shows(window, "#status", "Outcome: failure")
     is_saved(window)
     window.reload()
     shows(window, "#episode", "Episode 1")
-    press(window, "z", "z")
+    press(window, "z", "z", "z")
     shows(window, "#episode", "Episode 0")
-    press(window, "z")
     shows(window, "#counts", "0 of 3 labelled")
     is_saved(window)
     assert stored(server).episodes() == []
@@ -302,6 +302,18 @@ def test_broken_files_are_sentences_on_the_page(serve, visit, root):
     shows(window, "#status", "outcomes.json is not valid JSON")
     path.unlink()
     playwright.expect(window.locator("#problems")).to_be_hidden(timeout=20_000)
+
+
+def test_what_is_typed_while_an_episode_is_opened_is_meant_for_it(serve, visit):
+    server = serve()
+    window = visit(server.url, episode=2)  # the longest, seen at a frame that the others lack
+    press(window, "End", "6")
+    window.route("**/api/episodes/1", lambda route: (is_saved(window), route.continue_()))
+    press(window, "Shift+J", "4", "ArrowRight", "8", "s")
+    shows(window, "#status", "Outcome: success")
+    is_saved(window)
+    labels = stored(server)
+    assert labels.keypoints == {1: {0: 0.4, 1: 0.8}, 2: {27: 0.6}} and labels.outcomes == {1: "success"}
 
 
 def test_three_hundred_episodes(serve, visit, tmp_path):

@@ -2,7 +2,7 @@
 // Every change is sent at once, in order. What the server has not confirmed is kept over a reload and sent again;
 // what it refuses, because somebody else changed the episode, is not.
 
-import { Refused, server } from "./server.js";
+import { Away, server } from "./server.js";
 
 const RETRY_MS = 1000;
 const MERGE_MS = 800;
@@ -123,7 +123,7 @@ export class Edits extends EventTarget {
         this.#keep();
         this.#say("saved", answer);
       } catch (error) {
-        if (!(error instanceof Refused)) {
+        if (error instanceof Away) {
           this.#say("away");
           await new Promise((done) => setTimeout(done, RETRY_MS));
           continue;

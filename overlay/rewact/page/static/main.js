@@ -7,7 +7,7 @@ import { EpisodeList } from "./episodes.js";
 import { actionOf, drawKeys } from "./keys.js";
 import * as change from "./labels.js";
 import { Player } from "./player.js";
-import { Refused, server } from "./server.js";
+import { Away, Refused, server } from "./server.js";
 import { Session } from "./session.js";
 
 const POLL_MS = 1000;
@@ -37,23 +37,19 @@ function say(sentence, refused = false) {
 
 async function openEpisode(number) {
   if (number === null) return;
-  try {
-    const [detail, { cameras }] = await Promise.all([server.episode(number), server.cameras(number)]);
-    span = dragged = null;
-    open = { episode: number, length: detail.row.length, fps: dataset.fps, model: dataset.model };
-    take(detail);
-    const waiting = edits.expected(number);
-    if (waiting) draw(waiting);
-    history.replaceState(null, "", `#${number}`);
-    $("episode").textContent = `Episode ${number}`;
-    $("taskname").textContent = detail.row.task;
-    list.select(number);
-    player.load(cameras, open.length, open.fps);
-    say(detail.row.labelled ? "Labelled" : "To label: digits set the reward at this frame, ? shows all keys");
-    prepareNext();
-  } catch (error) {
-    say(error instanceof Refused ? error.message : "The server does not answer", true);
-  }
+  const [detail, { cameras }] = await Promise.all([server.episode(number), server.cameras(number)]);
+  span = dragged = null;
+  open = { episode: number, length: detail.row.length, fps: dataset.fps, model: dataset.model };
+  player.load(cameras, open.length, open.fps);
+  list.select(number);
+  take(detail);
+  const waiting = edits.expected(number);
+  if (waiting) draw(waiting);
+  history.replaceState(null, "", `#${number}`);
+  $("episode").textContent = `Episode ${number}`;
+  $("taskname").textContent = detail.row.task;
+  say(detail.row.labelled ? "Labelled" : "To label: digits set the reward at this frame, ? shows all keys");
+  prepareNext();
 }
 
 /** Show what the server says of the open episode. */
@@ -218,6 +214,7 @@ const actions = {
     return openEpisode(next);
   },
   episode: (by) => openEpisode(list.next(by)),
+  open: (number) => openEpisode(number),
   order: () => {
     $("order").selectedIndex = ($("order").selectedIndex + 1) % $("order").options.length;
     arrange();
@@ -233,16 +230,20 @@ const actions = {
 actions.back = () => actions.step(-1);
 actions.forward = () => actions.step(1);
 
-const WITHOUT_EPISODE = new Set(["order", "task", "undo", "redo", "summary", "help", "next", "episode", "loop", "speed"]);
+const WITHOUT_EPISODE = new Set(["order", "task", "undo", "redo", "summary", "help", "next", "episode", "open", "loop", "speed"]);
 
-async function act(name, argument) {
-  if (!open && !WITHOUT_EPISODE.has(name)) return;
-  try {
+/** Actions happen one after the other: what is typed while an episode is opened is meant for that one. */
+let doing = Promise.resolve();
+function act(name, argument) {
+  doing = doing.then(async () => {
+    if (!open && !WITHOUT_EPISODE.has(name)) return;
     await actions[name](argument);
-  } catch (error) {
-    if (!(error instanceof Refused)) console.error(error);
-    say(error instanceof Refused ? error.message : "The server does not answer", true);
-  }
+  }).catch(report);
+}
+
+function report(error) {
+  say(error.message, true);
+  if (!(error instanceof Refused || error instanceof Away)) throw error;
 }
 
 function setSpeed(speed) {
@@ -250,19 +251,15 @@ function setSpeed(speed) {
   $("speed").value = String(speed);
 }
 
-async function showSummary() {
+function showSummary() {
   const plot = $("plot");
   plot.textContent = "Drawing…";
   $("summary").showModal();
-  const answer = await fetch("/api/summary.png");
-  if (!answer.ok) {
-    plot.textContent = (await answer.json()).error;
-    return;
-  }
   const image = document.createElement("img");
   image.alt = "The label curves of all episodes";
+  image.addEventListener("load", () => plot.replaceChildren(image));
+  image.addEventListener("error", () => (plot.textContent = "There are no labels to draw"));
   image.src = `/api/summary.png?version=${known.version}`;
-  plot.replaceChildren(image);
 }
 
 // The list
@@ -369,7 +366,7 @@ chart.addEventListener("drop", () => {
   commit(open.labels, null, base);
 });
 
-list.addEventListener("open", ({ detail }) => openEpisode(detail));
+list.addEventListener("open", ({ detail }) => act("open", detail));
 $("order").addEventListener("change", arrange);
 $("task").addEventListener("change", arrange);
 $("speed").addEventListener("change", () => setSpeed(Number($("speed").value)));
@@ -410,9 +407,9 @@ try {
   $("take").hidden = !dataset.model;
   for (const task of dataset.tasks) $("task").append(new Option(task || "(no task)", task));
   const asked = Number.parseInt(location.hash.slice(1), 10);
-  await openEpisode(list.rows.has(asked) ? asked : (list.shown[0] ?? null));
+  act("open", list.rows.has(asked) ? asked : (list.shown[0] ?? null));
   edits.resume();
 } catch (error) {
-  say(error instanceof Refused ? error.message : "The server does not answer", true);
+  report(error);
 }
 setTimeout(poll, POLL_MS);

@@ -10,15 +10,27 @@ export class Refused extends Error {
   }
 }
 
-/** Throws Refused, or a TypeError where the server does not answer at all. */
+/** There is no server, or it was killed while it answered. */
+export class Away extends Error {
+  constructor() {
+    super("The server does not answer");
+  }
+}
+
+/** Throws Refused or Away. */
 async function ask(path, method = "GET", content = undefined) {
   const options = { method };
   if (content !== undefined) {
     options.headers = { "Content-Type": "application/json" };
     options.body = JSON.stringify(content);
   }
-  const response = await fetch(path, options);
-  const answer = await response.json();
+  let response, answer;
+  try {
+    response = await fetch(path, options);
+    answer = await response.json();
+  } catch {
+    throw new Away();
+  }
   if (!response.ok) throw new Refused(response.status, answer);
   return answer;
 }
