@@ -11,7 +11,8 @@ gone      the file is not there
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from verify.structure import MisfitError, place
+from verify.edits import MisfitError
+from verify.structure import place
 from verify.toml import place_in_toml
 
 Read = Callable[[str], bytes | None]

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
 """A patch's change of one file, placed by structure in another version of that file.
 
-The change is read as edits of statements: some inserted between two neighbours, some replaced, some headers
-of definitions reworded. In the other version each edit finds its place by those neighbours, in normal form
-and within the same scope:
+In the other version each of its edits finds its place by the statements beside it, in normal form and within
+the same scope:
 
 - Of n equal statements the k-th is meant only if both versions have n.
 - `with` and `try` around a neighbour may come or go.
+- A decorator stays on its function.
 - Where no neighbour is left, what stood first in its block stands first again, and a field of a class goes
   after the last field.
 - An import goes into the file's own imports, never above `__future__`.
@@ -16,86 +16,11 @@ Everything else is refused. Bytes in, bytes out; reads nothing else.
 
 import ast
 import difflib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
+from collections.abc import Sequence
+from functools import partial
 
+from verify.edits import Decoration, Edit, MisfitError, is_import, read_edits
 from verify.statements import Block, Path, Source, Statement, read_source
-
-
-class MisfitError(Exception):
-    """An edit has no place in this version of the file.
-
-    Attributes:
-        reason: why, in a few words.
-        scope: the definitions around it, joined by dots; empty for the module itself.
-        expected: the statement it hangs on, or changes.
-    """
-
-    def __init__(
-        self, reason: str, scope: Sequence[str], expected: bytes, found: Callable[[], bytes] = bytes
-    ) -> None:
-        super().__init__(reason)
-        self.reason, self.scope = reason, ".".join(scope)
-        self.expected, self._found = expected, found
-
-    @cached_property
-    def found(self) -> bytes:
-        """What stands there instead, or looks most like it in that scope; empty where nothing does."""
-        return self._found()
-
-
-@dataclass(frozen=True)
-class Edit:
-    """Some statements of a block, or the header of one, that a change replaces.
-
-    Attributes:
-        block: the block before the change.
-        old: what is replaced; empty for an insertion.
-        header_only: of the one statement in `old` only the header.
-        nodes: what comes in its place.
-        lines: the lines of that, comments before them included.
-        previous: the statement before it, None at the start of the block.
-        following: the statement after it, None at the end of the block.
-        lead: the lines between `previous` and `lines` (blank or comments).
-        trail: those between `lines` and `following`.
-        indent: the indentation of `lines`.
-    """
-
-    block: Block
-    old: tuple[Statement, ...]
-    header_only: bool
-    nodes: tuple[ast.stmt, ...]
-    lines: tuple[bytes, ...]
-    previous: Statement | None
-    following: Statement | None
-    lead: tuple[bytes, ...] = ()
-    trail: tuple[bytes, ...] = ()
-    indent: int = 0
-
-    @property
-    def is_import(self) -> bool:
-        return (
-            not self.old and not self.block.scope and not self.block.path and all(map(_imports, self.nodes))
-        )
-
-
-@dataclass(frozen=True)
-class Decoration:
-    """Decorators that a definition gets, or loses.
-
-    Attributes:
-        lines: those it gets.
-        above: the decorators above them, in normal form.
-        below: those below them.
-        gone: those it loses.
-    """
-
-    statement: Statement
-    lines: tuple[bytes, ...]
-    above: Sequence[str]
-    below: Sequence[str]
-    gone: tuple[str, ...] = ()
 
 
 def place(before: bytes, after: bytes, tree: bytes) -> bytes:
@@ -110,7 +35,7 @@ def place(before: bytes, after: bytes, tree: bytes) -> bytes:
         MisfitError: some edit has no place there, or the change is more than edits of statements.
     """
     old, new = _source(before, "the file it was made for"), _source(after, "the changed file")
-    edits = list(_read_edits(old, new))
+    edits = list(read_edits(old, new))
     if _apply(old, edits, old) != after:
         raise MisfitError("the change is more than edits of statements", (), b"")
     return _apply(old, edits, _source(tree, "this version"))
@@ -123,142 +48,6 @@ def _source(data: bytes, what: str) -> Source:
         return read_source(data)
     except (SyntaxError, ValueError) as error:
         raise MisfitError(f"{what} is not Python that this interpreter reads ({error})", (), b"") from None
-
-
-# Reading a change
-
-
-def _read_edits(old: Source, new: Source) -> Iterator[Edit | Decoration]:
-    yield from _compare(old, new, old.module, new.module)
-
-
-def _compare(old: Source, new: Source, before: Block, after: Block) -> Iterator[Edit | Decoration]:
-    keys = [[statement.key for statement in block.statements] for block in (before, after)]
-    matcher = difflib.SequenceMatcher(None, *keys, autojunk=False)
-    for tag, start, end, new_start, new_end in matcher.get_opcodes():
-        gone, come = before.statements[start:end], after.statements[new_start:new_end]
-        if tag == "equal" or (len(gone) == len(come) == 1 and _same_but_header(gone[0], come[0])):
-            for one, other in zip(gone, come, strict=True):
-                yield from _compare_statement(old, new, one, other)
-            continue
-        previous = before.statements[start - 1] if start else None
-        following = before.statements[end] if end < len(before.statements) else None
-        if gone:
-            lines = new.lines[come[0].start : come[-1].end] if come else []
-            yield Edit(
-                before,
-                tuple(gone),
-                False,
-                _nodes(come),
-                tuple(lines),
-                previous,
-                following,
-                indent=after.indent,
-            )
-        else:
-            yield from _insertions(old, new, before, after, come, previous, following)
-
-
-def _same_but_header(one: Statement, other: Statement) -> bool:
-    """Whether two compound statements differ in their headers alone."""
-    return (
-        bool(one.blocks)
-        and type(one.node) is type(other.node)
-        and one.blocks.keys() == other.blocks.keys()
-        and all(
-            [ast.dump(statement.node) for statement in one.blocks[label].statements]
-            == [ast.dump(statement.node) for statement in other.blocks[label].statements]
-            for label in one.blocks
-        )
-    )
-
-
-def _compare_statement(
-    old: Source, new: Source, one: Statement, other: Statement
-) -> Iterator[Edit | Decoration]:
-    if old.whole_text(one) == new.whole_text(other):
-        return
-    if one.header != other.header or one.key != other.key:
-        lines = tuple(new.lines[other.start : other.header_end])
-        yield Edit(one.block, (one,), True, (other.node,), lines, None, None, indent=other.block.indent)
-    elif one.decorators != other.decorators:
-        yield from _compare_decorators(new, one, other)
-    if one.blocks.keys() != other.blocks.keys():
-        raise MisfitError("a branch is added or removed", one.block.scope, old.text(one))
-    for label, block in one.blocks.items():
-        yield from _compare(old, new, block, other.blocks[label])
-
-
-def _compare_decorators(new: Source, one: Statement, other: Statement) -> Iterator[Decoration]:
-    matcher = difflib.SequenceMatcher(None, one.decorators, other.decorators, autojunk=False)
-    for tag, start, end, new_start, new_end in matcher.get_opcodes():
-        if tag == "insert":
-            nodes = other.node.decorator_list[new_start:new_end]
-            lines = new.lines[nodes[0].lineno - 1 : nodes[-1].end_lineno]
-            yield Decoration(one, tuple(lines), one.decorators[:start], one.decorators[start:])
-        elif tag != "equal":
-            gone = one.node.decorator_list[start:end]
-            yield Decoration(
-                one, (), one.decorators[:start], one.decorators[end:], tuple(map(ast.dump, gone))
-            )
-
-
-def _insertions(
-    old: Source,
-    new: Source,
-    before: Block,
-    after: Block,
-    come: list[Statement],
-    previous: Statement | None,
-    following: Statement | None,
-) -> Iterator[Edit]:
-    """One edit for each run of imports or of other statements, so that imports find places of their own."""
-    first = after.before(come[0])
-    start = first.end if first else after.start
-    last = after.after(come[-1])
-    end = last.start if last else come[-1].end
-    gap = old.lines[
-        (previous.end if previous else before.start) : (following.start if following else before.end)
-    ]
-    gap = gap if following or previous is None else []
-    lead = _common(gap, new.lines[start:end])
-    trail = _common(gap[len(lead) :][::-1], new.lines[start + len(lead) : end][::-1])[::-1]
-    at, end = start + len(lead), end - len(trail)
-    runs = _runs(come)
-    for number, run in enumerate(runs):
-        stop = end if number == len(runs) - 1 else run[-1].end
-        yield Edit(
-            before, (), False, _nodes(run), tuple(new.lines[at:stop]), previous, following,
-            tuple(lead), tuple(trail), after.indent,
-        )  # fmt: skip
-        at = stop
-
-
-def _runs(statements: list[Statement]) -> list[list[Statement]]:
-    runs: list[list[Statement]] = []
-    for statement in statements:
-        if not runs or _imports(runs[-1][-1].node) != _imports(statement.node):
-            runs.append([])
-        runs[-1].append(statement)
-    return runs
-
-
-def _common(one: Sequence[bytes], other: Sequence[bytes]) -> list[bytes]:
-    size = 0
-    while size < min(len(one), len(other)) and one[size] == other[size]:
-        size += 1
-    return list(one[:size])
-
-
-def _nodes(statements: Sequence[Statement]) -> tuple[ast.stmt, ...]:
-    return tuple(statement.node for statement in statements)
-
-
-def _imports(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Import | ast.ImportFrom)
-
-
-# Finding its place
 
 
 def _apply(old: Source, edits: Sequence[Edit | Decoration], tree: Source) -> bytes:
@@ -453,7 +242,7 @@ def _import_place(old: Source, edit: Edit, tree: Source) -> tuple[int, Block]:
     top = tree.module.statements
     future = max((item.end for item in top if item.key == "from __future__ import"), default=0)
     for neighbour, place_there in ((edit.previous, _after), (edit.following, _before)):
-        if neighbour is not None and _imports(neighbour.node):
+        if neighbour is not None and is_import(neighbour.node):
             try:
                 found = _find(old, neighbour, tree)
             except MisfitError:
@@ -462,7 +251,7 @@ def _import_place(old: Source, edit: Edit, tree: Source) -> tuple[int, Block]:
                 return at, tree.module
     imports = []
     for item in top:
-        if _imports(item.node):
+        if is_import(item.node):
             imports.append(item)
         elif not (item.key == "docstring" or isinstance(item.node, ast.If | ast.Try | ast.With)):
             break

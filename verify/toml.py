@@ -4,8 +4,8 @@
 import difflib
 import re
 
+from verify.edits import MisfitError
 from verify.statements import split
-from verify.structure import MisfitError
 
 _TABLE = re.compile(rb"\s*\[+([^\[\]]+)\]+\s*(?:#.*)?\n?")
 _KEY = re.compile(rb"""\s*("[^"]*"|'[^']*'|[\w.-]+)\s*=""")

@@ -3,9 +3,9 @@
 
 import pytest
 
+from verify.edits import MisfitError
 from verify.fit import Change, fit_series
 from verify.proof import prove
-from verify.structure import MisfitError
 from verify.toml import place_in_toml
 
 TRAIN = b"""\

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verify.structure import MisfitError, place
+from verify.edits import MisfitError
+from verify.structure import place
 
 BEFORE = b'''\
 # A licence.
