@@ -52,7 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     dev = add("dev", "patch a LeRobot clone and install it editable", version=True)
     dev.add_argument("--no-install", action="store_true", help="only apply the patches")
     dev.add_argument(
-        "--nearest", action="store_true", help="on an unlisted LeRobot: fit the closest series, or refuse"
+        "--exact", action="store_true", help="refuse what is not a release; else the closest series is fitted"
     )
     prod = add(
         "prod",

@@ -18,7 +18,7 @@ from installer.develop import Setup
 from installer.locate import open_checkout
 from installer.releases import DEFAULT, RELEASES
 from verify.errors import ExitCode, RewactError
-from verify.nearest import describe_misfit
+from verify.fitted import LABEL, describe_misfit
 
 # The fast ones first, so that what is broken shows early; those not named here come before the last.
 _FIRST_TESTS, _LAST_TESTS = ("install", "model", "labels"), ("e2e",)
@@ -44,7 +44,7 @@ def dev(arguments: Namespace) -> int:
         arguments.checkout,
         arguments.lerobot,
         install=not arguments.no_install,
-        nearest=arguments.nearest,
+        exact=arguments.exact,
     )
     if not setup.changed:
         console.done("Nothing to do: everything is in place.")
@@ -145,7 +145,7 @@ def drift(arguments: Namespace) -> int:
     if not (Path(found.tree) / ".git").exists():
         console.done(f"It fits. Next: make {found.tree} a repository (git init, and commit what it holds)")
         return ExitCode.OK
-    console.done("It fits. Next:\n  python install.py dev --nearest " + shlex.quote(found.tree))
+    console.done(f"It fits ({LABEL}). Next:\n  python install.py dev {shlex.quote(found.tree)}")
     return ExitCode.OK
 
 

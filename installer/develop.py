@@ -59,8 +59,8 @@ def require_version(checkout: Checkout, plan: Plan, version: str | None) -> None
     if version is None:
         return
     wanted = find_release(version)
-    if plan.nearest or plan.patch_set.tag != wanted.tag:
-        found = f"a LeRobot near {plan.patch_set.tag}" if plan.nearest else f"LeRobot {plan.patch_set.tag}"
+    if plan.fitted or plan.patch_set.tag != wanted.tag:
+        found = f"a LeRobot near {plan.patch_set.tag}" if plan.fitted else f"LeRobot {plan.patch_set.tag}"
         raise RewactError(
             ExitCode.USAGE,
             f"{checkout.root} is {found}, not {wanted.tag} as --lerobot says: leave --lerobot out, or name "
@@ -83,7 +83,7 @@ def dev(
     version: str | None,
     *,
     install: bool,
-    nearest: bool = False,
+    exact: bool = False,
     prefix: Path | None = None,
 ) -> Setup:
     """Patches a checkout and, unless told otherwise, installs it editable with what training needs."""
@@ -94,7 +94,7 @@ def dev(
         if install:
             find_release(plan.patch_set.tag)  # what it needs has to be known, before it is patched
 
-    plan = patching.install(project, checkout, nearest=nearest, accept=accept)
+    plan = patching.install(project, checkout, exact=exact, accept=accept)
     if not install:
         return Setup(checkout, None, bool(plan.changes))
     release = find_release(plan.patch_set.tag)

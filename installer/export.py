@@ -20,12 +20,15 @@ from pathlib import Path
 
 from installer import sets
 from installer.files import sync_directory, write_atomically, write_new
+from installer.patching import originals_of
 from installer.sets import finish_swap
 from verify.checkout import Checkout
-from verify.drift import Drift, Read, examine, pristine_reader
+from verify.drift import Drift, Released, examine, pristine_reader
 from verify.errors import ExitCode, RewactError
+from verify.fit import Read
+from verify.fitted import describe_misfit
 from verify.gitcmd import blob_id
-from verify.nearest import describe_misfit
+from verify.originals import Originals
 from verify.patch import ABSENT
 from verify.paths import check_name
 from verify.record import State
@@ -145,11 +148,11 @@ def export(project: Path, checkout: Checkout, *, name: str, description: str) ->
         )
     patch_set = patch_sets[state.tag]
     read = pristine_reader(checkout, state)
-    drift = examine(patch_set, {}, read, str(checkout.root))
+    drift = examine(Released(patch_set, originals_of(checkout.root)), None, read, str(checkout.root))
     if not drift.fits:
         raise RewactError(ExitCode.CONFLICT, describe_misfit(drift))
-    new_tag = f"v{checkout.declared_version}" if state.nearest else state.tag
-    if state.nearest and new_tag in patch_sets:
+    new_tag = f"v{checkout.declared_version}" if state.fitted else state.tag
+    if state.fitted and new_tag in patch_sets:
         raise RewactError(
             ExitCode.EDITED,
             f"{checkout.root} calls itself LeRobot {checkout.declared_version}, for which there is "
@@ -253,7 +256,6 @@ class _Series:
     def __init__(self, old: Path, read: Read, checkout: Checkout) -> None:
         self._old, self._read, self._checkout = old, read, checkout
         self._files: dict[str, bytes] = {}  # in the order of the series
-        self._pre_images: dict[str, bytes] = {}
         self._rewritten: list[str] = []
         self._dropped: list[str] = []
 
@@ -268,7 +270,6 @@ class _Series:
             self._dropped.append(name)
             return
         pristine = {path: self._read(path) for path in changed}
-        self._remember(pristine)
         if _is_made_for(data, {path: before[path] for path in changed}, pristine):
             self._files[name] = data
             return
@@ -294,7 +295,6 @@ class _Series:
             "Drop-When": "upstream has it.",
         }
         pristine = {path: self._read(path) for path in before}
-        self._remember(pristine)
         with Scratch() as scratch:
             self._files[full] = _header(fields, before, pristine) + diff_of(
                 scratch, before, after, self._executable(before)
@@ -305,9 +305,6 @@ class _Series:
         found = {path: self._checkout.read(path) for path in paths}
         return frozenset(path for path, file in found.items() if file is not None and file.executable)
 
-    def _remember(self, pristine: Files) -> None:
-        self._pre_images.update({blob_id(data): data for data in pristine.values() if data is not None})
-
     def write(self, patches: Path, tag: str, added: str | None) -> Export:
         """Writes the set aside, checks it, and puts it in the place of the old one."""
         target, staged, old = patches / tag, patches / f".{tag}.new", patches / f".{tag}.old"
@@ -316,17 +313,13 @@ class _Series:
         if [line for line in old_series.read_text().split() if line] == list(self._files):
             series = old_series.read_bytes()
         without = {path.name: path.read_bytes() for path in self._old.glob("without")}
-        (patches / "pre-images").mkdir(exist_ok=True)
-        for identifier, data in self._pre_images.items():
-            if not (patches / "pre-images" / identifier).exists():
-                write_atomically(patches / "pre-images" / identifier, data)
         shutil.rmtree(staged, ignore_errors=True)
         staged.mkdir()
         try:
             for name, data in {**self._files, **without, "series": series}.items():
                 write_new(staged / name, data)
-            check = examine(load_patch_set(staged), {}, self._read, tag)
-            if any(patch.status != "clean" for patch in check.patches):
+            check = examine(Released(load_patch_set(staged), Originals(None)), None, self._read, tag)
+            if any(change.status != "clean" for change in check.fit.changes):
                 raise RewactError(
                     ExitCode.INTERNAL, "The new series does not apply to the files it was made from."
                 )

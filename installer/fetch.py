@@ -19,19 +19,10 @@ from installer.pythons import candidates
 from installer.releases import Release
 from verify.errors import ExitCode, RewactError
 from verify.gitcmd import OWN, git_failure, run_git
-from verify.paths import check_name
+from verify.paths import cache_directory, check_name
 
 # Build products and caches: never part of the first commit, never shown by `git status`.
 _EXCLUDES = "*.egg-info/\n__pycache__/\n*.py[cod]\nbuild/\n.venv/\noutputs/\n"
-
-
-def cache_directory() -> Path:
-    """Where verified archives are kept for the next time, also without a network."""
-    if os.name == "nt":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "rewact-lerobot"
 
 
 def _holds(path: Path, release: Release) -> bool:

@@ -5,15 +5,16 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from installer import console, sets, transaction
+from installer import console, fetch, sets, transaction
+from installer.releases import RELEASES
 from installer.transaction import OnStep
 from installer.undo import locked, recover, recover_locked
 from verify.checkout import Checkout, looks_like_lerobot
-from verify.drift import Drift, directory_reader, pristine_reader
-from verify.drift import nearest as nearest_series
+from verify.drift import Drift, Released, directory_reader, nearest, pristine_reader
 from verify.errors import RewactError
+from verify.fitted import LABEL, describe_left_out, plan_checkout
 from verify.gitcmd import require_git
-from verify.nearest import plan_checkout
+from verify.originals import Originals, cached_archive
 from verify.paths import check_on_disk
 from verify.plan import Plan
 from verify.recognition import unrecorded_states
@@ -22,17 +23,27 @@ from verify.series import fingerprint, load_overlay, load_unread
 from verify.standing import is_applied, is_exactly
 
 
-def read_plan(project: Path, checkout: Checkout, *, nearest: bool = False) -> tuple[Plan, Drift | None]:
-    """Plans for a checkout with the patches and the overlay of this project; writes nothing.
+def read_plan(project: Path, checkout: Checkout, *, exact: bool = False) -> tuple[Plan, Drift | None]:
+    """Plans for a checkout with the patches and the overlay of this project; writes nothing into it.
 
     Args:
-        nearest: take the closest series where the tree is no supported release.
+        exact: refuse a tree that no series was made for.
 
     Returns:
-        The plan, and for the closest series how it fits.
+        The plan, and for a fitted series how it fits.
     """
     patch_sets, overlay = sets.load(project)
-    return plan_checkout(checkout, patch_sets, overlay, allow_nearest=nearest)
+    return plan_checkout(checkout, patch_sets, overlay, originals_of(checkout.root), exact=exact)
+
+
+def originals_of(root: Path | None) -> Originals:
+    """Where the files of releases are: in a clone, else in their archives, fetched where they are needed."""
+
+    def archive(tag: str) -> Path | None:
+        known = [release for release in RELEASES if release.tag == tag]
+        return fetch.archive(known[0]) if known else cached_archive(tag)
+
+    return Originals(root, archive)
 
 
 def open_checkout(directory: Path) -> Checkout:
@@ -42,33 +53,27 @@ def open_checkout(directory: Path) -> Checkout:
 
 
 def show_drift(drift: Drift) -> None:
-    """One line for each patch, and one for each hunk that lies elsewhere or has no place."""
-    for patch in drift.patches:
-        advice = " (upstream has it: drop it)" if patch.status == "merged" else ""
-        console.done(f"  {patch.status:8} {patch.name}{advice}")
-        for file in patch.files:
-            if file.how == "three-way" and file.status == "moved":
-                console.done(f"             {file.path}: three-way merge, in the functions it was made for")
-            elif file.status == "gone":
-                console.done(f"             {file.path}: not there")
-            for hunk in file.hunks if file.how != "three-way" else ():
-                where = f" in {hunk.scope}" if hunk.scope else ""
-                if hunk.status == "moved":
-                    console.done(
-                        f"             {file.path}: hunk {hunk.number}{where}, {hunk.offset:+d} lines"
-                    )
-                elif hunk.status == "merged" or hunk.status == "conflict":
-                    console.done(f"             {file.path}: hunk {hunk.number}{where}: {hunk.status}")
+    """One line for each patch, and one for each file of it that has no place."""
+    for change in drift.fit.changes:
+        advice = " (upstream has it: drop it)" if change.status == "merged" else ""
+        optional = " (optional: left out)" if change.change.optional and not change.fits else ""
+        console.done(f"  {change.status:8} {change.change.name}{advice}{optional}")
+        for file in change.files:
+            if not file.fits:
+                where = f" in {file.scope}" if file.scope else ""
+                console.done(f"             {file.path}{where}: {file.reason}")
     for path in drift.taken:
         console.done(f"  taken    {path}: another file is there")
+    for fault in drift.faults:
+        console.done(f"  fault    {fault}")
 
 
 def _is_recorded(plan: Plan, state: State | None) -> bool:
     return (
         state is not None
         and not plan.changes
-        and (state.tag, state.fingerprint, state.nearest)
-        == (plan.patch_set.tag, plan.fingerprint, plan.nearest)
+        and (state.tag, state.fingerprint, state.fitted)
+        == (plan.patch_set.tag, plan.fingerprint, plan.fitted)
         and state.files.keys() == plan.records.keys()
     )
 
@@ -80,7 +85,7 @@ def _in_place(project: Path, checkout: Checkout) -> Plan | None:
     """
     state = checkout.state()
     directory = project / "patches" / state.tag if state is not None else None
-    if directory is None or state.nearest or not directory.is_dir():
+    if directory is None or state.fitted or not directory.is_dir():
         return None
     try:
         patch_set, overlay = load_unread(directory), load_overlay(project / "overlay")
@@ -105,7 +110,7 @@ def install(
     checkout: Checkout,
     on_step: OnStep | None = None,
     *,
-    nearest: bool = False,
+    exact: bool = False,
     accept: Callable[[Plan], object] = lambda plan: None,
 ) -> Plan:
     """Brings a checkout to the patch set of this project: all of it, or nothing.
@@ -121,16 +126,21 @@ def install(
     """
     recover(checkout)
     if (plan := _in_place(project, checkout)) is not None:
-        console.step(f"{checkout.root} is LeRobot {plan.patch_set.tag}")
+        label = f" ({LABEL})" if plan.fitted else ""
+        console.step(f"{checkout.root} is LeRobot {plan.patch_set.tag}{label}")
         accept(plan)
         console.step("patches and overlay are in place already: nothing changed")
         return plan
-    plan, drift = read_plan(project, checkout, nearest=nearest)
+    plan, drift = read_plan(project, checkout, exact=exact)
     if drift is None:
         console.step(f"{checkout.root} is LeRobot {plan.patch_set.tag}")
     else:
-        console.step(f"{checkout.root} is no supported release; the nearest series, {drift.tag}, fits:")
-        show_drift(drift)
+        console.step(
+            f"{checkout.root} is none of the releases: the series for {drift.tag} is placed by structure and "
+            f"proven ({LABEL})"
+        )
+        for line in describe_left_out(drift):
+            console.step(line)
     accept(plan)
     if _is_recorded(plan, checkout.state()):
         console.step("patches and overlay are in place already: nothing changed")
@@ -138,14 +148,16 @@ def install(
     with locked(checkout):
         # Both again, now that nobody else writes: another run may have been killed in between.
         recover_locked(checkout)
-        plan, _ = read_plan(project, checkout, nearest=nearest)
+        plan, _ = read_plan(project, checkout, exact=exact)
         accept(plan)
         before = checkout.state()
         # What `export` compares with: an upgrade of the patches is no reason to forget where edits began.
         commit = before.commit if before and is_applied(checkout, before) else None
         commit = commit or checkout.commit()
-        place = before.environment if before else None
-        state = State("", plan.patch_set.tag, plan.fingerprint, plan.records, (), plan.nearest, commit, place)
+        state = State(
+            "", plan.patch_set.tag, plan.fingerprint, plan.records, (), plan.fitted, commit,
+            before.environment if before else None, plan.left_out,
+        )  # fmt: skip
         upgraded = before is not None
         transaction.run(checkout, plan.changes, state, plan.pristine, *([on_step] if on_step else []))
     patches = console.plural(plan.applied, "patch", "patches")
@@ -214,8 +226,10 @@ def examine(project: Path, tree: Path) -> Drift:
     require_git()
     patch_sets, overlay = sets.load(project)
     if looks_like_lerobot(tree) and not (tree / ".git").exists():
-        return nearest_series(patch_sets, overlay, directory_reader(tree), str(tree))
-    checkout = Checkout(tree)
-    return nearest_series(
-        patch_sets, overlay, pristine_reader(checkout, checkout.state()), str(checkout.root)
-    )
+        root, read = None, directory_reader(tree)
+    else:
+        checkout = Checkout(tree)
+        root, read = checkout.root, pristine_reader(checkout, checkout.state())
+    originals = originals_of(root)
+    series = {tag: Released(patch_set, originals) for tag, patch_set in patch_sets.items()}
+    return nearest(series, overlay, read, str(root or tree))

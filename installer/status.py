@@ -7,10 +7,11 @@ from pathlib import Path
 from installer import console, environment, lock, patching, sets, transaction
 from verify.checkout import Checkout
 from verify.errors import ExitCode, RewactError
+from verify.fitted import LABEL
 from verify.recognition import recognise, unrecorded_states
 from verify.record import State
 from verify.series import fingerprint
-from verify.standing import file_states, tells_of_another_branch
+from verify.standing import file_states, is_recorded_version, tells_of_another_branch
 
 _NEXT = {
     "outdated": "`install.py dev` brings it up to date, `install.py uninstall` takes it out.",
@@ -25,15 +26,17 @@ def collect(project: Path, checkout: Checkout) -> dict:
     """Everything `status --json` prints.
 
     Returns:
-        checkout; lerobot (tag or None); summary (one of: not installed, applied, outdated, mixed,
-        unrecorded, interrupted, unsupported); message (what to do about it, or None); files (path to
+        checkout; lerobot (tag or None); fitted (whether the series of that tag was fitted to another tree);
+        left_out (optional patches that did not fit it); summary (one of: not installed, applied, outdated,
+        mixed, unrecorded, interrupted, unsupported); message (what to do about it, or None); files (path to
         pristine, applied, other, edited or missing); environment.
     """
     patch_sets, overlay = sets.load(project)
     state = checkout.state()
     message = tag = None
+    fitted = state is not None and state.fitted and is_recorded_version(checkout, state)
     try:
-        tag = recognise(checkout, patch_sets, state).tag
+        tag = state.tag if fitted else recognise(checkout, patch_sets, state).tag
     except RewactError as error:
         message = str(error)
     if state is not None and tag not in (None, state.tag) and tells_of_another_branch(checkout, state):
@@ -52,6 +55,8 @@ def collect(project: Path, checkout: Checkout) -> dict:
     return {
         "checkout": str(checkout.root),
         "lerobot": tag,
+        "fitted": fitted,
+        "left_out": list(state.left_out) if fitted else [],
         "summary": summary,
         "message": message,
         "files": dict(sorted(files.items())),
@@ -95,7 +100,10 @@ def _environment(project: Path, checkout: Checkout) -> dict | None:
 
 def show(report: dict) -> None:
     """Prints a report for people."""
-    console.done(f"{report['checkout']}: LeRobot {report['lerobot'] or 'of no supported release'}")
+    label = f", {LABEL}" if report["fitted"] else ""
+    console.done(f"{report['checkout']}: LeRobot {report['lerobot'] or 'of no supported release'}{label}")
+    for name in report["left_out"]:
+        console.done(f"  left out  {name} (optional)")
     counts = Counter(report["files"].values())
     listing = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
     console.done(f"patch set: {report['summary']}" + (f" ({listing})" if listing else ""))

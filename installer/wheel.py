@@ -14,6 +14,7 @@ from installer.environment import RUNTIME, Environment
 from installer.releases import Release, find_release
 from verify.checkout import Checkout
 from verify.errors import ExitCode, RewactError
+from verify.fitted import LABEL
 from verify.plan import Plan
 
 # What the build reads besides src/; those that a checkout lacks are left out.
@@ -104,11 +105,11 @@ def install(project: Path, checkout: Checkout, plan: Plan, prefix: Path | None) 
     Raises:
         RewactError: UNSUPPORTED_VERSION for a tree that no series was made for.
     """
-    if plan.nearest:
+    if plan.fitted:
         raise RewactError(
             ExitCode.UNSUPPORTED_VERSION,
-            f"{checkout.root} (LeRobot {checkout.declared_version}) has the nearest series, that for "
-            f"{plan.patch_set.tag}, whose name a wheel of it would bear: use `install.py dev`, or check "
+            f"{checkout.root} (LeRobot {checkout.declared_version}) is none of the releases ({LABEL}), and a "
+            f"wheel of it would bear the name of {plan.patch_set.tag}: use `install.py dev`, or check "
             f"{plan.patch_set.tag} out.",
         )
     console.step(f"{checkout.root} is LeRobot {plan.patch_set.tag}")

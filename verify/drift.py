@@ -1,45 +1,31 @@
 # SPDX-License-Identifier: MIT
 """How a patch series fares on a LeRobot tree it was not made for. Reads only.
 
-clean     it applies where it was made to
-moved     it applies elsewhere in the same function, or by a three-way merge; the report says which
+clean     the tree has the file that the patch was made for
+moved     placed by structure
 merged    the tree has the change already: the patch can be dropped
-conflict  the lines it was made for are not there
+conflict  it has no place there
 gone      a file it changes is not there
+
+The core of a series has to fit; what carries `Optional: yes` may be left out. What fits is proven.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from verify.applying import Content, apply_series, released_executable
 from verify.checkout import Checkout, OnDisk
 from verify.errors import ExitCode, RewactError
+from verify.fit import Change, ChangeFit, PlaceFile, Read, SeriesFit, fit_series
 from verify.gitcmd import blob_id
-from verify.patch import ABSENT, FileDiff, Patch
-from verify.placement import Fit, HunkFate, apply_exactly, fit, merge
+from verify.originals import Originals
+from verify.patch import ABSENT, Patch
+from verify.proof import Fault, prove
 from verify.record import FileRecord, State
+from verify.repository import Scratch
 from verify.series import OverlayFile, PatchSet
 from verify.standing import is_applied, stands
-
-STATUSES = ("clean", "moved", "merged", "gone", "conflict")
-Read = Callable[[str], bytes | None]
-
-
-@dataclass(frozen=True)
-class FileFate:
-    """`how`: "exact", "offset" or "three-way"; `hunks` say where each came to lie."""
-
-    path: str
-    status: str
-    how: str
-    hunks: tuple[HunkFate, ...] = ()
-
-
-@dataclass(frozen=True)
-class PatchFate:
-    name: str
-    status: str
-    files: tuple[FileFate, ...]
 
 
 @dataclass(frozen=True)
@@ -47,69 +33,70 @@ class Step:
     """What one patch makes of the files of this tree, after those before it; None: no such file."""
 
     patch: Patch
-    before: dict[str, bytes | None]
-    after: dict[str, bytes | None]
-    left_out: bool = False  # an optional patch, for files that this tree does not have
+    before: Mapping[str, bytes | None]
+    after: Mapping[str, bytes | None]
+    left_out: bool = False
 
 
-@dataclass
+@dataclass(frozen=True)
 class Drift:
     """The report on one tree.
 
     Attributes:
-        steps: for every patch that fits what it changes here; a merged one changes nothing.
-        targets: what each file would become, by path; only of use when nothing is in conflict.
+        fit: where each patch has its place.
+        steps: for every patch of the series that fits, or may be left out, what it changes here.
         taken: overlay files whose place holds something else.
+        faults: what the proof found; empty where anything else speaks against the series.
     """
 
     tag: str
     tree: str
-    patches: list[PatchFate] = field(default_factory=list)
-    taken: list[str] = field(default_factory=list)
-    targets: dict[str, bytes | None] = field(default_factory=dict)
-    steps: list[Step] = field(default_factory=list)
+    fit: SeriesFit
+    steps: tuple[Step, ...] = ()
+    taken: tuple[str, ...] = ()
+    faults: tuple[Fault, ...] = ()
 
     @property
     def fits(self) -> bool:
-        return not self.taken and all(patch.status not in ("conflict", "gone") for patch in self.patches)
+        return not (self.fit.misfits or self.taken or self.faults)
+
+    @property
+    def left_out(self) -> list[ChangeFit]:
+        return self.fit.left_out
+
+    @property
+    def targets(self) -> Mapping[str, bytes | None]:
+        """What each file would become; only of use where the series fits."""
+        return self.fit.targets
 
     def as_json(self) -> dict:
         """The report for programs; lines of files are text, with undecodable bytes replaced."""
-        patches = [asdict(patch) for patch in self.patches]
-        facts = {
+        return {
             "tag": self.tag,
             "tree": self.tree,
             "fits": self.fits,
-            "patches": patches,
-            "taken": self.taken,
+            "patches": [
+                {
+                    "name": change.change.name,
+                    "status": change.status,
+                    "optional": change.change.optional,
+                    "files": [
+                        {
+                            "path": file.path,
+                            "status": file.status,
+                            "reason": file.reason,
+                            "scope": file.scope,
+                            "expected": file.expected.decode(errors="replace"),
+                            "found": file.found.decode(errors="replace"),
+                        }
+                        for file in change.files
+                    ],
+                }
+                for change in self.fit.changes
+            ],
+            "taken": list(self.taken),
+            "faults": [str(fault) for fault in self.faults],
         }
-        return _decoded(facts)
-
-
-def _decoded(value):
-    if isinstance(value, dict):
-        return {key: _decoded(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_decoded(inner) for inner in value]
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
-
-
-def pre_image(patches: Path, identifier: str) -> bytes:
-    """A file of a pristine release, as shipped beside the patches.
-
-    Raises:
-        RewactError: BAD_PATCH_SET, when it is missing or damaged.
-    """
-    path = patches / "pre-images" / identifier
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise RewactError(
-            ExitCode.BAD_PATCH_SET, f"{path} is missing. Restore it from the repository."
-        ) from None
-    if blob_id(data) != identifier:
-        raise RewactError(ExitCode.BAD_PATCH_SET, f"{path} is damaged. Restore it from the repository.")
-    return data
 
 
 def pristine_reader(checkout: Checkout, state: State | None) -> Read:
@@ -156,140 +143,145 @@ def directory_reader(root: Path) -> Read:
     return read
 
 
-def examine(patch_set: PatchSet, overlay: Mapping[str, OverlayFile], read: Read, tree: str) -> Drift:
-    """Tries every patch of a series on a tree, each on what those before it left."""
-    drift = Drift(patch_set.tag, tree)
-    series: dict[str, bytes | None] = {}  # the files in the release, as the series goes on
+class Released:
+    """What the patches of a series make of the files of their release."""
+
+    def __init__(self, patch_set: PatchSet, originals: Originals) -> None:
+        self.patch_set = patch_set
+        self._originals = originals
+        self._found: dict[tuple[str, str], bytes | None] = {}
+        self._changes: dict[tuple[str, ...], list[Change]] = {}
+
+    def changes(self, chosen: Sequence[Patch], read: Read) -> list[Change]:
+        """The changes of some patches, in order; optional ones whose files are found nowhere are left out.
+
+        Args:
+            read: the bytes of a file of a tree, which may be the release's.
+
+        Raises:
+            RewactError: UNSUPPORTED_VERSION, naming a file of the core that is found nowhere.
+        """
+        patches, pristine = [], {}
+        for patch in chosen:
+            files = {path: self._find(path, wanted, read) for path, wanted in patch.pre_images.items()}
+            lost = [path for path, data in files.items() if data is None and patch.pre_images[path] != ABSENT]
+            if lost and not patch.optional:
+                raise RewactError(
+                    ExitCode.UNSUPPORTED_VERSION,
+                    f"{lost[0]} as LeRobot {self.patch_set.tag} has it is neither in this clone nor in the "
+                    f"release's archive: fetch it with `git fetch origin tag {self.patch_set.tag}`.",
+                )
+            if not lost:
+                patches.append(patch)
+                pristine |= {path: data for path, data in files.items() if data is not None}
+        key = tuple(patch.name for patch in patches)
+        if key not in self._changes:
+            self._changes[key] = _changes(patches, pristine)
+        return self._changes[key]
+
+    def _find(self, path: str, identifier: str, read: Read) -> bytes | None:
+        if (path, identifier) not in self._found:
+            data = read(path)
+            if data is None or blob_id(data) != identifier:
+                data = self._originals.find(self.patch_set.tag, path, identifier)
+            self._found[path, identifier] = data
+        return self._found[path, identifier]
+
+
+def _changes(patches: Sequence[Patch], pristine: Mapping[str, bytes]) -> list[Change]:
+    start = {path: Content(data, released_executable(path, patches)) for path, data in pristine.items()}
+    with Scratch() as scratch:
+        made = apply_series(scratch, patches, start)
+    data = [{path: content.data for path, content in files.items()} for files in made]
+    return [
+        Change(
+            patch.name,
+            patch.optional,
+            {path: before.get(path) for path in patch.paths},
+            {path: after.get(path) for path in patch.paths},
+        )
+        for patch, before, after in zip(patches, data, data[1:], strict=False)
+    ]
+
+
+def examine(
+    released: Released,
+    overlay: Mapping[str, OverlayFile] | None,
+    read: Read,
+    tree: str,
+    place_file: PlaceFile | None = None,
+) -> Drift:
+    """Places every patch of a series on a tree, each on what those before it left, and proves the result.
+
+    Args:
+        overlay: the modules that the patches call; None leaves out the proof.
+    """
+    patch_set = released.patch_set
 
     def holds(path: str, identifier: str) -> bool:
         found = read(path)
         return found is not None and blob_id(found) == identifier
 
     chosen = patch_set.choose(lambda path: read(path) is not None, holds)
-    for patch in patch_set.patches:
-        if patch not in chosen and patch_set.rivals(patch):
-            drift.steps.append(Step(patch, {}, {}, left_out=True))
-            continue
-        for path, identifier in patch.pre_images.items():
-            if path not in series:
-                series[path] = _released(patch_set, identifier, read(path))
-        if patch not in chosen:
-            _advance(patch, series)
-            drift.steps.append(Step(patch, {}, {}, left_out=True))
-            continue
-        drift.patches.append(_examine_patch(patch, series, drift, read))
-    for path, file in patch_set.place(overlay).items():
-        found = read(path)
-        if found is not None and found != file.data:
-            drift.taken.append(path)
-    return drift
-
-
-def _released(patch_set: PatchSet, identifier: str, found: bytes | None) -> bytes | None:
-    if identifier == ABSENT:
-        return None
-    if found is not None and blob_id(found) == identifier:
-        return found
-    return pre_image(patch_set.directory.parent, identifier)
-
-
-def _advance(patch: Patch, series: dict[str, bytes | None]) -> None:
-    for diff in patch.diffs:
-        _step(diff, series)
-
-
-def _step(diff: FileDiff, series: dict[str, bytes | None]) -> tuple[bytes | None, bytes | None]:
-    """What a diff makes of a file of the release; the series goes on from there."""
-    before = series.get(diff.old_path) if diff.old_path else None
-    after = None if diff.new_path is None else apply_exactly(diff, before or b"")
-    if diff.old_path is not None and diff.old_path != diff.new_path:
-        series[diff.old_path] = None
-    if diff.new_path is not None:
-        series[diff.new_path] = after
-    return before, after
-
-
-def _examine_patch(patch: Patch, series: dict[str, bytes | None], drift: Drift, read: Read) -> PatchFate:
-    fates, results, originals = [], {}, {}
-    for diff in patch.diffs:
-        before, after = _step(diff, series)
-        old, new = diff.old_path, diff.new_path
-        current = {
-            path: drift.targets[path] if path in drift.targets else read(path) for path in (old, new) if path
-        }
-        originals.update(current)
-        fate, result = _examine_file(diff, before, after, current)
-        fates.append(fate)
-        if fate.status not in ("conflict", "gone"):
-            if old is not None and old != new:
-                results[old] = None
-            if new is not None:
-                results[new] = result
-    status = max((fate.status for fate in fates), key=STATUSES.index)
-    if status == "merged" and any(fate.status != "merged" for fate in fates):
-        status = "moved"  # a part of it is upstream: still needed
-    if status not in ("conflict", "gone"):
-        drift.targets.update(results)
-        drift.steps.append(Step(patch, originals, results))
-    return PatchFate(patch.name, status, tuple(fates))
-
-
-def _examine_file(
-    diff: FileDiff, before: bytes | None, after: bytes | None, current: Mapping[str, bytes | None]
-) -> tuple[FileFate, bytes | None]:
-    path = diff.old_path or diff.new_path or ""
-    tree = current.get(diff.old_path) if diff.old_path else None
-    arrived = current.get(diff.new_path) if diff.new_path else None
-    if before is None:  # a file the patch makes
-        status = "clean" if arrived is None else "merged" if arrived == after else "conflict"
-        return FileFate(path, status, "exact"), after
-    if after is None:  # a file the patch removes
-        status = "merged" if tree is None else "clean" if tree == before else "conflict"
-        return FileFate(path, status, "exact"), None
-    if tree is None:
-        renamed = diff.old_path != diff.new_path and arrived == after
-        return FileFate(path, "merged" if renamed else "gone", "exact"), after
-    if diff.old_path != diff.new_path and arrived is not None:
-        return FileFate(path, "conflict", "exact"), None
-    if tree == before:
-        return FileFate(path, "clean", "exact", fit(diff, before, after, tree).hunks), after
-    if diff.binary or not diff.hunks:
-        return FileFate(path, "merged" if tree == after else "conflict", "exact"), after
-    return _examine_changed(diff, path, before, after, tree)
-
-
-def _examine_changed(
-    diff: FileDiff, path: str, before: bytes, after: bytes, tree: bytes
-) -> tuple[FileFate, bytes | None]:
-    found: Fit = fit(diff, before, after, tree)
-    if not found.conflicts:
-        statuses = {hunk.status for hunk in found.hunks}
-        status = statuses.pop() if len(statuses) == 1 else "moved"
-        return FileFate(path, status, "offset" if status == "moved" else "exact", found.hunks), b"".join(
-            found.lines
-        )
-    merged = merge(before, after, tree)
-    if merged is None:
-        return FileFate(path, "conflict", "exact", found.hunks), None
-    if merged == tree:
-        return FileFate(path, "merged", "three-way", found.hunks), merged
-    placed = (replace(hunk, status="moved", expected=(), found=()) for hunk in found.hunks)
-    return FileFate(path, "moved", "three-way", tuple(placed)), merged
+    fit = fit_series(released.changes(chosen, read), read, place_file)
+    placed = {found.change.name: found for found in fit.changes if found.fits}
+    steps = tuple(
+        Step(patch, placed[patch.name].before, placed[patch.name].after)
+        if patch.name in placed
+        else Step(patch, {}, {}, left_out=True)
+        for patch in patch_set.patches
+    )
+    modules = {path: file.data for path, file in patch_set.place(overlay or {}).items()}
+    taken = tuple(path for path, data in modules.items() if read(path) not in (None, data))
+    faults = () if overlay is None or fit.misfits or taken else tuple(prove(fit, modules, read))
+    return Drift(patch_set.tag, tree, fit, steps, taken, faults)
 
 
 def nearest(
-    patch_sets: Mapping[str, PatchSet], overlay: Mapping[str, OverlayFile], read: Read, tree: str
+    series: Mapping[str, Released],
+    overlay: Mapping[str, OverlayFile],
+    read: Read,
+    tree: str,
+    place_file: PlaceFile | None = None,
 ) -> Drift:
-    """The drift of the series that fits a tree best: fewest conflicts, then fewest moves."""
+    """The drift of the series that fits a tree best.
 
-    def misfit(drift: Drift) -> tuple[int, int]:
-        hard = sum(patch.status in ("conflict", "gone") for patch in drift.patches)
-        return hard, sum(patch.status != "clean" for patch in drift.patches)
+    They are tried in the order of how many files the tree shares with their release; the first that fits as a
+    whole is it, else the one that fits with least left out, else the one with fewest misfits.
 
-    # Of two that fit alike the newer release comes first.
-    newest_first = sorted(patch_sets, key=_version_key, reverse=True)
-    return min((examine(patch_sets[tag], overlay, read, tree) for tag in newest_first), key=misfit)
+    Raises:
+        RewactError: UNSUPPORTED_VERSION, where no release's own files are found.
+    """
+
+    def likeness(tag: str) -> tuple[int, tuple[int, ...]]:
+        pre_images = series[tag].patch_set.pre_images
+        same = sum(
+            (found := read(path)) is not None and blob_id(found) == identifier
+            for path, identifier in pre_images.items()
+        )
+        return same, version_key(tag)
+
+    best: Drift | None = None
+    lost: RewactError | None = None
+    for tag in sorted(series, key=likeness, reverse=True):
+        try:
+            drift = examine(series[tag], overlay, read, tree, place_file)
+        except RewactError as error:
+            lost = lost or error
+            continue
+        if drift.fits and not drift.left_out:
+            return drift
+        if best is None or _misfit(drift) < _misfit(best):
+            best = drift
+    if best is None:
+        assert lost is not None, "there is no series"
+        raise lost
+    return best
 
 
-def _version_key(tag: str) -> tuple[int, ...]:
+def _misfit(drift: Drift) -> tuple[bool, int, int]:
+    return not drift.fits, len(drift.fit.misfits) or len(drift.faults), len(drift.left_out)
+
+
+def version_key(tag: str) -> tuple[int, ...]:
     return tuple(int(part) for part in tag.removeprefix("v").split(".") if part.isdigit())

@@ -121,3 +121,12 @@ def check_on_disk(root: Path, path: str) -> None:
     target = here / path.rsplit("/", 1)[-1]
     if os.path.lexists(target) and target.name not in os.listdir(here):
         raise RewactError(ExitCode.EDITED, f"{target} exists with other upper and lower case letters.")
+
+
+def cache_directory() -> Path:
+    """Where verified archives are kept for the next time, also without a network."""
+    if os.name == "nt":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "rewact-lerobot"

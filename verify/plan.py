@@ -12,24 +12,18 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from verify.applying import Content, apply_series, released_executable
 from verify.checkout import Checkout, OnDisk, to_crlf
 from verify.errors import ExitCode, RewactError
 from verify.gitcmd import blob_id
-from verify.patch import ABSENT, ALLOWED_MODES, Patch
-from verify.paths import check_name, check_on_disk
+from verify.originals import Originals
+from verify.patch import ABSENT
+from verify.paths import check_on_disk
 from verify.recognition import Pristine, recognise
 from verify.record import FileRecord, Recorded, State
-from verify.repository import Scratch, lost
-from verify.series import OverlayFile, PatchSet, fingerprint, shortened
+from verify.repository import Scratch
+from verify.series import OverlayFile, PatchSet, fingerprint
 from verify.standing import NOT_REGULAR, Change, edited_files, refuse_edits, restored, stands
-
-
-@dataclass(frozen=True)
-class Content:
-    """Bytes as git stores them, and whether the file is executable."""
-
-    data: bytes
-    executable: bool
 
 
 @dataclass(frozen=True)
@@ -48,7 +42,8 @@ class Plan:
         changes: the files that differ from what they should be; empty when all is in place.
         records: what the state is to say about every file.
         pristine: raw bytes to keep for uninstall, by blob id.
-        nearest: the series was fitted to a tree that it was not made for.
+        fitted: the series was made for another tree, and fitted to this one.
+        left_out: the optional patches that do not fit it.
         applied: how many patches of the series this copy of the release takes.
     """
 
@@ -57,79 +52,9 @@ class Plan:
     changes: tuple[Change, ...]
     records: dict[str, FileRecord]
     pristine: dict[str, bytes]
-    nearest: bool = False
+    fitted: bool = False
+    left_out: tuple[str, ...] = ()
     applied: int = 0
-
-
-def _mode_bits(executable: bool) -> str:
-    return ALLOWED_MODES[executable]
-
-
-def apply_series(
-    scratch: Scratch, patches: list[Patch], pristine: Mapping[str, Content]
-) -> dict[str, Result]:
-    """Applies patches in order to pristine files, in the scratch repository.
-
-    Every patch is tried, so that all that fail are reported.
-
-    Raises:
-        RewactError: BAD_PATCH_SET, one line for each fault.
-    """
-    start = {
-        path: (_mode_bits(content.executable), scratch.write_blob(content.data))
-        for path, content in pristine.items()
-    }
-    scratch.set_index(start)
-    before = start
-    faults = []
-    for patch in patches:
-        problem = scratch.apply(patch.data)
-        if problem is not None:
-            faults.append(f"{patch.name} does not apply: {problem.splitlines()[0].removeprefix('error: ')}")
-            continue
-        after = scratch.index()
-        faults += [f"{patch.name}: {fault}" for fault in _faults_of_result(patch, before, after)]
-        before = after
-    if faults:
-        raise RewactError(
-            ExitCode.BAD_PATCH_SET, "\n".join([*shortened(faults), "Restore patches/ from the repository."])
-        )
-    results = {}
-    for path in sorted(set(start) | set(before)):
-        target = None
-        if path in before:
-            mode, identifier = before[path]
-            data = scratch.read_blob(identifier)
-            if data is None:
-                raise lost(identifier, path)
-            target = Content(data, mode == "100755")
-        results[path] = Result(pristine.get(path), target)
-    return results
-
-
-def _faults_of_result(
-    patch: Patch, before: Mapping[str, tuple[str, str]], after: Mapping[str, tuple[str, str]]
-) -> list[str]:
-    """What one patch did that it does not say."""
-    changed = {path for path in {*before, *after} if before.get(path) != after.get(path)}
-    faults = [f"it changes {path}, which it does not name" for path in sorted(changed - patch.paths)]
-    for path in sorted(changed & set(after)):
-        check_name(path)
-        if after[path][0] not in ALLOWED_MODES:
-            faults.append(f"it gives {path} the mode {after[path][0]}")
-    for diff in patch.diffs:
-        if diff.old_id is None or diff.new_id is None:
-            continue
-        # Whatever the hunks match, the bytes before and after must be those the patch was made from and to.
-        sides = ((diff.old_path, before, diff.old_id, "was"), (diff.new_path, after, diff.new_id, "becomes"))
-        for path, files, identifier, verb in sides:
-            found = files[path][1] if path in files else ABSENT
-            if found != identifier:
-                name = path or diff.old_path or diff.new_path
-                faults.append(f"{name} {verb} the blob {found}, its index line says {identifier}")
-        if diff.modes and diff.new_path in after and after[diff.new_path][0] != diff.modes[-1]:
-            faults.append(f"{diff.new_path} gets the mode {after[diff.new_path][0]}, not {diff.modes[-1]}")
-    return faults
 
 
 def _default_mode(executable: bool) -> int:
@@ -231,6 +156,7 @@ def make_plan(
     checkout: Checkout,
     patch_sets: Mapping[str, PatchSet],
     overlay: Mapping[str, OverlayFile],
+    originals: Originals,
 ) -> Plan:
     """Plans how to bring `checkout` to its patch set; nothing is written.
 
@@ -240,7 +166,7 @@ def make_plan(
     state = checkout.state()
     patch_set = recognise(checkout, patch_sets, state)
     with Scratch() as scratch:
-        finder = Pristine(checkout, state, patch_set)
+        finder = Pristine(checkout, state, patch_set, originals)
         patches = patch_set.choose(lambda path: checkout.read(path) is not None, finder.is_of_this_copy)
         wanted = {
             path: identifier
@@ -254,20 +180,12 @@ def make_plan(
             if data is None:
                 lost.append(path)
             else:
-                pristine[path] = Content(data, _released_executable(path, patches))
+                pristine[path] = Content(data, released_executable(path, patches))
         if lost:
             raise edited_files(checkout, lost, installed=state is not None)
-        results = apply_series(scratch, patches, pristine)
+        target = apply_series(scratch, patches, pristine)[-1]
+        results = {path: Result(pristine.get(path), target.get(path)) for path in {**pristine, **target}}
     return replace(compare(checkout, state, patch_set, results, overlay), applied=len(patches))
-
-
-def _released_executable(path: str, patches: list[Patch]) -> bool:
-    """The executable bit of a pristine file, as the first patch that touches it says."""
-    for patch in patches:
-        for diff in patch.diffs:
-            if diff.old_path == path:
-                return bool(diff.modes) and diff.modes[0] == "100755"
-    return False
 
 
 def compare(

@@ -6,18 +6,21 @@ from collections.abc import Callable, Mapping
 from verify.checkout import Checkout, OnDisk
 from verify.errors import ExitCode, RewactError
 from verify.gitcmd import blob_id
+from verify.originals import Originals
 from verify.patch import ABSENT
 from verify.record import State
-from verify.repository import Repository
 from verify.series import OverlayFile, PatchSet
 from verify.standing import is_as_in_head, is_pristine, is_recorded_version
 
 
 class Pristine:
-    """Finds a file's pristine bytes: on disk, kept at install, in the repository, or beside the patches."""
+    """Finds a file's pristine bytes: on disk, kept at install, or where the originals of releases are."""
 
-    def __init__(self, checkout: Checkout, state: State | None, patch_set: PatchSet) -> None:
+    def __init__(
+        self, checkout: Checkout, state: State | None, patch_set: PatchSet, originals: Originals
+    ) -> None:
         self._checkout, self._state, self._patch_set = checkout, state, patch_set
+        self._originals = originals
 
     def find(self, path: str, identifier: str) -> bytes | None:
         candidates: list[Callable[[], bytes | None]] = [lambda: self._on_disk(path), lambda: self._kept(path)]
@@ -27,8 +30,7 @@ class Pristine:
                 for form in (data, data.replace(b"\r\n", b"\n")):
                     if blob_id(form) == identifier:
                         return form
-        stored = Repository(self._checkout.root).blob(identifier)
-        return self._shipped(identifier) if stored is None else stored
+        return self._originals.find(self._patch_set.tag, path, identifier)
 
     def is_of_this_copy(self, path: str, identifier: str) -> bool:
         """Whether this copy of the release, not just its history, has a file with this id."""
@@ -44,11 +46,6 @@ class Pristine:
     def _on_disk(self, path: str) -> bytes | None:
         found = self._checkout.read(path)
         return found.data if found else None
-
-    def _shipped(self, identifier: str) -> bytes | None:
-        path = self._patch_set.directory.parent / "pre-images" / identifier
-        data = path.read_bytes() if path.is_file() else None
-        return data if data is not None and blob_id(data) == identifier else None
 
     def _kept(self, path: str) -> bytes | None:
         record = self._state.files.get(path) if self._state else None

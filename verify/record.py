@@ -59,7 +59,8 @@ class State:
     """What is installed in a checkout.
 
     Attributes:
-        nearest: the tree is not a supported release: the closest series was fitted to it.
+        fitted: the series was made for another tree, and fitted to this one.
+        left_out: the optional patches that did not fit it.
         commit: HEAD at the installation; None in a repository without, and in old records.
         environment: the one that it was installed in, or None.
     """
@@ -69,9 +70,10 @@ class State:
     fingerprint: str
     files: dict[str, FileRecord]
     directories: tuple[str, ...]
-    nearest: bool = False
+    fitted: bool = False
     commit: str | None = None
     environment: str | None = None
+    left_out: tuple[str, ...] = ()
 
     @property
     def patched_files(self) -> dict[str, FileRecord]:
@@ -83,7 +85,8 @@ class State:
             "transaction": self.transaction,
             "tag": self.tag,
             "fingerprint": self.fingerprint,
-            "nearest": self.nearest,
+            "nearest": self.fitted,  # as earlier releases call it
+            "left_out": list(self.left_out),
             "commit": self.commit,
             "environment": self.environment,
             "files": {
@@ -116,6 +119,7 @@ class State:
             entry["nearest"],
             None if commit is None else _text(commit, "[0-9a-f]{40}"),
             None if environment is None else _text(environment, r"[^\0\r\n]{1,4096}"),
+            tuple(_text(name, r"[^/\0\r\n]{1,255}") for name in _list(entry.get("left_out", []))),
         )
 
 

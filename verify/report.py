@@ -6,8 +6,9 @@ from pathlib import Path
 
 from verify.checkout import Checkout
 from verify.errors import RewactError
+from verify.fitted import LABEL, plan_checkout
 from verify.gitcmd import blob_id, require_git
-from verify.nearest import plan_checkout
+from verify.originals import Originals
 from verify.recognition import unrecorded_states
 from verify.record import State
 from verify.repository import Repository
@@ -25,10 +26,10 @@ def collect(project: Path, directory: Path | None, *, proofs: bool = False, able
         able: whether this Python has what LeRobot and its tests need.
 
     Returns:
-        patch_sets (tag to faults), checkout (None or: root, tag, installed, outdated, files, other_policies,
-        faults), parity (None or: compared, differences, verdict), upstream_tests (None or: files, adapted,
-        passed, skipped, not_runnable, differences, verdict), not_run (why there are no proofs, or None),
-        sound, verdict (one line).
+        patch_sets (tag to faults), checkout (None or: root, tag, fitted, installed, outdated, files,
+        other_policies, faults), parity (None or: compared, differences, verdict), upstream_tests (None or:
+        files, adapted, passed, skipped, not_runnable, differences, verdict), not_run (why there are no
+        proofs, or None), sound, verdict (one line).
     """
     patch_sets = {path.name: lint_patch_set(path) for path in sorted((project / "patches").glob("v*"))}
     report: dict = {"patch_sets": patch_sets, "checkout": None}
@@ -54,6 +55,7 @@ def _checkout(project: Path, checkout: Checkout) -> dict:
         "root": str(checkout.root),
         "tag": None,
         "installed": False,
+        "fitted": False,
         "outdated": False,
         "files": {},
         "other_policies": None,
@@ -63,8 +65,8 @@ def _checkout(project: Path, checkout: Checkout) -> dict:
     patch_sets = load_patch_sets(project / "patches")
     try:
         overlay = load_overlay(project / "overlay")
-        plan, _ = plan_checkout(checkout, patch_sets, overlay)
-        facts["tag"] = plan.patch_set.tag
+        plan, _ = plan_checkout(checkout, patch_sets, overlay, Originals(checkout.root))
+        facts |= {"tag": plan.patch_set.tag, "fitted": plan.fitted}
         facts["files"] = unrecorded_states(checkout, plan.patch_set, overlay)
         facts["outdated"] = state is not None and state.fingerprint != plan.fingerprint
     except RewactError as error:
@@ -123,6 +125,7 @@ def _verdict(report: dict) -> str:
             parts.append(f"{checkout['root']} has {len(checkout['faults'])} faults")
         else:
             state = "is patched" if checkout["installed"] else "can be patched"
+            state += f" ({LABEL})" if checkout["fitted"] else ""
             state += ", with another version of the patch set" if checkout["outdated"] else ""
             parts.append(f"{checkout['root']} ({checkout['tag']}) {state}")
     parts += [report[proof]["verdict"] for proof in ("parity", "upstream_tests") if report[proof]]

@@ -131,7 +131,7 @@ def _find(old: Source, statement: Statement, tree: Source, *, is_neighbour: bool
             return found
         reason = "a condition is around it that was not"
     text = old.text(statement)
-    raise MisfitError(reason, scope, text, lambda: _most_alike(tree, scope, text))
+    raise MisfitError(reason, scope, text, lambda: _in_its_place(old, statement, tree))
 
 
 def _alike(source: Source, scope: tuple[str, ...], aspect: str, form: str) -> list[Statement]:
@@ -273,8 +273,17 @@ def _shifted(lines: Sequence[bytes], shift: int) -> list[bytes]:
     return [line[-shift:] if not line[:-shift].strip() else line for line in lines]
 
 
-def _most_alike(tree: Source, scope: tuple[str, ...], text: bytes) -> bytes:
-    """The statement of a scope that shares most with a text."""
+def _in_its_place(old: Source, statement: Statement, tree: Source) -> bytes:
+    """What stands where a statement is expected: after the one before it, else what is most alike."""
+    scope, text = statement.block.scope, old.text(statement)
+    before = statement.block.before(statement)
+    if before is not None:
+        ours, theirs = (_alike(source, scope, "key", before.key) for source in (old, tree))
+        if len(ours) == len(theirs):
+            there = theirs[ours.index(before)]
+            following = there.block.after(there)
+            if following is not None:
+                return tree.text(following)
     best, most = b"", 0.4
     for block in tree.blocks:
         for statement in block.statements if block.scope == scope else ():

@@ -15,6 +15,7 @@ from tests.install.upstreams import (
     TRAIN_PATCHED,
     UPSTREAM,
     Project,
+    archive_release,
     git,
     git_snapshot,
     make_repository,
@@ -222,7 +223,7 @@ def test_newer_patch_set_upgrades_in_place(project: Project, checkout: Checkout)
     patching.install(project.root, checkout)
     train = "src/lerobot/train.py"
     shutil.rmtree(project.root / "patches")
-    newer = ACT.replace(b"line 15\n", b"line fifteen\n")
+    newer = ACT.replace(b"print(15)\n", b"line fifteen\n")
     project.add_patch("0001-new.patch", {"src/lerobot/act.py": ACT}, {"src/lerobot/act.py": newer})
     (project.root / "overlay/lerobot/head.py").unlink()
     project.add_overlay("rewact/deep/__init__.py", b"deep = 2\n")
@@ -277,7 +278,7 @@ def test_uninstall_and_status_without_a_record(
 
 
 def test_committed_patched_tree_without_history_is_recognised(
-    project: Project, checkout: Checkout, tmp_path: Path
+    project: Project, checkout: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     patching.install(project.root, checkout)
     files = {path: data for path, (_, data) in snapshot(checkout.root).items() if data}
@@ -286,8 +287,8 @@ def test_committed_patched_tree_without_history_is_recognised(
     pristine = ("src/lerobot/act.py", "src/lerobot/train.py")
     message = refused(ExitCode.EDITED, undo.uninstall, project.root, copy)
     assert "no record" in message and all(path in message for path in pristine)
-    shipped = {blob_id(UPSTREAM[path]): UPSTREAM[path] for path in pristine}
-    write(project.root / "patches/pre-images", shipped)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    archive_release(tmp_path / "cache")
     assert patching.install(project.root, copy).changes == ()
     undo.uninstall(project.root, copy)
     assert all((copy.root / path).read_bytes() == UPSTREAM[path] for path in pristine)
@@ -344,7 +345,7 @@ def test_unknown_version_names_the_supported_ones(project: Project, tmp_path: Pa
 
 def test_version_is_chosen_by_content_not_by_tag_or_declaration(project: Project, tmp_path: Path) -> None:
     act = "src/lerobot/act.py"
-    other = ACT.replace(b"line 1\n", b"first line\n")
+    other = ACT.replace(b"print(1)\n", b"print(0 + 1)\n")
     project.add_patch("0001-z.patch", {act: other}, {act: other + b"z\n"}, tag="v9.9.2")
     root = make_repository(tmp_path / "second", {**UPSTREAM, act: other})
     git(root, "tag", "v9.9.1")
@@ -381,7 +382,7 @@ def test_crlf_checkout_stays_crlf(project: Project, checkout: Checkout) -> None:
 
 
 def test_mixed_line_ends_are_edits(project: Project, checkout: Checkout) -> None:
-    write(checkout.root, {"src/lerobot/act.py": ACT.replace(b"line 3\n", b"line 3\r\n")})
+    write(checkout.root, {"src/lerobot/act.py": ACT.replace(b"print(3)\n", b"line 3\r\n")})
     refused(ExitCode.EDITED, patching.install, project.root, checkout)
 
 

@@ -15,14 +15,12 @@ from tests.install.upstreams import (
     Project,
     git,
     make_repository,
-    refused,
     snapshot,
     write,
 )
 from verify.checkout import Checkout
-from verify.drift import directory_reader, examine
-from verify.errors import ExitCode
-from verify.gitcmd import blob_id
+from verify.drift import Released, directory_reader, examine
+from verify.originals import Originals
 from verify.series import lint_patch_set, load_overlay, load_patch_set
 
 ARCHIVE = PYPROJECT + b"# of the archive\n"
@@ -39,8 +37,6 @@ def rivals(project: Project) -> Project:
     for name, data in (("0004-d.patch", PYPROJECT), ("0005-e.patch", ARCHIVE)):
         files = {"pyproject.toml": data}
         project.add_patch(name, files, {"pyproject.toml": patched(data)}, extra="Optional: yes")
-    shipped = (PYPROJECT, ARCHIVE, ACT, UPSTREAM["src/lerobot/train.py"])
-    write(project.root / "patches/pre-images", {blob_id(data): data for data in shipped})
     return project
 
 
@@ -89,19 +85,21 @@ def test_history_does_not_decide_between_rivals(rivals: Project, tmp_path: Path)
     assert (root / "pyproject.toml").read_bytes() == patched(ARCHIVE)
 
 
-def test_file_that_no_rival_was_made_for_is_refused(rivals: Project, tmp_path: Path) -> None:
-    root = make_repository(tmp_path / "copy", {**UPSTREAM, "pyproject.toml": PYPROJECT + b"# mine\n"})
-    before = snapshot(root)
-    assert "pyproject.toml" in refused(ExitCode.EDITED, patching.install, rivals.root, Checkout(root))
-    assert snapshot(root) == before
+def test_file_that_no_rival_was_made_for_stays_as_it_is(rivals: Project, tmp_path: Path) -> None:
+    root = make_repository(tmp_path / "copy", UPSTREAM)
+    write(root, {"pyproject.toml": PYPROJECT + b"# mine\n"})
+    plan = patching.install(rivals.root, Checkout(root))
+    assert plan.left_out == ("0004-d.patch",)
+    assert (root / "pyproject.toml").read_bytes() == PYPROJECT + b"# mine\n"
 
 
 @pytest.mark.parametrize("released", [PYPROJECT, ARCHIVE], ids=["repository", "archive"])
 def test_drift_names_the_rival_that_fits(rivals: Project, tmp_path: Path, released: bytes) -> None:
     write(tmp_path / "tree", {**UPSTREAM, "pyproject.toml": released})
     patch_set = load_patch_set(rivals.root / "patches/v9.9.1")
-    drift = examine(patch_set, {}, directory_reader(tmp_path / "tree"), "tree")
-    names = [patch.name for patch in drift.patches]
+    released_files = Released(patch_set, Originals(None))
+    drift = examine(released_files, {}, directory_reader(tmp_path / "tree"), "tree")
+    names = [change.change.name for change in drift.fit.changes]
     assert names[-1] == ("0004-d.patch" if released == PYPROJECT else "0005-e.patch") and len(names) == 4
     assert drift.fits and drift.targets["pyproject.toml"] == patched(released)
 
@@ -142,7 +140,8 @@ def test_file_in_a_place_that_is_left_out_is_the_users_own(project: Project, che
         load_patch_set(project.root / "patches/v9.9.1"),
         load_overlay(project.root / "overlay"),
     )
-    assert examine(patch_set, overlay, directory_reader(checkout.root), "tree").taken == []
+    released = Released(patch_set, Originals(None))
+    assert not examine(released, overlay, directory_reader(checkout.root), "tree").taken
     patching.install(project.root, checkout)
     assert (checkout.root / "src/lerobot/head.py").read_bytes() == b"mine\n"
 

@@ -23,7 +23,7 @@ from tests.install.upstreams import (
 )
 from verify.checkout import Checkout
 from verify.errors import ExitCode, RewactError
-from verify.gitcmd import blob_id
+from verify.fitted import LABEL
 
 RELEASE = Release("9.9.1", "0" * 64, (3, 10), ("training",))
 
@@ -171,7 +171,7 @@ def test_prod_builds_the_patched_tree_and_leaves_the_checkout(
     assert run_prod(project, checkout)
     (tree,) = fake_build
     assert b'version = "9.9.1+rewact.1"' in tree["pyproject.toml"]
-    assert b"reward head" in tree["src/lerobot/act.py"] and "src/rewact/deep/__init__.py" in tree
+    assert b"print(None)" in tree["src/lerobot/act.py"] and "src/rewact/deep/__init__.py" in tree
     assert not any("pycache" in path or "egg-info" in path or path.startswith("data") for path in tree)
     assert snapshot(checkout.root) == before
     assert (project.root / "dist/lerobot-9.9.1+rewact.1-py3-none-any.whl").read_bytes() == b"wheel"
@@ -189,13 +189,13 @@ def test_prod_a_second_time_does_nothing(
 def test_prod_builds_no_wheel_of_a_tree_near_a_release(
     project: Project, tmp_path: Path, fake: FakeEnvironment, fake_build: list[dict]
 ) -> None:
-    files = {**UPSTREAM, "src/lerobot/act.py": b"# new\n" + ACT}
+    files = {**UPSTREAM, "src/lerobot/act.py": b"print(new)\n" + ACT}
     files["src/lerobot/train.py"] += b"more = 1\n"
-    write(project.root / "patches/pre-images", {blob_id(data): data for data in UPSTREAM.values()})
-    checkout = Checkout(make_repository(tmp_path / "newer", files))
-    patching.install(project.root, checkout, nearest=True)
+    checkout = Checkout(make_repository(tmp_path / "newer", UPSTREAM))
+    write(checkout.root, files)
+    patching.install(project.root, checkout)
     message = refused(ExitCode.UNSUPPORTED_VERSION, run_prod, project, checkout)
-    assert "nearest" in message and fake_build == []
+    assert LABEL in message and fake_build == []
 
 
 @pytest.mark.parametrize("text", [b"", b'version = "1"\nversion = "2"\n'])

@@ -35,10 +35,12 @@ from verify.series import lint_patch_set
 ACT_PATH, TRAIN_PATH, OTHER = "src/lerobot/act.py", "src/lerobot/train.py", "src/lerobot/other.py"
 
 
-@pytest.fixture(autouse=True)
-def shipped_pre_images(project: Project) -> None:
-    files = {blob_id(UPSTREAM[path]): UPSTREAM[path] for path in (ACT_PATH, TRAIN_PATH)}
-    write(project.root / "patches" / "pre-images", files)
+def with_history(root: Path, files: dict[str, bytes]) -> Path:
+    """A clone of another version; the release is the commit before."""
+    make_repository(root, UPSTREAM)
+    write(root, files)
+    git(root, "commit", "--quiet", "--all", "--message", "another version")
+    return root
 
 
 def run(project: Project, checkout: Checkout, name: str = "my-edit") -> Export:
@@ -67,7 +69,6 @@ def test_series_written_from_its_steps_alone_is_the_same(
 def test_optional_patch_for_files_that_are_not_here_stays(project: Project, checkout: Checkout) -> None:
     path = "tests/test_act.py"
     project.add_patch("0004-d.patch", {path: b"old\n"}, {path: b"new\n"}, extra="Optional: yes")
-    write(project.root / "patches" / "pre-images", {blob_id(b"old\n"): b"old\n"})
     patching.install(project.root, checkout)
     before = snapshot(project.root / "patches")
     assert run(project, checkout).kept == 4
@@ -223,12 +224,12 @@ def test_edit_of_an_executable_file_keeps_its_mode(project: Project, tmp_path: P
     assert os.access(root / OTHER, os.X_OK)
 
 
-def test_nearest_tree_gets_a_series_of_its_own(project: Project, tmp_path: Path) -> None:
+def test_fitted_tree_gets_a_series_of_its_own(project: Project, tmp_path: Path) -> None:
     """One patch as before, one moved, one merged upstream and so left out."""
     files = {**UPSTREAM, "pyproject.toml": PYPROJECT.replace(b"9.9.1", b"9.9.7"), TRAIN_PATH: TRAIN_PATCHED}
-    files[ACT_PATH] = b"# new\n" + ACT
-    checkout = Checkout(make_repository(tmp_path / "newer", files))
-    patching.install(project.root, checkout, nearest=True)
+    files[ACT_PATH] = b"print(new)\n" + ACT
+    checkout = Checkout(with_history(tmp_path / "newer", files))
+    patching.install(project.root, checkout)
     old = snapshot(project.root / "patches/v9.9.1")
     made = run(project, checkout)
     assert made.directory.name == "v9.9.7"
@@ -236,13 +237,13 @@ def test_nearest_tree_gets_a_series_of_its_own(project: Project, tmp_path: Path)
     assert snapshot(project.root / "patches/v9.9.1") == old
     undo.uninstall(project.root, checkout)
     plan = patching.install(project.root, checkout)
-    assert plan.patch_set.tag == "v9.9.7" and not plan.nearest
-    assert (checkout.root / ACT_PATH).read_bytes() == b"# new\n" + ACT_PATCHED_TWICE
+    assert plan.patch_set.tag == "v9.9.7" and not plan.fitted
+    assert (checkout.root / ACT_PATH).read_bytes() == b"print(new)\n" + ACT_PATCHED_TWICE
 
 
 def test_tree_that_claims_a_listed_version_is_refused(project: Project, tmp_path: Path) -> None:
-    checkout = Checkout(make_repository(tmp_path / "claims", {**UPSTREAM, ACT_PATH: b"# new\n" + ACT}))
-    patching.install(project.root, checkout, nearest=True)
+    checkout = Checkout(with_history(tmp_path / "claims", {ACT_PATH: b"print(new)\n" + ACT}))
+    patching.install(project.root, checkout)
     before = snapshot(project.root)
     assert "v9.9.1" in refused(ExitCode.EDITED, run, project, checkout)
     assert snapshot(project.root) == before

@@ -14,8 +14,7 @@ from installer.export import export
 from installer.releases import find_release
 from tests.install.upstreams import PROJECT, git, git_snapshot, snapshot
 from verify.checkout import Checkout
-from verify.drift import pre_image
-from verify.patch import ABSENT, sides
+from verify.patch import sides
 from verify.series import load_patch_sets
 
 
@@ -73,20 +72,6 @@ def test_export_of_the_real_series_is_byte_identical(pristine: Path, tmp_path: P
     assert (made.rewritten, made.dropped, made.added) == ((), (), None)
     assert snapshot(tmp_path / "patches") == before
     undo.uninstall(tmp_path, checkout)
-
-
-def test_every_pre_image_is_shipped() -> None:
-    """They make three-way placement possible on trees without that history."""
-    patch_sets = load_patch_sets(PROJECT / "patches").values()
-    named = {
-        identifier
-        for patch_set in patch_sets
-        for patch in patch_set.patches
-        for identifier in patch.pre_images.values()
-        if identifier != ABSENT
-    }
-    for identifier in named:
-        pre_image(PROJECT / "patches", identifier)
 
 
 def test_every_series_stays_small() -> None:

@@ -19,17 +19,9 @@ from tests.install.upstreams import (
 )
 from verify.checkout import Checkout, to_crlf
 from verify.errors import ExitCode
-from verify.gitcmd import blob_id
 
 ACT_PATH, TRAIN_PATH, HEAD_PATH = "src/lerobot/act.py", "src/lerobot/train.py", "src/lerobot/head.py"
-SECOND = ACT.replace(b"line 1\n", b"first line\n")
-
-
-@pytest.fixture(autouse=True)
-def shipped_pre_images(project: Project) -> None:
-    """For the nearest series."""
-    files = {blob_id(data): data for data in (ACT, UPSTREAM[TRAIN_PATH])}
-    write(project.root / "patches" / "pre-images", files)
+SECOND = ACT.replace(b"print(1)\n", b"print(0 + 1)\n")
 
 
 def commit_version(checkout: Checkout, name: str, act: bytes) -> None:
@@ -88,17 +80,17 @@ def test_unsupported_version_checked_out_later_is_refused_or_fitted(
     commit = git(checkout.root, "rev-parse", "main").decode().strip()
     git(checkout.root, "checkout", "--quiet", "-b", "v9.9.7")
     write(
-        checkout.root, {ACT_PATH: b"# new\n" + ACT, "pyproject.toml": PYPROJECT.replace(b"9.9.1", b"9.9.7")}
+        checkout.root,
+        {ACT_PATH: b"print(new)\n" + ACT, "pyproject.toml": PYPROJECT.replace(b"9.9.1", b"9.9.7")},
     )
     git(checkout.root, "commit", "--quiet", "--all", "--message", "moved")
-    refused(ExitCode.UNSUPPORTED_VERSION, patching.install, project.root, checkout)
     assert patching.examine(project.root, checkout.root).fits
-    assert patching.install(project.root, checkout, nearest=True).nearest
-    assert (checkout.root / ACT_PATH).read_bytes() == b"# new\n" + ACT_PATCHED_TWICE
-    # And back again: the release needs no nearest series.
+    assert patching.install(project.root, checkout).fitted
+    assert (checkout.root / ACT_PATH).read_bytes() == b"print(new)\n" + ACT_PATCHED_TWICE
+    # And back again.
     git(checkout.root, "stash")
     git(checkout.root, "checkout", "--quiet", commit)
-    assert not patching.install(project.root, checkout).nearest
+    assert not patching.install(project.root, checkout).fitted
     assert (checkout.root / TRAIN_PATH).read_bytes() == TRAIN_PATCHED
 
 

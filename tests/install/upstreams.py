@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Small made-up upstreams in real git repositories, and made-up projects that patch them."""
 
+import io
 import os
 import stat
 import subprocess
+import tarfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +22,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 TALLY: Counter[str] = Counter()
 
 PYPROJECT = b'[project]\nname = "lerobot"\nversion = "9.9.1"\nrequires-python = ">=3.10"\n'
-ACT = b"".join(b"line %d\n" % number for number in range(1, 31))
+ACT = b"".join(b"print(%d)\n" % number for number in range(1, 31))
 UPSTREAM = {
     "pyproject.toml": PYPROJECT,
     "README.md": b"a robot\n",
@@ -65,6 +67,18 @@ def make_repository_without_commits(root: Path) -> Path:
     git(root, "init", "--quiet")
     write(root, UPSTREAM)
     return root
+
+
+def archive_release(cache: Path) -> Path:
+    """Puts the source archive of the made-up release into a cache, as fetching it does."""
+    archive = cache / "rewact-lerobot" / "lerobot-9.9.1.tar.gz"
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(archive, "w:gz") as made:
+        for path, data in UPSTREAM.items():
+            member = tarfile.TarInfo(f"lerobot-9.9.1/{path}")
+            member.size = len(data)
+            made.addfile(member, io.BytesIO(data))
+    return archive
 
 
 @contextmanager
@@ -172,8 +186,8 @@ class Project:
         return target
 
 
-ACT_PATCHED = ACT.replace(b"line 10\n", b"line 10\nreward head\n")
-ACT_PATCHED_TWICE = ACT_PATCHED.replace(b"line 20\n", b"line twenty\n")
+ACT_PATCHED = ACT.replace(b"print(10)\n", b"print(10)\nprint(None)\n")
+ACT_PATCHED_TWICE = ACT_PATCHED.replace(b"print(20)\n", b"print(2 * 10)\n")
 TRAIN_PATCHED = UPSTREAM["src/lerobot/train.py"].replace(b"1", b"2")
 
 
