@@ -285,3 +285,11 @@ def _misfit(drift: Drift) -> tuple[bool, int, int]:
 
 def version_key(tag: str) -> tuple[int, ...]:
     return tuple(int(part) for part in tag.removeprefix("v").split(".") if part.isdigit())
+
+
+if __name__ == "__main__":
+    import sys
+
+    from verify.history import main
+
+    sys.exit(main())

@@ -45,6 +45,11 @@ class FileFit:
     def fits(self) -> bool:
         return self.status in FITTING
 
+    @property
+    def where(self) -> str:
+        """The file, and the scope in it."""
+        return f"{self.path}, {self.scope}" if self.scope else self.path
+
 
 @dataclass(frozen=True)
 class ChangeFit:

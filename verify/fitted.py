@@ -101,9 +101,8 @@ def describe_left_out(drift: Drift) -> list[str]:
 
 
 def _in_a_line(file: FileFit) -> str:
-    where = f"{file.path}, {file.scope}" if file.scope else file.path
     expected = file.expected.strip().splitlines()
-    return f"{where}: {file.reason}" + (f": {expected[0].decode(errors='replace')}" if expected else "")
+    return f"{file.where}: {file.reason}" + (f": {expected[0].decode(errors='replace')}" if expected else "")
 
 
 def _describe(name: str, file: FileFit) -> Iterator[str]:

@@ -47,11 +47,14 @@ class ParityReport:
         return f"parity holds: {facts} facts equal bit for bit in {cases} cases"
 
 
-def prove_parity(checkout: Checkout, python: str = sys.executable, cases: Iterable[str] = ()) -> ParityReport:
+def prove_parity(
+    checkout: Checkout, python: str = sys.executable, cases: Iterable[str] = (), steps: int | None = None
+) -> ParityReport:
     """Compares the patched checkout with its own pristine state.
 
     Args:
         cases: of `parity_trace.CASES`; all where none is named.
+        steps: of training; None for as many as the whole proof takes.
 
     Raises:
         RewactError: when the checkout is not patched, or a tree does not run.
@@ -60,8 +63,9 @@ def prove_parity(checkout: Checkout, python: str = sys.executable, cases: Iterab
         pristine = Path(temporary) / "pristine"
         rebuild_pristine(checkout, pristine)
         checkpoints = Path(temporary) / "checkpoints"
-        before = _trace(python, pristine / "src", Path(temporary), ["--create", str(checkpoints), *cases])
-        after = _trace(python, checkout.root / "src", Path(temporary), [str(checkpoints), *cases])
+        words = [*([f"--steps={steps}"] if steps is not None else []), str(checkpoints), *cases]
+        before = _trace(python, pristine / "src", Path(temporary), ["--create", *words])
+        after = _trace(python, checkout.root / "src", Path(temporary), words)
     if before["patched"] or not after["patched"]:
         raise RewactError(
             ExitCode.CHECK_FAILED,

@@ -93,7 +93,7 @@ def training_batch(policy: ACTPolicy) -> dict[str, torch.Tensor]:
     return {**observations(policy), "action": actions, "action_is_pad": is_pad}
 
 
-def trace(policy: ACTPolicy) -> dict:
+def trace(policy: ACTPolicy, steps: int = TRAINING_STEPS) -> dict:
     """Everything that must be equal: names and bits of the weights, losses, actions before and after."""
     record: dict = {"state_dict": {name: digest(value) for name, value in policy.state_dict().items()}}
     record["actions"] = act(policy)
@@ -102,7 +102,7 @@ def trace(policy: ACTPolicy) -> dict:
     optimizer = torch.optim.AdamW(policy.get_optim_params(), lr=preset.lr, weight_decay=preset.weight_decay)
     record["losses"] = []
     policy.train()
-    for step in range(TRAINING_STEPS):
+    for step in range(steps):
         torch.manual_seed(1000 + step)
         loss, loss_dict = policy.forward(training_batch(policy))
         optimizer.zero_grad()
@@ -211,6 +211,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoints", type=Path, help="directory of one checkpoint per case")
     parser.add_argument("--create", action="store_true", help="write the checkpoints first")
+    parser.add_argument("--steps", type=int, default=TRAINING_STEPS, help="of training")
     parser.add_argument("cases", nargs="*", help="by name; all by default")
     arguments = parser.parse_args()
 
@@ -235,7 +236,7 @@ def main() -> None:
         loaded = ACTPolicy.from_pretrained(arguments.checkpoints / case, strict=True)
         records[case] = {
             "initial_state_dict": {name: digest(value) for name, value in fresh.state_dict().items()},
-            **trace(loaded),
+            **trace(loaded, arguments.steps),
         }
     # Of the LeRobot that was traced: an editable install may offer the overlay beside a pristine tree.
     patched = "use_reward_head" in ACTConfig.__dataclass_fields__

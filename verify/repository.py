@@ -63,7 +63,8 @@ def opened(directory: Path, env: Mapping[str, str] = READING) -> Iterator["git.R
     git = _gitpython()
     scrub_environment()
     repo = git.Repo(directory)
-    repo.git.update_environment(**env)
+    # The directory is named: GitPython would ask from beside a bare repository.
+    repo.git.update_environment(**env, GIT_DIR=os.fspath(repo.git_dir))
     try:
         yield repo
     finally:

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: MIT
+"""How many commits of LeRobot's history the series fit: by patch and tier, as table, JSON and plot.
+
+python -m verify.drift --history GIT RANGE [--stride N] [--json] [--plot FILE]
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from verify.drift import Drift, Released, nearest
+from verify.edits import MisfitError
+from verify.errors import ExitCode, RewactError
+from verify.fit import Read, place_in
+from verify.originals import Originals
+from verify.repository import execute, opened
+from verify.series import OverlayFile, load_overlay, load_patch_sets
+
+PROJECT = Path(__file__).resolve().parent.parent
+_SHOWN = ("clean", "moved", "merged", "left out", "misfit")
+_COLOURS = ("#1a7f37", "#7fc97f", "#9ecae1", "#f0ad4e", "#c0392b")
+
+
+@dataclass(frozen=True)
+class Commit:
+    """How the series that fits best fares on one commit.
+
+    Attributes:
+        patches: of each patch whether it is clean, moved, merged, left out (optional) or a misfit.
+        reasons: why it does not fit, or why patches are left out; one line each.
+    """
+
+    commit: str
+    date: str
+    tag: str
+    fits: bool
+    patches: dict[str, str]
+    reasons: tuple[str, ...]
+
+
+class History:
+    """The first-parent commits of a range, and the files in each.
+
+    Raises:
+        RewactError: USAGE, where git does not know the range.
+    """
+
+    def __init__(self, git: Path, commits: str, stride: int) -> None:
+        self._git = git
+        log = self._ask("log", "--first-parent", "--reverse", "--format=%H %cs", commits)
+        found = [tuple(line.split(" ")) for line in log.decode().splitlines()]
+        # The newest is always among them.
+        self.commits: list[tuple[str, str]] = found[::-1][::stride][::-1]
+        self._blobs: dict[str, bytes] = {}
+
+    def _ask(self, *arguments: str) -> bytes:
+        status, output, reason = execute(list(arguments), cwd=self._git)
+        if status:
+            raise RewactError(ExitCode.USAGE, f"git {arguments[0]} failed in {self._git}: {reason.strip()}")
+        return output
+
+    def reader(self, repository, commit: str) -> Read:
+        """Reads the files of a commit; each blob once for all of them."""
+        files = {}
+        for line in self._ask("ls-tree", "-r", "-z", "--full-tree", commit).split(b"\0"):
+            if line:
+                description, name = line.split(b"\t", 1)
+                files[os.fsdecode(name)] = description.split()[2].decode()
+
+        def read(path: str) -> bytes | None:
+            identifier = files.get(path)
+            if identifier is None:
+                return None
+            if identifier not in self._blobs:
+                self._blobs[identifier] = repository.odb.stream(bytes.fromhex(identifier)).read()
+            return self._blobs[identifier]
+
+        return read
+
+
+class _Placed:
+    """Places each change of a file in each version of it once."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[str, bytes, bytes, bytes], bytes | MisfitError] = {}
+
+    def __call__(self, path: str, before: bytes, after: bytes, tree: bytes) -> bytes:
+        key = path, before, after, tree
+        if key not in self._made:
+            try:
+                self._made[key] = place_in(path, before, after, tree)
+            except MisfitError as error:
+                self._made[key] = error
+        made = self._made[key]
+        if isinstance(made, MisfitError):
+            raise made
+        return made
+
+
+def examine_history(
+    history: History, series: Mapping[str, Released], overlay: Mapping[str, OverlayFile], git: Path
+) -> list[Commit]:
+    """Every commit of a history, oldest first; says on standard error how far it is."""
+    place_file, rows = _Placed(), []
+    with opened(git) as repository:
+        for number, (commit, date) in enumerate(history.commits):
+            if number % 10 == 0:
+                print(f"\r{number} of {len(history.commits)} commits", end="", file=sys.stderr, flush=True)
+            read = history.reader(repository, commit)
+            rows.append(_row(commit, date, nearest(series, overlay, read, commit, place_file)))
+    print(f"\r{len(rows)} of {len(rows)} commits", file=sys.stderr)
+    return rows
+
+
+def _row(commit: str, date: str, drift: Drift) -> Commit:
+    patches, reasons = {}, [*(f"{path} is taken" for path in drift.taken), *map(str, drift.faults)]
+    for change in drift.fit.changes:
+        unfit = "left out" if change.change.optional else "misfit"
+        patches[change.change.name] = change.status if change.fits else unfit
+        reasons += [
+            f"{change.change.name} ({unfit}): {file.where}: {file.reason}"
+            for file in change.files
+            if not file.fits
+        ]
+    return Commit(commit, date, drift.tag, drift.fits, patches, tuple(reasons))
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part} of {whole} ({100 * part / whole:.1f} %)" if whole else "none"
+
+
+def table(title: str, rows: Sequence[Commit], optional: Mapping[str, set[str]]) -> str:
+    """The share of commits that fit, of each patch the share of those it was tried on, and what is missing.
+
+    Args:
+        optional: of each series its optional patches.
+    """
+    lines = [f"{title}: {_share(sum(row.fits for row in rows), len(rows))} commits fit"]
+    whole = sum(row.fits and "left out" not in row.patches.values() for row in rows)
+    lines.append(f"with nothing left out: {_share(whole, len(rows))}")
+    for tag in sorted({row.tag for row in rows}):
+        of_tag = [row for row in rows if row.tag == tag]
+        lines.append(f"series for {tag}, the best on {len(of_tag)} commits:")
+        for name in dict.fromkeys(name for row in of_tag for name in row.patches):
+            states = [row.patches[name] for row in of_tag if name in row.patches]
+            fit = sum(state not in ("left out", "misfit") for state in states)
+            tier = "optional" if name in optional[tag] else "core"
+            lines.append(f"  {tier:8}  {name:36}  {_share(fit, len(states))}")
+    counts = Counter(reason for row in rows for reason in row.reasons)
+    first = {reason: row.commit[:9] for row in reversed(rows) for reason in row.reasons}
+    lines += [f"{count} commits, first {first[reason]}: {reason}" for reason, count in counts.most_common()]
+    return "\n".join(lines)
+
+
+def plot(title: str, rows: Sequence[Commit], path: Path) -> None:
+    """One line a patch, one column a commit."""
+    try:
+        from matplotlib import pyplot
+        from matplotlib.colors import ListedColormap
+        from matplotlib.patches import Patch as Swatch
+    except ImportError:
+        raise RewactError(
+            ExitCode.USAGE, "--plot needs matplotlib: run with the Python of an environment that has it."
+        ) from None
+    names = list(dict.fromkeys(f"{row.tag} {name}" for row in rows for name in row.patches))
+    names.sort()
+    cells = [
+        [
+            _SHOWN.index(row.patches[name.split()[1]])
+            if name.split()[0] == row.tag and name.split()[1] in row.patches
+            else float("nan")
+            for row in rows
+        ]
+        for name in names
+    ]
+    figure, axes = pyplot.subplots(figsize=(11, 1.5 + 0.22 * len(names)), layout="constrained")
+    colours = ListedColormap(_COLOURS)
+    axes.imshow(cells, aspect="auto", cmap=colours, vmin=-0.5, vmax=4.5, interpolation="nearest")
+    axes.set_yticks(range(len(names)), [name.removesuffix(".patch") for name in names], fontsize=7)
+    ticks = range(0, len(rows), max(len(rows) // 8, 1))
+    axes.set_xticks(ticks, [rows[at].date for at in ticks], fontsize=7)
+    axes.set_title(f"{title}: {_share(sum(row.fits for row in rows), len(rows))} commits fit")
+    swatches = [Swatch(color=colour, label=word) for colour, word in zip(_COLOURS, _SHOWN, strict=True)]
+    figure.legend(handles=swatches, loc="outside lower center", ncols=5, frameon=False, fontsize=8)
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m verify.drift",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--history", nargs=2, required=True, metavar=("GIT", "RANGE"))
+    parser.add_argument("--stride", type=int, default=1, metavar="N", help="look at every Nth commit")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it, too")
+    arguments = parser.parse_args()
+    git, commits = Path(arguments.history[0]), arguments.history[1]
+    if arguments.stride < 1:
+        parser.error(f"--stride {arguments.stride}: it has to be at least 1")
+    try:
+        if not git.is_dir():
+            raise RewactError(ExitCode.USAGE, f"{git} is not a directory: name a clone or a git directory.")
+        patch_sets = load_patch_sets(PROJECT / "patches")
+        series = {tag: Released(patch_set, Originals(git)) for tag, patch_set in patch_sets.items()}
+        history = History(git, commits, arguments.stride)
+        rows = examine_history(history, series, load_overlay(PROJECT / "overlay"), git)
+        if arguments.plot is not None:
+            plot(commits, rows, arguments.plot)
+    except RewactError as error:
+        print(f"verify: {error}", file=sys.stderr)
+        return int(error.code)
+    if arguments.json:
+        fits = sum(row.fits for row in rows)
+        facts = {"range": commits, "stride": arguments.stride, "commits": len(rows), "fits": fits}
+        print(json.dumps(facts | {"rows": [asdict(row) for row in rows]}, indent=2))
+    else:
+        optional = {
+            tag: {patch.name for patch in patch_set.patches if patch.optional}
+            for tag, patch_set in patch_sets.items()
+        }
+        print(table(commits, rows, optional))
+    return ExitCode.OK
