@@ -14,6 +14,7 @@ from verify.checkout import Checkout, is_in_repository, looks_like_lerobot
 from verify.errors import ExitCode, RewactError
 from verify.gitcmd import require_git
 from verify.plan import Plan
+from verify.smoke import smoke
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,8 @@ def dev(
 
     plan = patching.install(project, checkout, exact=exact, accept=accept)
     if not install:
+        if plan.fitted:
+            console.step("not tried: without the installation nothing can run")
         return Setup(checkout, None, bool(plan.changes))
     release = find_release(plan.patch_set.tag)
     env = environment.choose(release, project, prefix, checkout=checkout.root)
@@ -104,7 +107,19 @@ def dev(
     if state is not None and state.environment != str(env.prefix):
         with undo.locked(checkout):
             note_environment(checkout.record, str(env.prefix))
+    if plan.fitted and (plan.changes or installed):
+        _try_out(project, checkout, env)
     return Setup(checkout, env, bool(plan.changes) or installed)
+
+
+def _try_out(project: Path, checkout: Checkout, env: Environment) -> None:
+    """Runs what was fitted; where it does not work the patches are taken out again."""
+    console.step("trying it: imports, training steps, and with the head off the same as without the patches")
+    try:
+        console.step(smoke(checkout, str(env.python.executable)))
+    except RewactError as error:
+        undo.uninstall(project, checkout)
+        raise RewactError(error.code, f"{error}\nThe patches are taken out again.") from None
 
 
 def _install_editable(env: Environment, checkout: Checkout, release: Release) -> bool:

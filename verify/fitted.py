@@ -35,7 +35,8 @@ def plan_checkout(
         The plan, and for a fitted series the report on how it fits.
 
     Raises:
-        RewactError: UNSUPPORTED_VERSION, EDITED or BAD_PATCH_SET; CONFLICT where no series fits.
+        RewactError: UNSUPPORTED_VERSION or BAD_PATCH_SET; where no series fits EDITED, if the tree is a
+            release with edits, else CONFLICT.
     """
     state = checkout.state()
     # What was fitted once stays fitted, as long as it is this tree.
@@ -46,14 +47,21 @@ def plan_checkout(
         except RewactError as error:
             if exact or error.code not in (ExitCode.UNSUPPORTED_VERSION, ExitCode.EDITED):
                 raise
+            # Edits of what is installed: the series fits what was there before, and the edits are in its way.
+            if error.code is ExitCode.EDITED and state and is_recorded_version(checkout, state):
+                raise
             refusal = error
     read = pristine_reader(checkout, state)
     if refusal is not None and any(read(path) == file.data for path, file in overlay.items()):
         raise refusal  # patched, but nothing says what it was before
     series = {tag: Released(patch_set, originals) for tag, patch_set in patch_sets.items()}
-    drift = nearest(series, overlay, read, str(checkout.root))
+    edited = refusal if refusal is not None and refusal.code is ExitCode.EDITED else None
+    try:
+        drift = nearest(series, overlay, read, str(checkout.root))
+    except RewactError as error:
+        raise edited or error from None
     if not drift.fits:
-        raise RewactError(ExitCode.CONFLICT, describe_misfit(drift))
+        raise RewactError(edited.code if edited else ExitCode.CONFLICT, describe_misfit(drift))
     patch_set = patch_sets[drift.tag]
     results = {}
     for path, target in drift.targets.items():

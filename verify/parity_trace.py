@@ -8,7 +8,6 @@ JSON.
 
 import argparse
 import hashlib
-import importlib.util
 import json
 from pathlib import Path
 

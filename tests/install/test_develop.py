@@ -343,3 +343,33 @@ def test_dev_apart_uses_a_checkout_and_an_environment_of_its_own(
     monkeypatch.setattr(environment, "choose", choose)
     assert develop.dev_apart(project.root, RELEASE).checkout.root == clone
     assert asked == [project.root / ".venv-9.9.1"]
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_what_was_fitted_is_tried_and_taken_out_where_it_does_not_work(
+    project: Project,
+    checkout: Checkout,
+    fake: FakeEnvironment,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+    works: bool,
+) -> None:
+    def try_out(tried: Checkout, python: str) -> str:
+        assert tried is checkout or tried.root == checkout.root
+        if not works:
+            raise RewactError(ExitCode.CHECK_FAILED, "it does not work.")
+        return "it works"
+
+    monkeypatch.setattr(develop, "smoke", try_out)
+    write(checkout.root, {"src/lerobot/act.py": b"print(new)\n" + ACT})
+    before = snapshot(checkout.root)
+    if works:
+        assert develop.dev(project.root, checkout.root, None, install=True).changed
+        assert "it works" in capsys.readouterr().out
+        assert not develop.dev(project.root, checkout.root, None, install=True).changed
+        assert "it works" not in capsys.readouterr().out
+    else:
+        message = refused(
+            ExitCode.CHECK_FAILED, lambda: develop.dev(project.root, checkout.root, None, install=True)
+        )
+        assert "taken out again" in message and snapshot(checkout.root) == before
