@@ -2,6 +2,7 @@
 """`status`: what a checkout holds, file by file, without changing anything."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from installer import console, environment, lock, patching, sets, transaction
@@ -39,6 +40,8 @@ def collect(project: Path, checkout: Checkout) -> dict:
         tag = state.tag if fitted else recognise(checkout, patch_sets, state).tag
     except RewactError as error:
         message = str(error)
+        if state is None:
+            return _unlisted(project, checkout)
     if state is not None and tag not in (None, state.tag) and tells_of_another_branch(checkout, state):
         state = None  # of another branch, where it was installed too: content decides
     if state is not None:
@@ -52,11 +55,35 @@ def collect(project: Path, checkout: Checkout) -> dict:
     message = message or _NEXT.get(summary)
     if transaction.needs_recovery(checkout):
         summary, message = "interrupted", "run `install.py dev` or `install.py uninstall` to finish it"
+    left_out = state.left_out if state is not None and fitted else ()
+    return _report(project, checkout, tag, fitted, left_out, summary, message, files)
+
+
+def _unlisted(project: Path, checkout: Checkout) -> dict:
+    """Of a tree that is not a release, and in which nothing is installed: whether a series fits it."""
+    try:
+        plan, _ = patching.read_plan(project, checkout)
+    except RewactError as error:
+        return _report(project, checkout, None, False, (), "unsupported", str(error), {})
+    tag, message = plan.patch_set.tag, f"`install.py dev` fits the series for {plan.patch_set.tag} to it."
+    return _report(project, checkout, tag, plan.fitted, plan.left_out, "not installed", message, {})
+
+
+def _report(
+    project: Path,
+    checkout: Checkout,
+    tag: str | None,
+    fitted: bool,
+    left_out: Sequence[str],
+    summary: str,
+    message: str | None,
+    files: Mapping[str, str],
+) -> dict:
     return {
         "checkout": str(checkout.root),
         "lerobot": tag,
         "fitted": fitted,
-        "left_out": list(state.left_out) if fitted else [],
+        "left_out": list(left_out),
         "summary": summary,
         "message": message,
         "files": dict(sorted(files.items())),

@@ -8,6 +8,7 @@ JSON.
 
 import argparse
 import hashlib
+import importlib.util
 import json
 from pathlib import Path
 

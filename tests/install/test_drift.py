@@ -220,7 +220,7 @@ def test_what_collides_with_edits_is_refused(run_install, project: Project, chec
     write(checkout.root, {ACT_PATH: ACT.replace(b"print(20)\n", b"print(mine)\n")})
     before = snapshot(checkout.root)
     result = run_install(project, "dev", "--no-install", str(checkout.root))
-    assert result.returncode == ExitCode.CONFLICT
+    assert result.returncode == ExitCode.EDITED
     assert "0003-c.patch" in result.stderr and "| print(mine)" in result.stderr
     assert snapshot(checkout.root) == before and not (checkout.root / ".git/rewact").exists()
 
