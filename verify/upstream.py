@@ -45,6 +45,7 @@ COVERAGE = {
         "tests/datasets/test_datasets.py",
         "tests/datasets/test_aggregate.py",
     ),
+    "src/lerobot/datasets/dataset_tools.py": ("tests/datasets/test_dataset_tools.py",),
     "src/lerobot/scripts/lerobot_train.py": (
         "tests/scripts/test_train_remote_dispatch.py",
         "tests/training",
