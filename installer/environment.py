@@ -86,7 +86,7 @@ class Environment:
     @property
     def activate(self) -> str | None:
         """The command that activates it, or None when it is active."""
-        if os.environ.get("VIRTUAL_ENV") == str(self.prefix) or not self.ours:
+        if self.prefix == _active_prefix() or os.environ.get("CONDA_PREFIX") == str(self.prefix):
             return None
         return (
             str(self.prefix / "Scripts" / "activate")

@@ -121,6 +121,12 @@ class Checkout:
                 f"{directory} is a copy of LeRobot inside another repository ({top}), not its own clone: "
                 "clone LeRobot, or run `git init` in it and commit what it holds.",
             )
+        if self.head_blobs(["src/lerobot/__init__.py"], at=top):
+            raise RewactError(
+                ExitCode.NOT_LEROBOT,
+                f"{top} is a clone of LeRobot without its src/lerobot or pyproject.toml: put them back with "
+                "`git checkout -- src pyproject.toml`, or `git sparse-checkout add src tests`.",
+            )
         raise RewactError(
             ExitCode.NOT_LEROBOT,
             f"{directory} is not a LeRobot clone: it has no src/lerobot and pyproject.toml of lerobot.",
@@ -143,10 +149,10 @@ class Checkout:
         except ValueError:
             return OnDisk(b"", mode, regular=False)
 
-    def head_blobs(self, paths: list[str], commit: str = "HEAD") -> dict[str, str]:
+    def head_blobs(self, paths: list[str], commit: str = "HEAD", at: Path | None = None) -> dict[str, str]:
         """Blob ids of files in HEAD or another commit, without those it does not have."""
-        result = run_git(["ls-tree", "-z", "--full-tree", commit, "--", *paths], cwd=self.root)
-        if result.returncode and self.commit() is not None:
+        result = run_git(["ls-tree", "-z", "--full-tree", commit, "--", *paths], cwd=at or self.root)
+        if result.returncode and at is None and self.commit() is not None:
             raise self._refusal(self.root, result.stderr.decode(errors="replace").strip())
         found = {}
         for line in result.stdout.split(b"\0"):

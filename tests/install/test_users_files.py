@@ -178,3 +178,10 @@ def test_what_the_user_told_git_reaches_the_users_git(monkeypatch: pytest.Monkey
     scrub_environment()
     assert "GIT_DIR" not in users_environment() and "GIT_SSH_COMMAND" not in os.environ
     assert users_environment()["GIT_SSH_COMMAND"] == "ssh -i key"
+
+
+def test_sparse_checkout_without_the_sources_is_told_as_one(project: Project, checkout: Checkout) -> None:
+    git(checkout.root, "update-index", "--refresh")  # a copy: git leaves files of other dates alone
+    git(checkout.root, "sparse-checkout", "set", "data")
+    message = refused(ExitCode.NOT_LEROBOT, Checkout, checkout.root)
+    assert "sparse-checkout add src" in message
