@@ -18,14 +18,10 @@ from installer.pythons import Python, find_python, try_python
 from installer.releases import Release
 from verify.errors import ExitCode, RewactError
 
-# What the overlay imports beyond LeRobot's own extras.
-RUNTIME = (
-    "matplotlib>=3.9,<4",
-    "scipy>=1.14,<2",
-    "scikit-learn>=1.5,<2",
-    "rich>=13",
-    "starlette>=0.45,<2",
-    "uvicorn>=0.30,<1",
+# What the overlay declares that it imports beyond LeRobot's own extras.
+_DECLARED = Path(__file__).resolve().parent.parent / "overlay" / "rewact" / "requirements.txt"
+RUNTIME = tuple(
+    line for line in _DECLARED.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")
 )
 # What the tests and `python -m verify` import.
 TESTING = (
