@@ -18,6 +18,7 @@ TOOLS = {
     "eval_rewards": "EvalRewardsConfig",
     "visualize_rewards": "VisualizeRewardsConfig",
     "label_rewards": "LabelRewardsConfig",
+    "label_page": "LabelPageConfig",
     "compute_advantages": "ComputeAdvantagesConfig",
 }
 DATA = "--dataset.repo_id=me/pick"
@@ -34,7 +35,7 @@ def test_help_describes_each_option(tool):
     text = "\n".join(lines)
     assert "```" not in text and "import " not in text and "field(" not in text
     assert all(not line.endswith("\\") or line.startswith("    ") for line in lines)
-    assert tool == "label_rewards" or " \\\n" in text  # the examples go over several lines
+    assert tool.startswith("label_") or " \\\n" in text  # the examples go over several lines
 
 
 @pytest.mark.parametrize("arguments", [["--help"], []])
