@@ -145,18 +145,17 @@ def test_provenance_names_the_checkpoint(run, root, checkpoint):
 
 
 @pytest.mark.parametrize(
-    ("labels", "options", "expected"),
+    ("labels", "expected"),
     [
-        (None, {}, "progress"),
-        ({"sources": ["keypoints", "linear"]}, {}, "progress"),
-        ({"sources": ["returns"]}, {}, "returns"),
-        ({"sources": ["returns", "linear"]}, {}, "returns"),
-        ({"sources": ["linear"]}, {"value_min": -1.0, "value_max": 0.0}, "returns"),
+        (None, "progress"),
+        ({"sources": ["keypoints", "linear"]}, "progress"),
+        ({"sources": ["returns"]}, "returns"),
+        ({"sources": ["returns", "linear"]}, "returns"),
     ],
 )
-def test_what_the_values_are(run, root, tmp_path, labels, options, expected):
+def test_what_the_values_are(run, root, tmp_path, labels, expected):
     train_config = None if labels is None else {"dataset": {"reward": labels}}
-    checkpoint = create_checkpoint(tmp_path / "checkpoint", root, train_config=train_config, **options)
+    checkpoint = create_checkpoint(tmp_path / "checkpoint", root, train_config=train_config)
     assert run(f"--policy.path={checkpoint}") is None
     assert read(root).provenance["value_type"] == expected
     run(f"--policy.path={checkpoint}", "--value_type=progress")
@@ -348,32 +347,13 @@ def test_recorded_returns_are_used(run, tmp_path):
     np.testing.assert_allclose(columns["value"] + columns["advantage"], recorded, atol=1e-6)
 
 
-def test_recorded_returns_with_a_value_function_of_their_range(run, tmp_path):
-    recorded = np.concatenate([-np.arange(n)[::-1] / 20 for n in LENGTHS]).astype(np.float32)
-    root = recap_root(tmp_path, mc_return=recorded)
-    checkpoint = create_checkpoint(tmp_path / "checkpoint", root, value_min=-1.0, value_max=0.0)
-    assert run(f"--policy.path={checkpoint}", dataset_root=root) is None
-    columns = read(root).columns
-    values = columns["value"]
-    np.testing.assert_allclose(columns["advantage"][0], -2 / 20 + values[2] - values[0], atol=1e-6)
-    np.testing.assert_allclose(columns["advantage"][6], -1 / 20 - values[6], atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("sources", "options", "offset"),
-    [
-        (["returns"], {}, 1.0),
-        (["returns"], {"value_min": -1.0}, 1.0),
-        (["column"], {"value_min": -1.0, "value_max": 0.0}, 0.0),
-    ],
-)
-def test_values_of_returns_with_and_without_what_labels_add(run, root, tmp_path, sources, options, offset):
-    train_config = {"dataset": {"reward": {"sources": sources}}}
-    checkpoint = create_checkpoint(tmp_path / "checkpoint", root, train_config=train_config, **options)
+def test_values_of_returns_end_at_one(run, root, tmp_path):
+    train_config = {"dataset": {"reward": {"sources": ["returns"]}}}
+    checkpoint = create_checkpoint(tmp_path / "checkpoint", root, train_config=train_config)
     assert run(f"--policy.path={checkpoint}") is None
     columns = read(root).columns
     # The last frame of episode 0, a success: its return is 0.
-    np.testing.assert_allclose(columns["advantage"][7], offset - columns["value"][7], atol=1e-6)
+    np.testing.assert_allclose(columns["advantage"][7], 1.0 - columns["value"][7], atol=1e-6)
 
 
 def test_recorded_returns_out_of_range(run, tmp_path):

@@ -33,7 +33,7 @@ CONDITIONS = {"positive": POSITIVE, "negative": NEGATIVE, "unconditional": UNCON
 
 
 def make_policy(inputs=None, **options):
-    return conftest.make_policy("actvantage", inputs, **options)
+    return conftest.make_policy("actvantage", inputs, **{"use_reward_head": False, **options})
 
 
 def make_training_batch(policy, advantage=(POSITIVE, NEGATIVE, UNCONDITIONAL)):

@@ -8,8 +8,10 @@ from pathlib import Path
 import draccus
 import pytest
 import torch
+from draccus.utils import DecodingError
 
 import lerobot
+from lerobot.configs.default import DatasetConfig
 from lerobot.configs.policies import PreTrainedConfig
 from lerobot.configs.train import TrainPipelineConfig
 from lerobot.policies.act.configuration_act import ACTConfig
@@ -53,6 +55,55 @@ def test_round_trip(tmp_path, policy_type, options):
     )
     if policy.config.use_reward_head:
         assert torch.equal(loaded.predict_reward(observation), policy.predict_reward(observation))
+
+
+def as_the_present_release_wrote_it(directory):
+    """Take out of a configuration what it did not say yet, and put back what it said."""
+    path = directory / "config.json"
+    config = json.loads(path.read_text())
+    for name in ("reward_head_input", "train_only_reward_head"):
+        del config[name]
+    path.write_text(json.dumps({**config, "value_min": 0.0, "value_max": 1.0, "reward_loss_weight": 2.0}))
+
+
+@pytest.mark.parametrize("policy_type", ["act", "rewact"])
+def test_a_head_of_the_present_release_reads_as_it_did(tmp_path, policy_type, caplog):
+    former = make_policy(policy_type, reward_head_input="decoder")
+    former.save_pretrained(tmp_path)
+    as_the_present_release_wrote_it(tmp_path)
+    policy = POLICY_CLASSES[policy_type][1].from_pretrained(tmp_path, strict=True)
+    assert policy.config.reward_head_input == "decoder" and "start fresh" not in caplog.text
+    observation = make_observation(former)
+    assert torch.equal(policy.predict_reward(observation), former.predict_reward(observation))
+    policy.save_pretrained(tmp_path / "again")
+    again = PreTrainedConfig.from_pretrained(tmp_path / "again")
+    assert again.reward_head_input == "decoder"
+
+
+def test_a_training_configuration_of_the_present_release_is_read(tmp_path):
+    saved = TrainPipelineConfig(DatasetConfig("local/some"), policy=make_policy("act").config)
+    saved.save_pretrained(tmp_path)
+    path = tmp_path / "train_config.json"
+    config = json.loads(path.read_text())
+    config["policy"] |= {"value_min": 0.0, "value_max": 1.0}
+    path.write_text(json.dumps(config))
+    assert TrainPipelineConfig.from_pretrained(tmp_path).policy == saved.policy
+
+
+def test_a_saved_configuration_holds_what_the_user_gave(tmp_path):
+    make_policy("act").save_pretrained(tmp_path)
+    overrides = ["--reward_head_type=distributional"]
+    config = PreTrainedConfig.from_pretrained(tmp_path, cli_overrides=overrides)
+    assert config.reward_loss_weight is None and config.effective_reward_loss_weight == 0.1
+
+
+@pytest.mark.parametrize(("name", "value"), [("value_min", -1.0), ("value_max", 0.5)])
+def test_a_value_range_that_cannot_be_trained_is_refused(tmp_path, name, value, caplog):
+    make_policy("rewact").save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), name: value}))
+    with pytest.raises(DecodingError, match=name):
+        PreTrainedConfig.from_pretrained(tmp_path)
 
 
 def test_a_checkpoint_of_plain_act_loads_with_the_head_off(plain_checkpoint, caplog):

@@ -21,15 +21,16 @@ class HintToken(ExtraTokens):
         return [self.embed.bias.expand(batch_size, -1)]
 
 
+@pytest.mark.parametrize("head_input", ["observation", "decoder"])
 @pytest.mark.parametrize("use_vae", [True, False])
 @pytest.mark.parametrize("training", [True, False])
-def test_a_token_moves_the_actions_and_not_the_reward(use_vae, training):
+def test_a_token_moves_the_actions_and_not_the_reward(head_input, use_vae, training):
     inputs = {
         "observation.images.a": CAMERA,
         "observation.images.b": CAMERA,
         "observation.state": ROBOT_STATE,
     }
-    policy = make_policy("act", inputs, use_vae=use_vae, dropout=0.0)
+    policy = make_policy("act", inputs, reward_head_input=head_input, use_vae=use_vae, dropout=0.0)
     policy.model.extra_tokens = HintToken(policy.config.dim_model)
     policy.train(training)
     batch = policy.add_image_list(make_batch(policy))

@@ -16,12 +16,12 @@ from .conftest import CHUNK_SIZE, make_batch, make_policy
 
 def make_head(**options):
     return make_reward_head(
-        RewACTConfig(device="cpu", dim_model=16, chunk_size=4, n_action_steps=4, **options)
+        RewACTConfig(device="cpu", dim_model=16, n_heads=2, chunk_size=4, n_action_steps=4, **options)
     )
 
 
 def test_sigmoid_head_has_the_documented_layers():
-    head = make_policy("act", reward_forecast=False).model.reward_head
+    head = make_policy("act", reward_forecast=False, reward_head_input="decoder").model.reward_head
     shapes = [tuple(p.shape) for name, p in head.named_parameters() if name.endswith("weight")]
     assert shapes == [(16, 32), (8, 16), (1, 8)]
 
@@ -60,15 +60,19 @@ def test_an_untrained_head_forecasts_that_nothing_changes(head_type):
 
 
 def test_bin_values_are_the_centres_of_as_many_bins():
-    head = make_head(num_value_bins=4, value_min=-1.0, value_max=0.0)
-    assert head.bin_centers.tolist() == [-0.875, -0.625, -0.375, -0.125]
+    head = make_head(num_value_bins=4)
+    assert head.bin_centers.tolist() == [0.125, 0.375, 0.625, 0.875]
     assert head(torch.randn(1, 16)).shape[-1] == 4
 
 
-def test_a_negative_value_range_is_not_clamped_to_zero_one():
-    head = make_head(value_min=-1.0, value_max=0.0)
-    mean = head.mean(head(torch.randn(8, 16)))
-    assert ((mean > -1) & (mean < 0)).all()
+def test_pooling_knows_where_a_token_is_and_does_not_mix_samples():
+    pooling = make_head().pooling
+    tokens, pos_embed = torch.randn(5, 3, 16), torch.randn(5, 1, 16)
+    pooled = pooling(tokens, pos_embed)
+    assert pooled.shape == (3, 16)
+    assert not torch.allclose(pooled, pooling(tokens.flip(0), pos_embed), atol=1e-4)
+    torch.testing.assert_close(pooled, pooling(tokens.flip(0), pos_embed.flip(0)))
+    torch.testing.assert_close(pooled[1:2], pooling(tokens[:, 1:2], pos_embed))
 
 
 @given(st.floats(0, 1), st.integers(2, 60), st.sampled_from(["two_hot", "hl_gauss"]))
@@ -118,8 +122,7 @@ def test_distribution_statistics():
         ({"reward_refresh_steps": 0}, "reward_refresh_steps"),
         ({"reward_forecast": False, "reward_refresh_steps": 3}, "reward_refresh_steps=3"),
         ({"num_value_bins": 1}, "num_value_bins"),
-        ({"value_min": 1.0, "value_max": 0.0}, "value_min"),
-        ({"reward_head_type": "sigmoid", "value_min": -1.0}, "distributional"),
+        ({"reward_head_input": "encoder"}, "reward_head_input"),
         ({"hl_gauss_sigma_ratio": 0.0}, "hl_gauss_sigma_ratio"),
         ({"n_action_steps": 101}, "chunk size"),  # the parent's checks still run
     ],
@@ -131,8 +134,9 @@ def test_bad_options_are_named(options, message):
 
 def test_defaults_of_the_two_types():
     act, rewact = ACTConfig(device="cpu", use_reward_head=True), RewACTConfig(device="cpu")
-    assert (act.use_reward_head, act.reward_head_type, act.reward_loss_weight) == (True, "sigmoid", 2.0)
-    assert (rewact.reward_head_type, rewact.reward_loss_weight) == ("distributional", 0.1)
+    assert act.reward_head_type == "sigmoid" and act.effective_reward_loss_weight == 2.0
+    assert rewact.reward_head_type == "distributional" and rewact.effective_reward_loss_weight == 0.1
+    assert RewACTConfig(device="cpu", reward_loss_weight=0.3).effective_reward_loss_weight == 0.3
     assert ACTConfig(device=None).device is not None  # the parent picks a device
     with pytest.raises(ValueError, match="rewact"):
         RewACTConfig(device="cpu", use_reward_head=False)

@@ -5,8 +5,18 @@ import torch
 
 from rewact.keys import LABELS_KEY
 
-from .conftest import ACTION_DIM, CHUNK_SIZE, make_batch, make_policy, with_labels
+from .conftest import (
+    ACTION_DIM,
+    CAMERA,
+    CHUNK_SIZE,
+    ROBOT_STATE,
+    make_batch,
+    make_observation,
+    make_policy,
+    with_labels,
+)
 
+HEAD_INPUTS = pytest.mark.parametrize("head_input", ["observation", "decoder"])
 TYPES = pytest.mark.parametrize("policy_type", ["act", "rewact"])
 
 
@@ -30,7 +40,9 @@ def test_loss_dict_holds_floats_and_every_parameter_learns(policy_type, use_vae,
     assert all(p.grad is not None for p in policy.parameters())
     assert policy.model.reward_head.readout.bias.grad.abs().sum() > 0
     kld = policy.config.kl_weight * loss_dict.get("kld_loss", 0.0)
-    expected = loss_dict["l1_loss"] + kld + policy.config.reward_loss_weight * loss_dict["reward_loss"]
+    expected = (
+        loss_dict["l1_loss"] + kld + policy.config.effective_reward_loss_weight * loss_dict["reward_loss"]
+    )
     assert loss.item() == pytest.approx(expected, rel=1e-5)
 
 
@@ -215,10 +227,11 @@ def test_what_the_dataset_calls_a_label_is_not_one(policy_type):
 
 
 @TYPES
+@HEAD_INPUTS
 @pytest.mark.parametrize("n_decoder_layers", [1, 2])
-def test_the_reward_cannot_see_the_future(policy_type, n_decoder_layers):
+def test_the_reward_cannot_see_the_future(policy_type, head_input, n_decoder_layers):
     """Other actions and padding change the posterior and the action loss but not the reward's logits."""
-    policy = make_policy(policy_type, n_decoder_layers=n_decoder_layers)
+    policy = make_policy(policy_type, reward_head_input=head_input, n_decoder_layers=n_decoder_layers)
     policy.train()
     batch = make_batch(policy)
     other = {
@@ -248,8 +261,9 @@ def test_the_reward_sends_no_gradient_into_the_posterior():
     assert vae and all(grad is None or not grad.any() for grad in vae)
 
 
-def test_the_zero_latent_pass_of_training_reads_what_inference_reads():
-    policy = make_policy("rewact", dropout=0.0)
+@HEAD_INPUTS
+def test_training_reads_what_inference_reads(head_input):
+    policy = make_policy("rewact", dropout=0.0, reward_head_input=head_input)
     batch = make_batch(policy)
     policy.train()
     in_training = policy.model(batch)[2]
@@ -260,13 +274,57 @@ def test_the_zero_latent_pass_of_training_reads_what_inference_reads():
 @pytest.mark.parametrize("n_decoder_layers", [1, 2])
 @pytest.mark.parametrize("pre_norm", [True, False])
 def test_reading_one_query_equals_query_zero_of_the_whole_decoder(n_decoder_layers, pre_norm):
-    policy = make_policy("act", n_decoder_layers=n_decoder_layers, pre_norm=pre_norm)
+    policy = make_policy(
+        "act", reward_head_input="decoder", n_decoder_layers=n_decoder_layers, pre_norm=pre_norm
+    )
     policy.eval()
     tokens = {}
     policy.model.action_head.register_forward_hook(lambda _, args, __: tokens.update(all=args[0]))
     policy.model.reward_head.register_forward_hook(lambda _, args, __: tokens.update(read=args[0]))
     policy.model(make_batch(policy))
     torch.testing.assert_close(tokens["read"], tokens["all"][:, 0])
+
+
+@TYPES
+@pytest.mark.parametrize("use_vae", [True, False])
+@pytest.mark.parametrize("training", [True, False])
+def test_the_head_leaves_the_actions_of_a_step_as_they_are(policy_type, use_vae, training):
+    """With dropout and a sampled latent: the head draws no random numbers."""
+    inputs = {"observation.images.front": CAMERA, "observation.state": ROBOT_STATE}
+    policy = make_policy(policy_type, inputs, use_vae=use_vae)
+    plain = make_policy("act", inputs, use_vae=use_vae, use_reward_head=False)
+    plain.load_state_dict({k: v for k, v in policy.state_dict().items() if "reward_head" not in k})
+    batch = policy.add_image_list(make_batch(policy))
+
+    def run(of):
+        of.train(training)
+        torch.manual_seed(5)
+        return of.model(batch)[:2]
+
+    (actions, latent), (plain_actions, plain_latent) = run(policy), run(plain)
+    assert torch.equal(actions, plain_actions)
+    assert latent == (None, None) or all(map(torch.equal, latent, plain_latent))
+
+
+@TYPES
+@HEAD_INPUTS
+def test_only_the_head_is_trained_where_that_is_asked_for(policy_type, head_input):
+    policy = make_policy(policy_type, train_only_reward_head=True, reward_head_input=head_input)
+    observation, batch = make_observation(policy), make_batch(policy)
+    before = policy.predict_action_chunk(observation)
+    reward = policy.predict_reward(observation)
+    optimizer = torch.optim.AdamW(policy.get_optim_params(), lr=0.1, weight_decay=0.1)
+    policy.train()
+    loss, loss_dict = policy.forward(batch)
+    loss.backward()
+    optimizer.step()
+    assert set(loss_dict) == {"reward_loss", "reward_mae", "reward_entropy"}
+    assert torch.equal(policy.predict_action_chunk(observation), before)
+    assert not torch.equal(policy.predict_reward(observation), reward)
+    trained = {name.split(".")[1] for name, p in policy.named_parameters() if p.requires_grad}
+    assert trained == {"reward_head"}
+    policy.eval()
+    assert "l1_loss" in policy.forward(batch)[1]  # held-out loss: of the whole policy
 
 
 def test_forward_in_eval_mode_with_the_vae():

@@ -1,62 +1,67 @@
 # SPDX-License-Identifier: MIT
-"""What the reward head costs: time of a training step and of an inference step, against ACT without the head.
+"""What the reward head costs: operations and time of a step, against ACT without the head, at ACT's default
+size.
 
-Both policies take turns in one process on the same random batches, so that a busy machine slows both; the
-printed figure is the median of the ratios of neighbouring measurements.
+Operations are counted by torch without computing anything. For times, both policies take turns in one process
+on the same random batches, so that a busy machine slows both; the printed figure is the median of the ratios
+of neighbouring measurements, with their quartiles.
 
-    python -m verify.bench.step_cost [--default-size] [--repeats 20]
+    python -m verify.bench.step_cost [--repeats 0] [--batch-size 8] [--device cuda] [--json FILE]
 """
 
 import argparse
+import json
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from lerobot.configs.types import FeatureType, PolicyFeature
 from lerobot.policies.act.configuration_act import ACTConfig
 from lerobot.policies.act.modeling_act import ACTPolicy
-from rewact.keys import mark_labels
+from rewact.keys import REWARD_KEY, REWARD_PAD_KEY, mark_labels
 
-SMALL = {
-    "dim_model": 128,
-    "n_heads": 4,
-    "dim_feedforward": 512,
-    "n_encoder_layers": 2,
-    "n_vae_encoder_layers": 2,
-}
-BATCH_SIZE = 8
+IMAGE_SIZES = ((96, 96), (240, 320), (480, 640))
+CAMERA_COUNTS = (1, 3)
 ACTION_DIM = 14
+PLAIN = {"use_reward_head": False}
+HEADS = {
+    "sigmoid": {"use_reward_head": True},
+    "distributional": {"use_reward_head": True, "reward_head_type": "distributional"},
+    "sigmoid, read from the decoder": {"use_reward_head": True, "reward_head_input": "decoder"},
+}
 
 
-def make_policy(image_size: tuple[int, int], sizes: dict, **head) -> ACTPolicy:
+def make_policy(n_cameras: int, image_size: tuple[int, int], device: str, **head) -> ACTPolicy:
     torch.manual_seed(0)
+    camera = PolicyFeature(FeatureType.VISUAL, (3, *image_size))
+    state = {"observation.state": PolicyFeature(FeatureType.STATE, (ACTION_DIM,))}
     config = ACTConfig(
-        device="cpu",
+        device=device,
         pretrained_backbone_weights=None,
-        input_features={
-            "observation.images.top": PolicyFeature(FeatureType.VISUAL, (3, *image_size)),
-            "observation.state": PolicyFeature(FeatureType.STATE, (ACTION_DIM,)),
-        },
+        input_features={**{f"observation.images.{i}": camera for i in range(n_cameras)}, **state},
         output_features={"action": PolicyFeature(FeatureType.ACTION, (ACTION_DIM,))},
-        **sizes,
         **head,
     )
-    return ACTPolicy(config)
+    return ACTPolicy(config).to(device)
 
 
-def make_batch(policy: ACTPolicy, image_size: tuple[int, int]) -> dict[str, torch.Tensor]:
-    chunk_size = policy.config.chunk_size
+def make_batch(policy: ACTPolicy, batch_size: int) -> dict[str, torch.Tensor]:
+    chunk_size, device = policy.config.chunk_size, policy.config.device
+    inputs = policy.config.input_features.items()
+    is_pad = torch.zeros(batch_size, chunk_size, dtype=torch.bool, device=device)
     batch = {
-        "observation.images.top": torch.rand(BATCH_SIZE, 3, *image_size),
-        "observation.state": torch.rand(BATCH_SIZE, ACTION_DIM),
-        "action": torch.randn(BATCH_SIZE, chunk_size, ACTION_DIM),
-        "action_is_pad": torch.zeros(BATCH_SIZE, chunk_size, dtype=torch.bool),
-        "reward": torch.rand(BATCH_SIZE, chunk_size),
-        "reward_is_pad": torch.zeros(BATCH_SIZE, chunk_size, dtype=torch.bool),
+        **{name: torch.rand(batch_size, *feature.shape, device=device) for name, feature in inputs},
+        "action": torch.randn(batch_size, chunk_size, ACTION_DIM, device=device),
+        "action_is_pad": is_pad,
+        REWARD_KEY: torch.rand(batch_size, chunk_size, device=device),
+        REWARD_PAD_KEY: is_pad,
     }
-    return mark_labels(batch, ("reward", "reward_is_pad"))
+    return mark_labels(batch, (REWARD_KEY, REWARD_PAD_KEY))
 
 
 def training_step(policy: ACTPolicy, batch: dict[str, torch.Tensor]) -> None:
@@ -70,35 +75,74 @@ def inference_step(policy: ACTPolicy, batch: dict[str, torch.Tensor]) -> None:
     policy.select_action(batch)
 
 
-def seconds(step: Callable, *arguments) -> float:
+def count_operations(
+    step: Callable, n_cameras: int, image_size: tuple[int, int], batch_size: int, **head
+) -> int:
+    """Floating-point operations of one step, as torch counts them."""
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        policy = make_policy(n_cameras, image_size, "cpu", **head)
+        batch = policy.add_image_list(make_batch(policy, batch_size))
+        with FlopCounterMode(display=False) as counter:
+            if step is training_step:
+                actions, latent, *logits = policy.train().model(batch)
+                sum(output.sum() for output in (actions, *latent, *logits)).backward()
+            else:
+                policy.eval().requires_grad_(False).model(batch)
+    return counter.get_total_flops()
+
+
+def seconds(step: Callable, policy: ACTPolicy, batch: dict[str, torch.Tensor]) -> float:
     start = time.perf_counter()
-    step(*arguments)
+    step(policy, batch)
+    if policy.config.device != "cpu":
+        torch.cuda.synchronize()
     return time.perf_counter() - start
+
+
+def time_ratios(
+    step: Callable, policy: ACTPolicy, plain: ACTPolicy, batch_size: int, repeats: int
+) -> list[float]:
+    """Ratios of neighbouring measurements of a step, sorted."""
+    batch = make_batch(plain, batch_size)
+    for warm in (plain, policy):
+        step(warm, batch)
+    return sorted(seconds(step, policy, batch) / seconds(step, plain, batch) for _ in range(repeats))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--default-size", action="store_true", help="ACT's default size on 480x640 images")
-    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--repeats", type=int, default=20, help="0 counts operations only")
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--json", type=Path, help="file for the figures")
     arguments = parser.parse_args()
 
-    image_size, sizes = ((480, 640), {}) if arguments.default_size else ((96, 96), SMALL)
-    plain = make_policy(image_size, sizes, use_reward_head=False)
-    variants = {
-        "sigmoid": make_policy(image_size, sizes),
-        "distributional": make_policy(image_size, sizes, reward_head_type="distributional"),
-    }
-    batch = make_batch(plain, image_size)
-    for step in (training_step, inference_step):
-        for name, policy in variants.items():
-            for warm in (plain, policy):
-                step(warm, batch)
-            pairs = [
-                (seconds(step, policy, batch), seconds(step, plain, batch)) for _ in range(arguments.repeats)
-            ]
-            ratio = statistics.median(head / base for head, base in pairs)
-            base = statistics.median(base for _, base in pairs)
-            print(f"{step.__name__}: {name} head takes {ratio:.2f} times plain ACT's {base * 1000:.0f} ms")
+    rows = []
+    for n_cameras in CAMERA_COUNTS:
+        for image_size in IMAGE_SIZES:
+            for step in (training_step, inference_step):
+                where = (step, n_cameras, image_size, arguments.batch_size)
+                base = count_operations(*where, **PLAIN)
+                for name, head in HEADS.items():
+                    row = {
+                        "step": step.__name__,
+                        "cameras": n_cameras,
+                        "image": f"{image_size[0]}x{image_size[1]}",
+                        "head": name,
+                        "operations": round(count_operations(*where, **head) / base, 4),
+                    }
+                    if arguments.repeats:
+                        policies = (
+                            make_policy(n_cameras, image_size, arguments.device, **options)
+                            for options in (head, PLAIN)
+                        )
+                        ratios = time_ratios(step, *policies, arguments.batch_size, arguments.repeats)
+                        quartiles = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+                        row["time"] = [round(ratio, 3) for ratio in quartiles]
+                    rows.append(row)
+                    print(" | ".join(map(str, row.values())), flush=True)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=2))
 
 
 if __name__ == "__main__":

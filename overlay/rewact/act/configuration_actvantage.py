@@ -56,7 +56,7 @@ class ACTvantageConfig(ACTConfig):
     @property
     def advantage_labels(self) -> str:
         """Whether the training data must have advantages ("required") or may have them ("optional")."""
-        return "optional" if self.train_without_advantage else "required"
+        return "optional" if self.train_without_advantage or self.train_only_reward_head else "required"
 
     def make_extra_tokens(self) -> "AdvantageToken":
         from rewact.act.advantage_token import AdvantageToken

@@ -45,3 +45,15 @@ def neutralize_extra_tokens(model: nn.Module, tokens: Tensor) -> Tensor:
     neutral = torch.stack(model.extra_tokens.neutral(tokens.shape[1])).to(tokens.dtype)
     start = model.encoder_1d_feature_pos_embed.num_embeddings
     return torch.cat([tokens[:start], neutral, tokens[start + len(neutral) :]])
+
+
+def observation_tokens(model: nn.Module, tokens: Tensor) -> Tensor:
+    """Those of (ES, ...) encoder tokens, or of their positional embeddings, that stand for the observation.
+
+    All but the latent, which is the first one, and the extra tokens.
+    """
+    if model.extra_tokens is None:
+        return tokens[1:]
+    start = model.encoder_1d_feature_pos_embed.num_embeddings
+    n_extra = len(model.extra_tokens.neutral(batch_size=1))
+    return torch.cat([tokens[1:start], tokens[start + n_extra :]])

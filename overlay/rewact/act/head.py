@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Reward heads for ACT, and where in the network they read.
+"""Reward heads for ACT, and how they read the network.
 
 Shapes: B is the batch size, T the number of steps the head speaks about (1, or `chunk_size` with the
 forecast), K the number of value bins, D the model dimension.
@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from rewact.act.extra_tokens import neutralize_extra_tokens
+from rewact.act.extra_tokens import neutralize_extra_tokens, observation_tokens
+from rewact.act.pooling import ObservationPooling
 from rewact.options.head import RewardHeadConfig
 
 
@@ -48,8 +49,10 @@ class RewardDistribution:
 
 
 class RewardHead(nn.Module, abc.ABC):
-    """Two-layer trunk on one decoder token, with an output for the current step and, optionally, the next
-    ones.
+    """Two-layer trunk on one token, with an output for the current step and, optionally, the next ones.
+
+    The token is pooled from the observation, or it is the transformer decoder's first one where `pooling` is
+    `None`.
 
     The forecast is what changes against the current step, and nothing changes before it is trained. So all
     steps learn from each other, and a head with the forecast and one without share their output for the
@@ -60,7 +63,9 @@ class RewardHead(nn.Module, abc.ABC):
         super().__init__()
         dim, half, quarter = config.dim_model, max(config.dim_model // 2, 1), max(config.dim_model // 4, 1)
         self.outputs_per_step = outputs_per_step
-        self.value_range = (config.value_min, config.value_max)
+        self.pooling = None
+        if config.reward_head_input == "observation":
+            self.pooling = ObservationPooling(dim, config.n_heads)
         self.trunk = nn.Sequential(nn.Linear(dim, half), nn.ReLU(), nn.Linear(half, quarter), nn.ReLU())
         self.readout = nn.Linear(quarter, outputs_per_step)
         n_forecast_steps = (config.reward_label_horizon or 1) - 1
@@ -71,7 +76,7 @@ class RewardHead(nn.Module, abc.ABC):
             nn.init.zeros_(self.forecast.bias)
 
     def forward(self, token: Tensor) -> Tensor:
-        """Map a (B, D) decoder token to (B, T, outputs_per_step) float32 logits."""
+        """Map a (B, D) token to (B, T, outputs_per_step) float32 logits."""
         features = self.trunk(token)
         logits = self.readout(features).unsqueeze(1)
         if self.forecast is not None:
@@ -111,7 +116,7 @@ class SigmoidRewardHead(RewardHead):
 
 
 class DistributionalRewardHead(RewardHead):
-    """Predicts a distribution over the centres of equal bins of [value_min, value_max].
+    """Predicts a distribution over the centres of equal bins of [0, 1].
 
     Targets are two-hot (Bellemare et al., "A Distributional Perspective on Reinforcement Learning",
     https://huggingface.co/papers/1707.06887, eq. 7 for a single atom) or HL-Gauss (Farebrother et al., "Stop
@@ -121,8 +126,8 @@ class DistributionalRewardHead(RewardHead):
     def __init__(self, config: RewardHeadConfig):
         super().__init__(config, outputs_per_step=config.num_value_bins)
         self.target_type = config.value_target
-        edges = torch.linspace(config.value_min, config.value_max, config.num_value_bins + 1)
-        self.bin_width = (config.value_max - config.value_min) / config.num_value_bins
+        edges = torch.linspace(0, 1, config.num_value_bins + 1)
+        self.bin_width = 1 / config.num_value_bins
         self.sigma = config.hl_gauss_sigma_ratio * self.bin_width
         # Derived from the configuration, hence not part of the checkpoint.
         self.register_buffer("bin_edges", edges, persistent=False)
@@ -170,44 +175,65 @@ def make_reward_head(config: RewardHeadConfig) -> RewardHead | None:
     return SigmoidRewardHead(config)
 
 
-def read_reward(
-    model: nn.Module,
-    encoder_in_tokens: Tensor,
-    encoder_in_pos_embed: Tensor,
-    encoder_out: Tensor,
-    mu: Tensor | None,
-) -> tuple[Tensor, ...]:
-    """Read the reward logits of an ACT forward pass.
+def add_reward_head(model: nn.Module) -> None:
+    """Give an `ACT` network the reward head that its configuration asks for, as its last module."""
+    model.reward_head = make_reward_head(model.config)
+    if model.config.train_only_reward_head:
+        model.requires_grad_(False)
+        model.reward_head.requires_grad_(True)
 
-    The VAE's posterior has seen the future actions and their padding, from which the end of the episode can
-    be told. At inference the latent is zero. So the reward is read at a zero latent in training, too, and
-    without what extra tokens may know: the encoder runs a second time on the same observation tokens.
+
+def encode_and_read_reward(
+    model: nn.Module, tokens: Tensor, pos_embed: Tensor, mu: Tensor | None, reward_only: bool
+) -> tuple[Tensor | None, tuple[Tensor, ...]]:
+    """Run the transformer encoder of an ACT forward pass, and read the reward of its observation.
+
+    The reward is read from what the encoder is given, without the latent and without extra tokens. The VAE's
+    posterior has seen the future actions and their padding, from which the end of the episode can be told,
+    and so may have a condition. The encoder mixes all of these into each of its outputs.
 
     Args:
         model: The `ACT` network.
-        encoder_in_tokens: (ES, B, D) tokens `[latent, ...]` of the transformer encoder.
-        encoder_in_pos_embed: (ES, 1, D) their positional embeddings.
-        encoder_out: (ES, B, D) output of the encoder for these tokens.
+        tokens: (ES, B, D) tokens `[latent, ...]` of the transformer encoder.
+        pos_embed: (ES, 1, D) their positional embeddings.
         mu: (B, L) mean of the posterior that the latent was sampled from, or `None` where the latent is zero.
+        reward_only: Whether the output of the encoder may be left out.
 
     Returns:
-        A tuple of one (B, T, outputs_per_step) tensor of logits, or an empty one without a reward head.
+        The (ES, B, D) output of the encoder, or `None`; and a tuple of one (B, T, outputs_per_step) tensor of
+        logits, or an empty one without a reward head.
     """
-    if model.reward_head is None:
-        return ()
-    tokens = neutralize_extra_tokens(model, encoder_in_tokens)
+    head = model.reward_head
+    if head is None:
+        return model.encoder(tokens, pos_embed=pos_embed), ()
+    if head.pooling is None:
+        return _read_decoder(model, tokens, pos_embed, mu)
+    observed = (observation_tokens(model, each) for each in (tokens, pos_embed))
+    logits = head(head.pooling(*observed))
+    return None if reward_only else model.encoder(tokens, pos_embed=pos_embed), (logits,)
+
+
+def _read_decoder(
+    model: nn.Module, tokens: Tensor, pos_embed: Tensor, mu: Tensor | None
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Read the reward from the decoder's first token, at a zero latent and without a condition.
+
+    Where the latent is not zero or there is a condition, the encoder runs a second time.
+    """
+    encoder_out = seen = model.encoder(tokens, pos_embed=pos_embed)
+    neutral = neutralize_extra_tokens(model, tokens)
     if mu is not None:
         zero_latent = model.encoder_latent_input_proj(torch.zeros_like(mu)).unsqueeze(0)
-        tokens = torch.cat([zero_latent.to(tokens.dtype), tokens[1:]])
-    if tokens is not encoder_in_tokens:
-        encoder_out = model.encoder(tokens, pos_embed=encoder_in_pos_embed)
+        neutral = torch.cat([zero_latent.to(tokens.dtype), neutral[1:]])
+    if neutral is not tokens:
+        seen = model.encoder(neutral, pos_embed=pos_embed)
     # The inputs of the decoder are zeros, so in its first layer every query attends to the same values
     # whatever the other queries are. With a single layer the first query can therefore be decoded alone.
     n_queries = 1 if len(model.decoder.layers) == 1 else model.config.chunk_size
     decoder_out = model.decoder(
-        encoder_out.new_zeros(n_queries, encoder_out.shape[1], model.config.dim_model),
-        encoder_out,
-        encoder_pos_embed=encoder_in_pos_embed,
+        seen.new_zeros(n_queries, seen.shape[1], model.config.dim_model),
+        seen,
+        encoder_pos_embed=pos_embed,
         decoder_pos_embed=model.decoder_pos_embed.weight[:n_queries].unsqueeze(1),
     )
-    return (model.reward_head(decoder_out[0]),)
+    return encoder_out, (model.reward_head(decoder_out[0]),)

@@ -45,10 +45,16 @@ def compute_act_loss(
         raise ValueError(f"`reduction` must be 'mean' or 'none'. Got {reduction!r}.")
     config = policy.config
     per_sample = reduction == "none"
+    labels = read_labels(batch)
+    if policy.training and config.use_reward_head:
+        _require_reward_labels(config, labels)
+    if policy.training and config.train_only_reward_head:
+        (reward_logits,) = policy.model(policy.add_image_list(batch), reward_only=True)
+        loss, loss_dict = _reward_loss(policy.model.reward_head, reward_logits, labels, per_sample)
+        return config.effective_reward_loss_weight * loss, loss_dict
 
     actions_hat, (mu, log_sigma_x2), *reward_logits = policy.model(policy.add_image_list(batch))
 
-    labels = read_labels(batch)
     is_trained = _trained_actions(batch["action_is_pad"], labels.get(ACTION_MASK_KEY))
     abs_err = F.l1_loss(batch[ACTION], actions_hat, reduction="none").mean(-1)  # (B, S)
     loss = l1_loss = _masked_mean(abs_err, is_trained, per_sample)
@@ -62,22 +68,12 @@ def compute_act_loss(
         loss_dict["kld_loss"] = kld_loss.mean().item()
         loss = loss + config.kl_weight * kld_loss
 
-    if config.use_reward_head:
-        if REWARD_KEY in labels:
-            if policy.training:
-                _require_forecast_labels(config, labels)
-            reward_loss, reward_dict = _reward_loss(
-                policy.model.reward_head, reward_logits[0], labels, per_sample
-            )
-            loss = loss + config.reward_loss_weight * reward_loss
-            loss_dict |= reward_dict
-        elif policy.training:
-            raise ValueError(
-                f"The policy has a reward head but the batch has no label '{REWARD_KEY}'. Wrap the dataset "
-                "with `LeRobotDatasetWithReward(dataset, policy=policy.config)` (lerobot-train does it by "
-                "itself, see --dataset.reward.*), or train without the head with "
-                "--policy.use_reward_head=false."
-            )
+    if config.use_reward_head and REWARD_KEY in labels:
+        reward_loss, reward_dict = _reward_loss(
+            policy.model.reward_head, reward_logits[0], labels, per_sample
+        )
+        loss = loss + config.effective_reward_loss_weight * reward_loss
+        loss_dict |= reward_dict
     return loss, loss_dict
 
 
@@ -92,7 +88,13 @@ def _masked_mean(values: Tensor, mask: Tensor, per_sample: bool) -> Tensor:
     return (values * mask).sum(dims) / mask.sum(dims).clamp_min(1)
 
 
-def _require_forecast_labels(config: RewardHeadConfig, labels: dict[str, Tensor]) -> None:
+def _require_reward_labels(config: RewardHeadConfig, labels: dict[str, Tensor]) -> None:
+    if REWARD_KEY not in labels:
+        raise ValueError(
+            f"The policy has a reward head but the batch has no label '{REWARD_KEY}'. Wrap the dataset with "
+            "`LeRobotDatasetWithReward(dataset, policy=policy.config)` (lerobot-train does it by itself, see "
+            "--dataset.reward.*), or train without the head with --policy.use_reward_head=false."
+        )
     if config.reward_label_horizon is not None and labels[REWARD_KEY].ndim == 1:
         raise ValueError(
             f"The batch has one '{REWARD_KEY}' per sample, from which the forecast of the next "
@@ -136,10 +138,9 @@ def _reward_target(head, labels: dict[str, Tensor], n_steps: int) -> Tensor:
             f"'{REWARD_PAD_KEY}'. Wrap the dataset with `LeRobotDatasetWithReward(dataset, "
             "policy=policy.config)`."
         )
-    low, high = head.value_range
-    if bool(((target < low) | (target > high)).any()):
+    if bool(((target < 0) | (target > 1)).any()):
         raise ValueError(
-            f"Reward labels must lie in [{low}, {high}]. Got values from {np.nanmin(target.cpu())} to "
+            f"Reward labels must lie in [0, 1]. Got values from {np.nanmin(target.cpu())} to "
             f"{np.nanmax(target.cpu())}."
         )
     return target

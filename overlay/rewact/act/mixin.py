@@ -8,7 +8,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from lerobot.utils.constants import OBS_IMAGES
-from rewact.act.head import DistributionalRewardHead, RewardDistribution
+from rewact.act.head import RewardDistribution, add_reward_head
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class ACTRewardMixin:
             batch: Preprocessed observation, as for `select_action`.
 
         Returns:
-            (B,) float32 reward in [value_min, value_max], which is [0, 1] by default.
+            (B,) float32 reward in [0, 1].
         """
         return self._reward_head().mean(self._reward_logits(batch))[:, 0]
 
@@ -55,7 +55,7 @@ class ACTRewardMixin:
             ValueError: If the reward head is not distributional.
         """
         head = self._reward_head()
-        if not isinstance(head, DistributionalRewardHead):
+        if self.config.reward_head_type != "distributional":
             raise ValueError(
                 "A distribution needs `reward_head_type=distributional`, as in `--policy.type=rewact`. "
                 f"This policy has `reward_head_type={self.config.reward_head_type}`."
@@ -130,10 +130,22 @@ class ACTRewardMixin:
         self.eval()
         return self.model(self.add_image_list(batch), reward_only=True)[0]
 
+    def _validate_peft_config(self, peft_config) -> None:
+        """Let an adapter train and save what is not of plain ACT as a whole.
+
+        An adapter freezes all other weights and leaves them out of what it saves, which would lose a head
+        that starts fresh.
+        """
+        super()._validate_peft_config(peft_config)  # type: ignore[misc]
+        modules = {prefix.split(".")[1] for prefix in self.fresh_parameter_prefixes}
+        owned = {name for name in modules if getattr(self.model, name) is not None}
+        peft_config.modules_to_save = sorted(owned.union(peft_config.modules_to_save or ()))
+
     @classmethod
     def _load_as_safetensor(cls, model, model_file: str, map_location: str, strict: bool):
         with safe_open(model_file, framework="pt") as file:
             saved = set(file.keys())
+        _read_as_saved(model, saved)
         fresh = sorted(
             name
             for name in model.state_dict()
@@ -146,3 +158,15 @@ class ACTRewardMixin:
                 "until they are trained."
             )
         return super()._load_as_safetensor(model, model_file, map_location, strict)
+
+
+def _read_as_saved(policy, saved: set[str]) -> None:
+    """Give a policy a head of the kind that its weights are for. Those saved before there was a choice do not
+    say it in their configuration."""
+    of_head = {name for name in saved if name.startswith("model.reward_head.")}
+    kind = "observation" if any(".pooling." in name for name in of_head) else "decoder"
+    if policy.config.use_reward_head and of_head and policy.config.reward_head_input != kind:
+        policy.config.reward_head_input = kind
+        device = next(policy.parameters()).device
+        add_reward_head(policy.model)
+        policy.model.reward_head.to(device)

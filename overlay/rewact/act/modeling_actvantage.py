@@ -44,7 +44,7 @@ class ACTvantagePolicy(ACTPolicy):
         """
         if ADVANTAGE_KEY not in read_labels(batch):
             batch = {key: value for key, value in batch.items() if key != ADVANTAGE_KEY}
-        if ADVANTAGE_KEY not in batch and self.training and not self.config.train_without_advantage:
+        if ADVANTAGE_KEY not in batch and self.training and self.config.advantage_labels == "required":
             raise ValueError(
                 f"The batch has no label '{ADVANTAGE_KEY}'. Compute the advantages of the dataset with "
                 "`lerobot-compute-advantages` (with --from_returns=true no value function is "

@@ -32,7 +32,6 @@ from rewact.options.advantages import AdvantageOptions, ComputeAdvantagesConfig
 from rewact.options.labels import FAILURE_RETURNS
 from rewact.values.checkpoint import (
     checkpoint_digest,
-    guess_value_offset,
     guess_value_type,
     read_train_config,
     trained_labels,
@@ -95,7 +94,7 @@ def compute_file(cfg: ComputeAdvantagesConfig, policy: "PreTrainedConfig | None"
     if policy is not None:
         require_reward_head(policy)
         value_type = guess_value_type(policy, train_config) if cfg.value_type == "auto" else cfg.value_type
-        value_offset = guess_value_offset(policy, train_config)
+        value_offset = 1.0  # a head's values lie in [0, 1], those of returns with them
     table_rows = _rows(meta, episodes)
     evidence = gather_evidence(meta, cfg.dataset.reward, table_rows, use_recorded_returns=value_offset == 0)
     options = _options(cfg, policy, evidence.table, value_type)

@@ -8,10 +8,14 @@ import logging
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+import draccus
+
 from rewact.options.completion import CompletionDetectorConfig
+from rewact.options.retired import reads_retired_options
 from rewact.options.saving import write_without
 
 REWARD_HEAD_TYPES = ("sigmoid", "distributional")
+REWARD_HEAD_INPUTS = ("observation", "decoder")
 VALUE_TARGETS = ("two_hot", "hl_gauss")
 
 # MSE on a value in [0, 1] and cross-entropy over a few hundred bins live on different scales.
@@ -22,8 +26,7 @@ DEFAULT_REWARD_LOSS_WEIGHT = {"sigmoid": 2.0, "distributional": 0.1}
 class RewardHeadConfig:
     """Mixin that adds the reward head's options to an ACT configuration.
 
-    The head predicts the reward of the current observation, that is, how far along the task is, from the
-    transformer decoder's output at its first query.
+    The head predicts the reward of the current observation, that is, how far along the task is.
 
     Args:
         use_reward_head: Whether the policy has a reward head. With it, `select_action` returns
@@ -32,6 +35,12 @@ class RewardHeadConfig:
             turns it on.
         reward_head_type: "sigmoid" regresses one value in (0, 1) with a squared error; "distributional"
             predicts a categorical distribution over `num_value_bins` values with a cross-entropy.
+        reward_head_input: "observation" pools the tokens that the transformer encoder is given, which costs
+            no further pass of the network. "decoder" reads the transformer decoder's first output, as heads
+            did before there was a choice, and runs the encoder twice in training. A checkpoint of such a head
+            is loaded as one, whatever the option says.
+        train_only_reward_head: Whether training leaves all other weights as they are, so that a finished
+            policy gets a head and acts as before. Implies `use_reward_head`.
         reward_loss_weight: Weight of the reward loss in the total loss. `None` takes the default of the head
             type: 2.0 for "sigmoid" and 0.1 for "distributional".
         reward_forecast: Whether the head also predicts the rewards of the following `chunk_size - 1` steps,
@@ -40,8 +49,6 @@ class RewardHeadConfig:
             actions are being executed (1: at every step). The queued actions stay as they are. `None` relies
             on the forecast alone, or re-reads at every step where there is no forecast.
         num_value_bins: Number of bins of the distributional head.
-        value_min: Lower edge of the first bin.
-        value_max: Upper edge of the last bin.
         value_target: Target distribution of the distributional head: "two_hot" splits the mass between the
             two nearest bin centres, "hl_gauss" spreads it as a Gaussian histogram.
         hl_gauss_sigma_ratio: Standard deviation of the "hl_gauss" target in units of the bin width.
@@ -53,12 +60,12 @@ class RewardHeadConfig:
 
     use_reward_head: bool = False
     reward_head_type: str = "sigmoid"
+    reward_head_input: str = "observation"
+    train_only_reward_head: bool = False
     reward_loss_weight: float | None = None
     reward_forecast: bool = True
     reward_refresh_steps: int | None = None
     num_value_bins: int = 201
-    value_min: float = 0.0
-    value_max: float = 1.0
     value_target: str = "two_hot"
     hl_gauss_sigma_ratio: float = 0.75
     stop_on_completion: bool = False
@@ -67,16 +74,18 @@ class RewardHeadConfig:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         write_without(cls, RewardHeadConfig._unused_options)
+        for root in cls.__mro__:
+            if draccus.ChoiceRegistry in root.__bases__:
+                reads_retired_options(root, {"value_min": 0.0, "value_max": 1.0}, RewardHeadConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()  # type: ignore[misc]  # the next class of the MRO is a PreTrainedConfig
 
+        self.use_reward_head = self.use_reward_head or self.train_only_reward_head
         if (problem := self._find_problem()) is not None:
             # On the command line draccus replaces the reason by a sentence of its own.
             logging.error(problem)
             raise ValueError(problem)
-        if self.reward_loss_weight is None:
-            self.reward_loss_weight = DEFAULT_REWARD_LOSS_WEIGHT[self.reward_head_type]
 
     def _unused_options(self) -> set[str]:
         """What a saved configuration leaves out: without a head it is plain ACT's, for LeRobot to load."""
@@ -88,6 +97,8 @@ class RewardHeadConfig:
     def _find_problem(self) -> str | None:
         if self.reward_head_type not in REWARD_HEAD_TYPES:
             return f"`reward_head_type` must be one of {REWARD_HEAD_TYPES}. Got {self.reward_head_type!r}."
+        if self.reward_head_input not in REWARD_HEAD_INPUTS:
+            return f"`reward_head_input` must be one of {REWARD_HEAD_INPUTS}. Got {self.reward_head_input!r}."
         if self.value_target not in VALUE_TARGETS:
             return f"`value_target` must be one of {VALUE_TARGETS}. Got {self.value_target!r}."
         if self.reward_loss_weight is not None and self.reward_loss_weight < 0:
@@ -104,16 +115,16 @@ class RewardHeadConfig:
             )
         if self.num_value_bins < 2:
             return f"`num_value_bins` must be at least 2. Got {self.num_value_bins}."
-        if not self.value_min < self.value_max:
-            return f"`value_min` must be below `value_max`. Got {self.value_min} and {self.value_max}."
-        if self.reward_head_type == "sigmoid" and (self.value_min, self.value_max) != (0.0, 1.0):
-            return (
-                f"The sigmoid reward head covers [0, 1]. Got `value_min={self.value_min}` and "
-                f"`value_max={self.value_max}`: use `reward_head_type=distributional` for another range."
-            )
         if self.hl_gauss_sigma_ratio <= 0:
             return f"`hl_gauss_sigma_ratio` must be positive. Got {self.hl_gauss_sigma_ratio}."
         return None
+
+    @property
+    def effective_reward_loss_weight(self) -> float:
+        """The weight of the reward loss: the one given, or else the default of the head type."""
+        if self.reward_loss_weight is None:
+            return DEFAULT_REWARD_LOSS_WEIGHT[self.reward_head_type]
+        return self.reward_loss_weight
 
     @property
     def reward_label_horizon(self) -> int | None:

@@ -100,20 +100,12 @@ def trained_labels(train_config: dict[str, Any] | None) -> dict[str, Any]:
 
 def guess_value_type(config: PreTrainedConfig, train_config: dict[str, Any] | None) -> str:
     """Whether a checkpoint's values are "returns" or "progress", by the labels it was trained on."""
-    if config.value_min < 0:
-        return "returns"
     if train_config is None:
         logging.warning(
             f"{config.pretrained_path} does not say what it was trained on: its values are taken as "
             "progress. If they are returns, say so with --value_type=returns."
         )
     return "returns" if _is_trained_on_returns(train_config) else "progress"
-
-
-def guess_value_offset(config: PreTrainedConfig, train_config: dict[str, Any] | None) -> float:
-    """What values of type "returns" have on top of the return: 1 if they are like the labels of source
-    `returns`, in [0, 1]; 0 if they are in [-1, 0]."""
-    return 1.0 if _is_trained_on_returns(train_config) or config.value_min >= 0 else 0.0
 
 
 def _is_trained_on_returns(train_config: dict[str, Any] | None) -> bool:
