@@ -129,7 +129,7 @@ export class Chart extends EventTarget {
       nodes.push(element("text", { x: LEFT - 8, y: y + 4, "text-anchor": "end" }, reward));
     }
     const { length } = this.#episode;
-    const rough = length / Math.max(2, Math.floor(width / 110));
+    const rough = length / Math.max(2, Math.floor(width / 80));
     const unit = 10 ** Math.floor(Math.log10(Math.max(1, rough)));
     const step = [1, 2, 5, 10].map((n) => n * unit).find((n) => n >= rough) ?? unit;
     for (let frame = 0; frame < length; frame += step) {
