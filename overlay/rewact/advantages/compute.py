@@ -14,6 +14,7 @@ from rewact.advantages.estimate import (
     smooth,
 )
 from rewact.keys import RETURN_KEY, TERMINAL_KEY
+from rewact.labels.build import say_outcomes, shorten
 from rewact.labels.columns import read_frame_column
 from rewact.labels.control import read_interventions
 from rewact.labels.episodes import EpisodeTable
@@ -183,18 +184,14 @@ def advantages_from_returns(evidence: Evidence, rows: np.ndarray) -> tuple[np.nd
     Raises:
         ValueError: Naming the episodes whose outcome is not known.
     """
-    unknown = [row for row in rows if not evidence.returns.is_terminal[row]]
+    table = evidence.table
+    unknown = table.episodes[rows[~evidence.returns.is_terminal[rows]]].tolist()
     if unknown:
-        table = evidence.table
-        shown = ", ".join(str(table.episodes[row]) for row in unknown[:10]) + (
-            ", ..." if len(unknown) > 10 else ""
-        )
         raise ValueError(
-            f"{table.repo_id}: the outcome of {len(unknown)} of {len(rows)} episodes ({shown}) is not "
-            "known; record "
-            "them in rewact_extensions/outcomes.json, or see --dataset.reward.outcomes"
+            f"{table.repo_id}: the outcome of {len(unknown)} of {len(rows)} episodes ({shorten(unknown)}) is "
+            f"not known; say it with {say_outcomes(table.repo_id)}, or see --dataset.reward.outcomes"
         )
-    baselines, advantages = monte_carlo_advantages(evidence.table, evidence.returns, rows)
+    baselines, advantages = monte_carlo_advantages(table, evidence.returns, rows)
     return baselines.astype(np.float32), advantages.astype(np.float32)
 
 

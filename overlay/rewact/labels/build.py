@@ -87,10 +87,7 @@ class RewardLabels:
             sources, name = self.config.sources, self.table.repo_id
             what = f"no reward labels for {len(missing)} of the episodes ({shorten(missing)})"
             if "returns" in sources:  # these label all episodes that are known to have ended well or not
-                remedy = (
-                    "their outcome is not known; say it with lerobot-label-rewards "
-                    f"--dataset.repo_id={name} --succeeded='[...]' --failed='[...]'"
-                )
+                remedy = f"their outcome is not known; say it with {say_outcomes(name)}"
             else:
                 remedy = "label them"
             raise ValueError(
@@ -114,6 +111,11 @@ class RewardLabels:
             self.sources[row] = source
         if self.action_mask is not None:
             self.action_mask[:] = torch.from_numpy(_action_mask(self.table, self.config, self.outcomes))
+
+
+def say_outcomes(repo_id: str) -> str:
+    """The command that says how episodes of a dataset ended."""
+    return f"lerobot-label-rewards --dataset.repo_id={repo_id} --succeeded='[...]' --failed='[...]'"
 
 
 def shorten(episodes: Iterable[int]) -> str:
@@ -169,7 +171,7 @@ def _action_mask(table: EpisodeTable, config: RewardLabelsConfig, outcomes: np.n
         elif (outcomes == UNKNOWN).all():
             raise ValueError(
                 f"reward.mask_actions_for_fail_data: nothing says which episodes of {table.repo_id} failed; "
-                f"say it with lerobot-label-rewards --dataset.repo_id={table.repo_id} --failed='[...]'"
+                f"say it with {say_outcomes(table.repo_id)}"
             )
         kept[table.frames(np.flatnonzero(outcomes == FAILURE))] = False
     if config.mask_actions_under_policy:
