@@ -132,7 +132,7 @@ def test_actvantage_is_trained_on_the_advantages_file(frames, tmp_path, root, ru
     advantages = root / "rewact_extensions" / "advantages.parquet"
     train(frames, tmp_path / "policy", "actvantage", SMALL, 2, 4, 0, advantages=advantages)
     assert json.loads((tmp_path / "policy" / "config.json").read_text())["type"] == "actvantage"
-    with pytest.raises(ValueError, match="no 'advantage'"):
+    with pytest.raises(ValueError, match="no label 'advantage'"):
         train(frames, tmp_path / "none", "actvantage", SMALL, 2, 4, 0)
 
 
