@@ -7,6 +7,7 @@ import av
 import numpy as np
 import pytest
 
+from rewact.draw import video as video_module
 from rewact.draw.video import PLOT_HEIGHT, RewardVideo, camera_row
 from rewact.judge.metrics import EpisodeRewards
 
@@ -56,3 +57,16 @@ def test_any_cameras(tmp_path):
     for i in range(12):
         shapes = choose.choices(CAMERAS, k=choose.randint(1, 4))
         check(tmp_path / f"{i}.mp4", shapes, choose.randint(32, 300))
+
+
+@pytest.mark.parametrize("length", [2, 40])
+def test_curves_are_drawn_twice_however_long_the_episode_is(tmp_path, monkeypatch, length):
+    """Once without and once with the predictions, which the frames then uncover."""
+    drawn = []
+    draw = video_module.draw_curves
+    monkeypatch.setattr(video_module, "draw_curves", lambda *args, **kw: drawn.append(draw(*args, **kw)))
+    rewards = EpisodeRewards(0, np.linspace(0, 1, length), np.linspace(0, 1, length))
+    view = np.full((32, 64, 3), 90, dtype=np.uint8)
+    with RewardVideo(tmp_path / "video.mp4", 10, rewards, {"model": rewards}, "title") as video:
+        video.add([view] * length)
+    assert len(drawn) == 2
