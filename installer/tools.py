@@ -64,6 +64,16 @@ def _are_there() -> bool:
     )
 
 
+def _installer() -> list[str]:
+    """The pip of any Python, else uv."""
+    try:
+        return [*find_pip(), "install", "--disable-pip-version-check", "--no-compile"]
+    except RewactError:
+        if (uv := shutil.which("uv")) is None:
+            raise
+        return [uv, "pip", "install", "--python", sys.executable]
+
+
 def _make(target: Path) -> None:
     console.step(f"fetching GitPython and unidiff for install.py to {target}")
     try:
@@ -73,9 +83,8 @@ def _make(target: Path) -> None:
             requirements.write_text(_REQUIREMENTS)
             result = subprocess.run(
                 [
-                    *find_pip(), "install", "--quiet", "--disable-pip-version-check", "--require-hashes",
-                    "--no-deps", "--no-compile", "--only-binary", ":all:", "--target", str(wheels),
-                    "--requirement", str(requirements),
+                    *_installer(), "--quiet", "--require-hashes", "--no-deps", "--only-binary", ":all:",
+                    "--target", str(wheels), "--requirement", str(requirements),
                 ],
                 capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
             )  # fmt: skip

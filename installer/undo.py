@@ -108,7 +108,7 @@ def command(checkout: Checkout) -> int:
         _take_out_scripts(checkout, state, ours)
         console.done(
             "Checkpoints with a reward head need the patches: to use one with LeRobot alone, install again "
-            "and write a plain one with `lerobot-export --format=lerobot`."
+            "and save it with --policy.use_reward_head=false."
         )
         console.done("The checkout is LeRobot's own again. An editable install of it goes on working.")
     return ExitCode.OK
