@@ -41,6 +41,12 @@ def plan_checkout(
     state = checkout.state()
     # What was fitted once stays fitted, as long as it is this tree.
     refusal = None
+    if exact and state is not None and state.fitted and is_recorded_version(checkout, state):
+        raise RewactError(
+            ExitCode.UNSUPPORTED_VERSION,
+            f"{checkout.root} has the series for {state.tag} ({LABEL}), which --exact refuses: "
+            "`install.py uninstall` takes it out.",
+        )
     if exact or state is None or not state.fitted or not is_recorded_version(checkout, state):
         try:
             return make_plan(checkout, patch_sets, overlay, originals), None

@@ -104,7 +104,7 @@ class _Comparison:
             self.edited.append(path)
             return
         if not _same(found, new, mode_matters):
-            if not (_same(found, old, mode_matters) or self._was_ours(found, before, kind)):
+            if not (_same(found, old, mode_matters) or self._was_ours(found, before, kind, pristine)):
                 self.edited.append(path)
                 return
             self.changes.append(Change(path, found, new))
@@ -136,10 +136,19 @@ class _Comparison:
         data = to_crlf(content.data) if crlf else content.data
         return OnDisk(data, _mode_for(content.executable, found) if mode is None else mode)
 
-    def _was_ours(self, found: OnDisk | None, before: FileRecord | None, kind: str) -> bool:
+    def _was_ours(
+        self, found: OnDisk | None, before: FileRecord | None, kind: str, pristine: Content | None
+    ) -> bool:
+        """Whether a file is as it was written, and made of what the series is applied to now.
+
+        What a series was fitted to may hold edits: another original in its place would lose them.
+        """
         if before is None or not (self.same_release or kind == "overlay"):
             return False
-        return stands(found, before) == "applied"
+        original = before.pristine.blob if before.pristine else None
+        forms = (pristine.data, to_crlf(pristine.data)) if pristine else ()
+        same_original = original in map(blob_id, forms) if pristine else original is None
+        return same_original and stands(found, before) == "applied"
 
 
 def _same(found: OnDisk | None, wanted: OnDisk | None, mode_matters: bool) -> bool:

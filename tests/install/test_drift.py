@@ -278,3 +278,24 @@ def test_checkout_that_moved_to_another_commit_is_read_as_it_is_now(project: Pro
     git(checkout.root, "checkout", "--", ".")
     write(checkout.root, {ACT_PATH: MISFIT, TRAIN_PATH: b"other\n"})
     assert statuses(patching.examine(project.root, checkout.root)) == ["conflict", "conflict", "moved"]
+
+
+def test_exact_refuses_what_was_fitted_and_keeps_its_edits(project: Project, checkout: Checkout) -> None:
+    """It took the release's file for the original: a fork's edits were lost at uninstall."""
+    write(checkout.root, {ACT_PATH: b"# mine\n" + ACT})
+    before = snapshot(checkout.root)
+    assert patching.install(project.root, checkout).fitted
+    fitted = snapshot(checkout.root)
+
+    def exact() -> None:
+        patching.install(project.root, checkout, exact=True)
+
+    assert LABEL in refused(ExitCode.UNSUPPORTED_VERSION, exact)
+    # Nor does a record that says nothing of it (of an earlier release) let the file be replaced.
+    record = json.loads(checkout.record.state_path.read_bytes())
+    checkout.record.state_path.write_text(json.dumps(record | {"nearest": False, "fingerprint": "0" * 64}))
+    assert ACT_PATH in refused(ExitCode.EDITED, exact)
+    checkout.record.state_path.write_text(json.dumps(record))
+    assert snapshot(checkout.root) == fitted
+    undo.uninstall(project.root, checkout)
+    assert snapshot(checkout.root) == before
