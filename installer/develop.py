@@ -2,7 +2,8 @@
 """`dev`: find or fetch a checkout, patch it, install it editable."""
 
 import hashlib
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from installer import console, environment, fetch, patching, undo
@@ -10,7 +11,7 @@ from installer.environment import RUNTIME, TESTING, Environment
 from installer.locate import find_checkout
 from installer.record import note_environment
 from installer.releases import DEFAULT, Release, find_release
-from verify.checkout import Checkout, is_in_repository, looks_like_lerobot
+from verify.checkout import Checkout, is_in_repository, looks_like_lerobot, project_file
 from verify.errors import ExitCode, RewactError
 from verify.gitcmd import require_git
 from verify.plan import Plan
@@ -101,6 +102,8 @@ def dev(
             console.step("not tried: without the installation nothing can run")
         return Setup(checkout, None, bool(plan.changes))
     release = find_release(plan.patch_set.tag)
+    if plan.fitted:
+        release = replace(release, python=max(release.python, required_python(checkout.root)))
     env = environment.choose(release, project, prefix, checkout=checkout.root)
     installed = _install_editable(env, checkout, release)
     state = checkout.state()
@@ -110,6 +113,12 @@ def dev(
     if plan.fitted and (plan.changes or installed):
         _try_out(project, checkout, env)
     return Setup(checkout, env, bool(plan.changes) or installed)
+
+
+def required_python(root: Path) -> tuple[int, int]:
+    """The oldest Python that a checkout says it runs on; (0, 0) where it does not say."""
+    found = re.search(r'^requires-python\s*=\s*">=\s*(\d+)\.(\d+)', project_file(root), re.MULTILINE)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def _try_out(project: Path, checkout: Checkout, env: Environment) -> None:
@@ -127,8 +136,8 @@ def _install_editable(env: Environment, checkout: Checkout, release: Release) ->
     extras = ",".join(release.extras)
     others = [*RUNTIME, *TESTING]
     # An editable install notices edits of the source by itself, but not of its entry points and requirements.
-    project_file = hashlib.sha256((checkout.root / "pyproject.toml").read_bytes()).hexdigest()
-    wanted = {"checkout": str(checkout.root), "pyproject": project_file, "extras": extras}
+    digest = hashlib.sha256((checkout.root / "pyproject.toml").read_bytes()).hexdigest()
+    wanted = {"checkout": str(checkout.root), "pyproject": digest, "extras": extras}
     found = environment.ask(env, [f"lerobot[{extras}]", *others])
     if env.marker() == wanted and found.editable == checkout.root and not found.missing:
         console.step(f"LeRobot is installed editable in {env.prefix}: nothing changed")

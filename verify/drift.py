@@ -223,7 +223,23 @@ def examine(
         return found is not None and blob_id(found) == identifier
 
     chosen = patch_set.choose(lambda path: read(path) is not None, holds)
-    fit = fit_series(released.changes(chosen, read), read, place_file)
+    changes = released.changes(chosen, read)
+    modules = {path: file.data for path, file in patch_set.place(overlay or {}).items()}
+    taken = tuple(path for path, data in modules.items() if read(path) not in (None, data))
+    refused: dict[str, str] = {}
+    while True:
+        fit = fit_series(changes, read, place_file, refused)
+        faults = () if overlay is None or fit.misfits or taken else tuple(prove(fit, modules, read))
+        # An optional patch that has its place, but does not hold there, is left out.
+        unproven = {
+            found.change.name: fault.reason
+            for fault in faults
+            for found in fit.changes
+            if found.fits and found.change.optional and fault.path in found.after
+        }
+        if not unproven:
+            break
+        refused |= unproven
     placed = {found.change.name: found for found in fit.changes if found.fits}
     steps = tuple(
         Step(patch, placed[patch.name].before, placed[patch.name].after)
@@ -231,9 +247,6 @@ def examine(
         else Step(patch, {}, {}, left_out=True)
         for patch in patch_set.patches
     )
-    modules = {path: file.data for path, file in patch_set.place(overlay or {}).items()}
-    taken = tuple(path for path, data in modules.items() if read(path) not in (None, data))
-    faults = () if overlay is None or fit.misfits or taken else tuple(prove(fit, modules, read))
     return Drift(patch_set.tag, tree, fit, steps, taken, faults)
 
 

@@ -10,6 +10,7 @@ gone      the file is not there
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from verify.edits import MisfitError
 from verify.structure import place
@@ -97,12 +98,18 @@ class SeriesFit:
         return [found for found in self.changes if not found.fits and found.change.optional]
 
 
-def fit_series(changes: Sequence[Change], read: Read, place_file: PlaceFile | None = None) -> SeriesFit:
+def fit_series(
+    changes: Sequence[Change],
+    read: Read,
+    place_file: PlaceFile | None = None,
+    refused: Mapping[str, str] = MappingProxyType({}),
+) -> SeriesFit:
     """Places every change on what those before it left of the tree.
 
     Args:
         read: the bytes of a file of the tree, with LF line ends.
         place_file: (path, before, after, tree) to the changed bytes, `MisfitError` where it has no place.
+        refused: changes that are left out whatever their place, and why.
     """
     place_file = place_file or place_in
     targets: dict[str, bytes | None] = {}
@@ -111,6 +118,10 @@ def fit_series(changes: Sequence[Change], read: Read, place_file: PlaceFile | No
         current = {
             path: targets[path] if path in targets else read(path) for path in {*change.before, *change.after}
         }
+        if change.name in refused:
+            files = tuple(FileFit(path, "conflict", refused[change.name]) for path in sorted(current))
+            fits.append(ChangeFit(change, files, current, current))
+            continue
         results = {
             path: _fit_file(path, change.before.get(path), change.after.get(path), current[path], place_file)
             for path in sorted(current)

@@ -31,6 +31,10 @@ class Fault:
     where: str
     reason: str
 
+    @property
+    def path(self) -> str:
+        return self.where.partition(", ")[0]
+
     def __str__(self) -> str:
         return f"{self.where}: {self.reason}"
 

@@ -345,6 +345,12 @@ def test_dev_apart_uses_a_checkout_and_an_environment_of_its_own(
     assert asked == [project.root / ".venv-9.9.1"]
 
 
+def test_a_fitted_tree_says_which_python_it_needs(upstream: Path) -> None:
+    assert develop.required_python(upstream) == (3, 10)
+    write(upstream, {"pyproject.toml": b'[project]\nname = "lerobot"\n'})
+    assert develop.required_python(upstream) == (0, 0)
+
+
 @pytest.mark.parametrize("works", [True, False])
 def test_what_was_fitted_is_tried_and_taken_out_where_it_does_not_work(
     project: Project,

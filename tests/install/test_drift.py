@@ -241,6 +241,17 @@ def test_optional_patch_that_does_not_fit_is_left_out_with_a_line(
     assert report["fitted"] and report["left_out"] == ["0004-d.patch"]
 
 
+def test_optional_patch_that_is_not_proven_is_left_out(project: Project, tmp_path: Path) -> None:
+    path, before = "src/lerobot/loop.py", b"def loop(policy):\n    step()\n"
+    after = before.replace(b"step()\n", b"step()\n    print(policy)\n")
+    project.add_patch("0004-d.patch", {path: before}, {path: after}, extra="Optional: yes")
+    root = make_repository(tmp_path / "tree", {**UPSTREAM, path: before})
+    write(root, {path: before.replace(b"policy", b"robot"), ACT_PATH: b"print(new)\n" + ACT})
+    drift = patching.examine(project.root, root)
+    assert drift.fits and [change.change.name for change in drift.left_out] == ["0004-d.patch"]
+    assert "reads policy, which nothing binds" in drift.left_out[0].files[0].reason
+
+
 def test_what_is_not_proven_is_refused(project: Project, tmp_path: Path) -> None:
     """The overlay needs a name that this version does not have."""
     project.add_overlay("rewact/needs.py", b"from lerobot.other import untouched\n")
