@@ -60,7 +60,37 @@ def wide_console() -> Console:
     return Console(width=None if sys.stdout.isatty() else 120)
 
 
-def _format(value: float | None, interval: Sequence[float] | None) -> str:
+def _format(value: float | None, interval: Sequence[float] | None = None) -> str:
     if value is None:
         return "-"
     return f"{value:.3f}" + (f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else "")
+
+
+def print_values(report: Mapping[str, Any], title: str) -> None:
+    """Print a report on values, the controls below.
+
+    Args:
+        report: As `rewact.judge.value_report.judge_values` gives it.
+        title: Heading of the table.
+    """
+    table = Table(title=title, title_justify="left")
+    for heading in ("", "VOC", "MAE"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for name, model in {"values": report["values"], **report["controls"]}.items():
+        if model is not None:
+            table.add_row(name, _format(model["voc"]), _format(model["mae"]))
+    console = wide_console()
+    console.print(table)
+    for name in ("done", "success"):
+        if report[name]["auroc"] is not None:
+            console.print(
+                f"{name}: AUROC {_format(report[name]['auroc'])}, "
+                f"average precision {_format(report[name]['average_precision'])}, "
+                f"calibration error {_format(report[name]['ece'])}"
+            )
+    if (stop := report["stop"]) is not None:
+        console.print(
+            f"stop at {stop['threshold']:.2f}: false in {stop['false_stops']:.1%} of the episodes "
+            f"({stop['false_stops_low']:.1%} to {stop['false_stops_high']:.1%}), found {stop['recall']:.1%}, "
+            f"delay {_format(stop['delay_s'])} s"
+        )

@@ -15,12 +15,15 @@ import numpy as np
 from rewact.labels.columns import read_frame_column
 from rewact.labels.control import read_interventions
 from rewact.labels.episodes import EpisodeTable
+from rewact.labels.files import EXTENSIONS_DIR
 from rewact.labels.interpolation import interpolate_keypoints, linear_rewards
 from rewact.labels.keypoints import KEYPOINTS_FILE, load_keypoints, refuse_failure_that_reaches_1
 from rewact.labels.outcomes import FAILURE
-from rewact.labels.progress import progress_paths, read_progress
+from rewact.labels.progress import load_progress, progress_paths, read_progress
 from rewact.labels.returns import compute_returns
 from rewact.options.labels import RewardLabelsConfig
+
+VALUES_FILE = f"{EXTENSIONS_DIR}/values_progress.parquet"
 
 Labeller = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
@@ -104,11 +107,24 @@ def linear_source(table: EpisodeTable, config: RewardLabelsConfig, outcomes: np.
     return label
 
 
+def values_source(table: EpisodeTable, config: RewardLabelsConfig, outcomes: np.ndarray) -> Labeller:
+    """The cross-fitted values that `lerobot-train-values` has left in the dataset's folder."""
+    path = table.root / VALUES_FILE
+    if not path.is_file():
+        raise ValueError(
+            f"reward.sources: {path} is missing; make it with lerobot-train-values, or leave out 'values'"
+        )
+    rewards = load_progress(path, table)
+    covered = ~table.any(np.isnan(rewards))
+    return lambda rows: (rewards[table.frames(rows)], covered[rows])
+
+
 SOURCES: dict[str, Callable[[EpisodeTable, RewardLabelsConfig, np.ndarray], Labeller]] = {
     "keypoints": keypoints_source,
     "parquet": parquet_source,
     "returns": returns_source,
     "column": column_source,
+    "values": values_source,
     "linear": linear_source,
 }
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from rewact.keys import SUCCESS_KEY
 
-REWARD_SOURCES = ("keypoints", "parquet", "returns", "column", "linear")
+REWARD_SOURCES = ("keypoints", "parquet", "returns", "column", "values", "linear")
 FAILURE_RETURNS = ("steps", "worst")
 # Sources that have a label for every episode: nothing listed after them would ever be used.
 EXHAUSTIVE_REWARD_SOURCES = ("column", "linear")
@@ -33,6 +33,8 @@ class RewardLabelsConfig:
     #            `candywrapper_plugins/labelled_rewards/`.
     #   returns: -1 per step, 0 at success and -c_fail at failure, scaled to [0, 1]; for episodes whose
     #            outcome is known.
+    #   values: what `lerobot-train-values` has left in rewact_extensions/, each of a model that has not seen
+    #           the episode.
     #   column: a column of the dataset itself, such as next.reward.
     #   linear: 0 until `start_pct` of the episode, 1 from `end_pct`, a straight line between.
     sources: list[str] = field(default_factory=lambda: ["keypoints", "linear"])

@@ -68,7 +68,7 @@ class RewardPredictor:
             },
         )
         self._fingerprint = self._digest(rename_map)
-        if config.image_features:
+        if config.image_features and hasattr(self.policy, "model"):
             # Each makes convolutions on a CPU up to a third faster, and changes values by rounding only.
             _fuse_norms(self.policy.model.backbone)
             self.policy.model.backbone.to(memory_format=torch.channels_last)

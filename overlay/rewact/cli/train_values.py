@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: MIT
+"""Train values of a dataset's frames on frozen features, each from an ensemble that has not seen its episode.
+
+```shell
+lerobot-train-values --dataset.repo_id=user/dataset --output_dir=outputs/values
+```
+
+A frozen backbone reads each picture once, into a cache in LeRobot's cache folder; the ensembles are small and
+take seconds. What they learn is `--dataset.reward.*`: progress by default, or returns, or with
+`--target=success` how the episode ended. It writes
+
+- `values_progress.parquet`, the value of each frame out of fold, in the form of LeRobot's reward models, for
+  RA-BC (`--sample_weighting.progress_path`); and again in the dataset's folder, under `rewact_extensions`,
+  for `--dataset.reward.sources='["values"]'`;
+- `pretrained_model`, for `--policy.path` of `lerobot-compute-advantages`, `lerobot-eval-rewards` and
+  `lerobot-visualize-rewards`: on episodes of this dataset the ensemble that has not seen them answers;
+- `values.json` and `values.png`, how good the values are, beside what a clock, the state alone, frames in
+  random order and episodes without their first half would give.
+
+A run that was interrupted goes on where it stopped. `accelerate launch` shares the pictures out over
+processes, and `--shard=0/8` to `--shard=7/8` over machines: a run without it takes over what the shards have
+left in the cache folder.
+"""
+
+import logging
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rewact.cli.common import run_tool
+from rewact.options.tools import DataOptions
+from rewact.options.values import FeatureOptions, ValueOptions
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
+    from rewact.values.feature_cache import FeatureCache
+
+TARGETS = ("labels", "success")
+
+
+@dataclass
+class TrainValuesConfig:
+    dataset: DataOptions
+    # Where results go.
+    output_dir: Path
+    features: FeatureOptions = field(default_factory=FeatureOptions)
+    values: ValueOptions = field(default_factory=ValueOptions)
+    # "labels": those of --dataset.reward.*. "success": 1 in episodes that succeeded, 0 in those that failed.
+    target: str = "labels"
+    # A column whose frames are done from `done_from` on. Default: where the label is 1, in episodes that have
+    # not failed.
+    done_column: str | None = None
+    done_from: float = 0.9
+    # Compute this part of the features only, such as 0/8.
+    shard: str | None = None
+    # Folder of the features. Default: rewact_features in LeRobot's cache.
+    cache_dir: Path | None = None
+    # Whether to train on the state alone as well, for comparison.
+    compare_state: bool = True
+    # Of the folds and of all training.
+    seed: int = 0
+    # Torch device. Default: a GPU where there is one.
+    device: str | None = None
+    # Pictures per forward pass of the backbone.
+    batch_size: int = 64
+    # Processes that decode, for each process that computes features. 0: the same one.
+    num_workers: int = 0
+    # Seconds that the timestamp of a frame and its picture in the video may lie apart.
+    tolerance_s: float = 1e-4
+
+    def __post_init__(self) -> None:
+        if self.target not in TARGETS:
+            raise ValueError(f"target must be one of {', '.join(TARGETS)}, got {self.target!r}")
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+        if self.shard is not None:
+            self.parse_shard()
+
+    def parse_shard(self) -> tuple[int, int]:
+        """`shard` as ``(i, n)``, counted from 0.
+
+        Raises:
+            ValueError: If it is something else.
+        """
+        index, slash, count = (self.shard or "").partition("/")
+        if not (slash and index.isdigit() and count.isdigit() and int(index) < int(count)):
+            raise ValueError(f"shard must be i/n with i from 0 to n - 1, such as 0/8, got {self.shard!r}")
+        return int(index), int(count)
+
+
+def train_values(cfg: TrainValuesConfig) -> dict[str, Any] | None:
+    """Train values; returns what `values.json` holds, None in a process that only computed features."""
+    import numpy as np
+    from accelerate import PartialState
+
+    from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
+    from rewact.draw.values import plot_values
+    from rewact.judge.report import print_values
+    from rewact.judge.value_report import judge_values
+    from rewact.judge.values import frame_slices, value_metrics
+    from rewact.labels import build_reward_labels
+    from rewact.labels.files import write_json
+    from rewact.labels.progress import save_progress
+    from rewact.labels.sources import VALUES_FILE
+    from rewact.values.crossfit import cross_fit, deal_folds, read_out_of_fold
+    from rewact.values.frozen_checkpoint import save_checkpoint, task_pace
+    from rewact.values.processes import PATIENCE
+    from rewact.values.runner import choose_episodes
+    from rewact.values.targets import make_targets
+
+    state = PartialState(cpu=cfg.device == "cpu", timeout=PATIENCE)
+    device = cfg.device or state.device
+    meta = LeRobotDatasetMetadata(cfg.dataset.repo_id, root=cfg.dataset.root, revision=cfg.dataset.revision)
+    episodes = choose_episodes(cfg.dataset, meta)
+    labels = build_reward_labels(meta, cfg.dataset.reward)
+    table = labels.table
+    rows = np.array([table.row(episode) for episode in episodes])
+    targets = make_targets(labels, rows, cfg.target == "success", cfg.done_column, cfg.done_from)
+    cache = _compute_features(cfg, meta, rows, device)
+    if cfg.shard is not None or not state.is_main_process:
+        return None
+
+    groups = table.tasks[rows] * 3 + labels.outcomes[rows] + 1
+    folds = deal_folds(groups, cfg.values.folds, cfg.seed)
+    cameras, states = cache.keys("float16"), cache.keys("float32")
+    keys = cameras + (states if cfg.values.use_state or not cameras else [])
+    ensembles = cross_fit(cache, keys, targets, rows, folds, cfg.values, cfg.seed, device)
+    readings = read_out_of_fold(cache, ensembles, rows, folds)
+    report = judge_values(cache, ensembles, readings, targets, labels.outcomes, rows, folds, cfg.seed)
+    if cfg.compare_state and cameras and states:
+        alone = replace(cfg.values, members=1)
+        of_states = cross_fit(cache, states, targets, rows, folds, alone, cfg.seed, device)
+        values = read_out_of_fold(cache, of_states, rows, folds).values
+        report["controls"]["state alone"] = value_metrics(values, targets.labels, frame_slices(table, rows))
+    report = {"dataset": table.repo_id, "labels": labels.describe(), "target": cfg.target, **report}
+
+    source = {"reward_model_path": str(cfg.output_dir)}
+    save_progress(cfg.output_dir / Path(VALUES_FILE).name, table, readings.values, source)
+    try:
+        save_progress(table.root / VALUES_FILE, table, readings.values, source)
+    except OSError as error:  # a dataset that others own
+        logging.warning("%s; --dataset.reward.sources='[\"values\"]' will not find the values", error)
+    save_checkpoint(
+        cfg.output_dir / "pretrained_model",
+        meta,
+        cfg.features,
+        cfg.values,
+        ensembles,
+        dict(zip(episodes, folds.tolist(), strict=True)),
+        task_pace(table, labels.outcomes),
+        None if report["stop"] is None else report["stop"]["threshold"],
+        asdict(cfg.dataset.reward),
+    )
+    write_json(cfg.output_dir / "values.json", report)
+    plot_values(cfg.output_dir / "values.png", report, readings.values, targets.labels, table, rows)
+    print_values(report, f"{table.repo_id}, {len(rows)} episodes, out of fold")
+    logging.info("Wrote %s", cfg.output_dir)
+    return report
+
+
+def _compute_features(
+    cfg: TrainValuesConfig, meta: "LeRobotDatasetMetadata", rows: "np.ndarray", device: Any
+) -> "FeatureCache":
+    """Compute the features that the cache lacks, together with the other processes."""
+    from accelerate import PartialState
+
+    from rewact.values.extraction import fill_cache, make_backbone, open_cache
+    from rewact.values.feature_cache import shard_rows
+    from rewact.values.processes import together
+    from rewact.values.runner import episode_loader
+
+    with together():
+        backbone = make_backbone(meta, cfg.features, device)
+        cache = open_cache(meta, cfg.features, backbone, cfg.cache_dir)
+    if not cache.streams:
+        raise ValueError(f"{cfg.dataset.repo_id} has neither a camera nor a state to read values from")
+    with together():
+        if cfg.shard is not None:
+            cache, rows = cache.shard(*cfg.parse_shard()), shard_rows(rows, *cfg.parse_shard())
+        elif PartialState().is_main_process:
+            cache.merge_shards()
+    with together():
+        load = episode_loader(cfg.dataset, cfg.tolerance_s)
+        fill_cache(cache, load, backbone, rows, cfg.batch_size, cfg.num_workers)
+    if cfg.shard is not None:
+        logging.info("Computed the features of %d episodes in %s", len(rows), cache.folder)
+    return cache
+
+
+def main() -> None:
+    run_tool(TrainValuesConfig, train_values, __doc__)
+
+
+if __name__ == "__main__":
+    main()

