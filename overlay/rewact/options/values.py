@@ -46,11 +46,11 @@ class ValueOptions:
     # Parts that the episodes are dealt out to; the values of each are of an ensemble that has not seen it.
     folds: int = 5
     # Networks of an ensemble.
-    members: int = 2
+    members: int = 4
     # What an ensemble says: the "mean" of its members, or their "min".
     aggregate: str = "mean"
     # Principal components that are kept of each camera's features.
-    components: int = 128
+    components: int = 256
     # How many seconds before a frame it is compared with what was seen then.
     window_s: list[float] = field(default_factory=lambda: [0.5, 1.0, 2.0, 3.0])
     # Whether the episode's first frame is an input.
@@ -64,9 +64,9 @@ class ValueOptions:
     # Of these layers.
     dropout: float = 0.3
     # Optimizer steps of each network.
-    steps: int = 800
+    steps: int = 500
     # Frames per step.
-    batch_size: int = 256
+    batch_size: int = 128
     # Highest learning rate.
     lr: float = 1e-3
     # Of AdamW.
