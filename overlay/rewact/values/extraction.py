@@ -9,11 +9,11 @@ from accelerate import PartialState
 from tqdm import tqdm
 
 from lerobot.utils.constants import HF_LEROBOT_HOME, OBS_ENV_STATE, OBS_STATE
-from rewact.labels.episodes import EpisodeTable, dataset_fingerprint
+from rewact.labels.episodes import EpisodeTable
 from rewact.options.values import FeatureOptions
 from rewact.values.backbones import Backbone, load_backbone
 from rewact.values.batches import EpisodeBatches, load_batches
-from rewact.values.feature_cache import FeatureCache, Stream
+from rewact.values.feature_cache import FeatureCache, Stream, episodes_digest
 from rewact.values.runner import EpisodeLoader
 
 if TYPE_CHECKING:
@@ -48,14 +48,15 @@ def open_cache(
     streams = [Stream(key, dim, "float16") for key in camera_keys(meta)]
     streams += [Stream(key, int(meta.features[key]["shape"][0]), "float32") for key in state_keys(meta)]
     stats = {key: np.ravel((meta.stats or {}).get(key, {}).get("mean", [])) for key in camera_keys(meta)}
+    table = EpisodeTable.from_metadata(meta)
     source = {
-        "dataset": dataset_fingerprint(meta),
+        "dataset": episodes_digest(table),
         "pictures": {key: [round(float(mean), 4) for mean in means] for key, means in stats.items()},
         "backbone": None if backbone is None else [options.backbone, backbone.fingerprint()],
         "image_size": options.image_size,
         "grid": options.grid,
     }
-    return FeatureCache.open(folder or CACHE_DIR, EpisodeTable.from_metadata(meta), streams, source)
+    return FeatureCache.open(folder or CACHE_DIR, table, streams, source)
 
 
 def feature_dim(backbone: Backbone) -> int:

@@ -147,6 +147,18 @@ class FeatureCache:
             logging.info(f"Took over {len(found)} episodes from {folder.name}")
 
 
+def episodes_digest(table: EpisodeTable) -> str:
+    """Tell one dataset from another by its episodes, wherever it lies and whatever it is called."""
+    known = [
+        table.fps,
+        table.episodes.tolist(),
+        table.lengths.tolist(),
+        table.tasks.tolist(),
+        table.identities,
+    ]
+    return hashlib.sha256(json.dumps(known).encode()).hexdigest()
+
+
 def shard_rows(rows: np.ndarray, index: int, count: int) -> np.ndarray:
     """The rows that a shard works on: a contiguous part, so that each reads few of the dataset's files."""
     return np.array_split(rows, count)[index]

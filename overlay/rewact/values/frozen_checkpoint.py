@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lerobot.configs.types import FeatureType, PolicyFeature
-from rewact.labels.episodes import EpisodeTable, dataset_fingerprint
+from rewact.labels.episodes import EpisodeTable
 from rewact.labels.files import write_json
 from rewact.labels.outcomes import FAILURE
 from rewact.options.values import FeatureOptions, ValueOptions
 from rewact.values.checkpoint import TRAIN_CONFIG
 from rewact.values.configuration_values import ValuesConfig
 from rewact.values.ensemble import Ensemble
+from rewact.values.feature_cache import episodes_digest
 from rewact.values.modeling_values import ValuesPolicy
 from rewact.values.processor_values import make_values_pre_post_processors
 
@@ -70,7 +71,7 @@ def save_checkpoint(
         values=values,
         dims=dims,
         lags=window.lags,
-        dataset=dataset_fingerprint(meta),
+        dataset=episodes_digest(EpisodeTable.from_metadata(meta)),
         episodes=list(folds),
         folds=list(folds.values()),
         completion_threshold=completion_threshold,

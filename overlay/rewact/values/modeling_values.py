@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from lerobot.policies.pretrained import PreTrainedPolicy
 from lerobot.utils.constants import OBS_ENV_STATE, OBS_STATE
-from rewact.labels.episodes import EpisodeTable, dataset_fingerprint
+from rewact.labels.episodes import EpisodeTable
 from rewact.values.backbones import Backbone, load_backbone
 from rewact.values.configuration_values import ValuesConfig
 from rewact.values.ensemble import Ensemble
+from rewact.values.feature_cache import episodes_digest
 from rewact.values.window import Window
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class ValuesPolicy(PreTrainedPolicy):
         if dataset_meta is not None:
             table = EpisodeTable.from_metadata(dataset_meta)
             self._starts = dict(zip(table.episodes.tolist(), table.starts.tolist(), strict=True))
-            if dataset_fingerprint(dataset_meta) == config.dataset:
+            if episodes_digest(table) == config.dataset:
                 self._folds = dict(zip(config.episodes, config.folds, strict=True))
         self.reset()
 
