@@ -85,9 +85,12 @@ def status(arguments: Namespace) -> int:
 def update(arguments: Namespace) -> int:
     checkout = open_checkout(arguments.checkout)
     state = checkout.state()
-    updating.update(installer.PROJECT, checkout, arguments.ref)
-    if state is not None and state.environment is not None:
-        develop.dev(installer.PROJECT, checkout.root, None, install=True)
+    installed = state is not None and state.environment is not None
+
+    def put_in() -> None:
+        develop.dev(installer.PROJECT, checkout.root, None, install=installed)
+
+    updating.update(installer.PROJECT, checkout, arguments.ref, put_in)
     console.done(f"{checkout.root} is at {checkout.commit()[:12]}, patched.")
     return ExitCode.OK
 

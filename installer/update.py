@@ -11,6 +11,7 @@ same command.
 
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from installer import console, patching, undo
@@ -28,12 +29,18 @@ _UNFINISHED = {
 }
 
 
-def update(project: Path, checkout: Checkout, ref: str | None) -> None:
+def update(
+    project: Path, checkout: Checkout, ref: str | None, put_in: Callable[[], object] | None = None
+) -> None:
     """Goes to `ref`, or as `git pull` would to what the branch follows.
+
+    Args:
+        put_in: installs; only the patches where it is left out.
 
     Raises:
         RewactError: USAGE, GIT, or what `dev` says of the other commit; the clone is as it was.
     """
+    put_in = put_in or (lambda: patching.install(project, checkout))
     undo.recover(checkout)
     before = _check(checkout, ref)
     installed = checkout.state() is not None
@@ -41,9 +48,13 @@ def update(project: Path, checkout: Checkout, ref: str | None) -> None:
         undo.uninstall(project, checkout)
     try:
         _users_git(checkout, ["checkout", ref, "--"] if ref else ["pull", "--ff-only"])
-        patching.install(project, checkout)
+        put_in()
     except BaseException as error:
-        _go_back(project, checkout, before, installed)
+        if checkout.state() is not None:
+            undo.uninstall(project, checkout)
+        _go_back(checkout, before)
+        if installed:
+            patching.install(project, checkout)
         if isinstance(error, RewactError):
             raise RewactError(
                 error.code, f"{error}\nThe clone is back at {before[0] or before[1][:12]}."
@@ -86,12 +97,10 @@ def _users_git(checkout: Checkout, arguments: list[str]) -> None:
         raise RewactError(ExitCode.GIT, f"git {arguments[0]} failed (its reason is above).")
 
 
-def _go_back(project: Path, checkout: Checkout, before: tuple[str | None, str], installed: bool) -> None:
+def _go_back(checkout: Checkout, before: tuple[str | None, str]) -> None:
     branch, commit = before
     # Neither way loses an edit: both refuse where one would be lost.
     if _branch(checkout) != branch or branch is None:
         _users_git(checkout, ["checkout", "--quiet", branch or commit, "--"])
     elif checkout.commit() != commit:
         _users_git(checkout, ["reset", "--quiet", "--keep", commit])
-    if installed:
-        patching.install(project, checkout)

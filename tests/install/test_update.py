@@ -10,10 +10,10 @@ from installer import patching
 from installer.update import update
 from tests.install.upstreams import ACT, PYPROJECT, UPSTREAM, Project, git, refused, snapshot, write
 from verify.checkout import Checkout
-from verify.errors import ExitCode
+from verify.errors import ExitCode, RewactError
 
 ACT_PATH, TRAIN_PATH = "src/lerobot/act.py", "src/lerobot/train.py"
-SECOND = ACT.replace(b"line 1\n", b"first line\n")
+SECOND = ACT.replace(b"print(1)\n", b"print(first)\n")
 
 
 @pytest.fixture
@@ -94,3 +94,18 @@ def test_the_users_own_hooks_run(project: Project, patched: Checkout, tmp_path: 
     hook.chmod(0o755)
     update(project.root, patched, "v9.9.2")
     assert (tmp_path / "ran").exists() or os.name == "nt"
+
+
+def test_comes_back_where_the_installation_fails(project: Project, patched: Checkout) -> None:
+    """The patches fit, but what was installed does not work, or there is no network."""
+    before = snapshot(patched.root)
+
+    def put_in() -> None:
+        patching.install(project.root, patched)
+        raise RewactError(ExitCode.INDEX, "offline")
+
+    def call() -> None:
+        update(project.root, patched, "v9.9.2", put_in)
+
+    assert "back at main" in refused(ExitCode.INDEX, call)
+    assert snapshot(patched.root) == before and patched.state().tag == "v9.9.1"
