@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from lerobot.configs.default import DatasetConfig
+from lerobot.configs.policies import PreTrainedConfig
 from lerobot.configs.train import TrainPipelineConfig
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.policies.act.configuration_act import ACTConfig
@@ -192,7 +193,7 @@ def trace_configs(written: Path, create: bool) -> dict:
         files: dict[str, dict[str, str]] = {}
         for source, saved in (
             ("new", (cfg, policy)),
-            ("read", (TrainPipelineConfig.from_pretrained(folder), type(policy).from_pretrained(folder))),
+            ("read", (TrainPipelineConfig.from_pretrained(folder), PreTrainedConfig.from_pretrained(folder))),
         ):
             for config in saved:
                 config.save_pretrained(again)
