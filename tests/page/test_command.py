@@ -10,6 +10,7 @@ from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
 from rewact.cli import label_page as tool
 from rewact.cli.common import load_policy_config
 from rewact.cli.label_page import LabelPageConfig, label_page, listen
+from rewact.options.labels import RewardLabelsConfig
 from rewact.options.tools import DataOptions, PolicyOptions
 from rewact.values.prediction import Prediction
 from rewact.values.predictor import RewardPredictor
@@ -103,6 +104,8 @@ def test_a_taken_port_is_one_sentence(root, monkeypatch):
 def test_wrong_settings_are_said(config, tmp_path):
     with pytest.raises(ValueError, match="--port must be a number"):
         config(port=70_000)
+    with pytest.raises(ValueError, match="--dataset.reward.keypoints_path: the page labels the files in"):
+        LabelPageConfig(DataOptions(REPO_ID, reward=RewardLabelsConfig(keypoints_path="k.json")))
     with pytest.raises(ValueError, match="there is no file of predictions"):
         label_page(config(predictions=tmp_path / "nothing.parquet"))
     with pytest.raises(OSError, match="cannot listen on 203.0.113.1"):

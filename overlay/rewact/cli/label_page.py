@@ -67,6 +67,12 @@ class LabelPageConfig:
     def __post_init__(self) -> None:
         if self.policy is not None and self.predictions is not None:
             raise ValueError("give either --policy.path or --predictions, not both")
+        for name in ("keypoints_path", "outcomes_path", "control_modes_path"):
+            if getattr(self.dataset.reward, name) is not None:
+                raise ValueError(
+                    f"--dataset.reward.{name}: the page labels the files in the dataset's folder; "
+                    "apply this one to them with lerobot-label-rewards --labels"
+                )
         if not 0 <= self.port < 65536:
             raise ValueError(f"--port must be a number from 0 to 65535, got {self.port}")
 
