@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Installs the patch set in a checkout."""
 
+import functools
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +40,7 @@ def read_plan(project: Path, checkout: Checkout, *, exact: bool = False) -> tupl
 def originals_of(root: Path | None) -> Originals:
     """Where the files of releases are: in a clone, else in their archives, fetched where they are needed."""
 
+    @functools.cache  # it is found, and said, once
     def archive(tag: str) -> Path | None:
         known = [release for release in RELEASES if release.tag == tag]
         return fetch.archive(known[0]) if known else cached_archive(tag)
