@@ -14,8 +14,14 @@ from installer.export import export
 from installer.releases import find_release
 from tests.install.upstreams import PROJECT, git, git_snapshot, snapshot
 from verify.checkout import Checkout
+from verify.drift import Released, directory_reader, examine
+from verify.originals import Originals
 from verify.patch import sides
-from verify.series import load_patch_sets
+from verify.paths import cache_directory
+from verify.series import load_overlay, load_patch_sets
+
+# As it is outside these tests, which look at no cache of the developer's.
+CACHE = cache_directory()
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +99,27 @@ def test_verify_reports_on_the_real_release(pristine: Path) -> None:
     assert result.returncode == 0 and report["sound"] and report["verdict"].startswith("SOUND")
     assert set(report["checkout"]["files"].values()) == {"pristine"}
     assert (snapshot(pristine), git_snapshot(pristine)) == before
+
+
+def test_the_series_of_other_releases_are_placed_or_say_why_not(pristine: Path) -> None:
+    """What the archives in the cache give; LeRobot's main is `.ci/upstream`'s business."""
+
+    def archive(tag: str) -> Path | None:
+        path = CACHE / f"lerobot-{tag.removeprefix('v')}.tar.gz"
+        return path if path.is_file() else None
+
+    checkout = Checkout(pristine)
+    installed = patching.read_plan(PROJECT, checkout)[0].patch_set.tag
+    overlay, read = load_overlay(PROJECT / "overlay"), directory_reader(pristine)
+    others = [
+        patch_set
+        for tag, patch_set in load_patch_sets(PROJECT / "patches").items()
+        if tag != installed and archive(tag) is not None
+    ]
+    if not others:
+        pytest.skip("no archive of another release is in the cache")
+    for patch_set in others:
+        drift = examine(Released(patch_set, Originals(None, archive)), overlay, read, installed)
+        assert any(change.status == "moved" for change in drift.fit.changes), patch_set.tag
+        for change in drift.fit.changes:
+            assert all(file.fits or file.reason for file in change.files), change.change.name
