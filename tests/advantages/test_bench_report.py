@@ -3,8 +3,9 @@
 
 import pytest
 
+from rewact.judge.values import wilson_interval
 from verify.bench.plots import draw_report
-from verify.bench.report import format_table, summarize, wilson_interval
+from verify.bench.report import format_table, summarize
 
 
 def test_wilson_interval():
@@ -13,7 +14,7 @@ def test_wilson_interval():
     assert wilson_interval(0, 20) == pytest.approx((0.0, 0.1611), abs=1e-4)
     assert wilson_interval(20, 20) == pytest.approx((0.8389, 1.0), abs=1e-4)
     for successes, n in ((0, 0), (3, 2), (-1, 2)):
-        with pytest.raises(ValueError, match="no proportion"):
+        with pytest.raises(ValueError, match="not a proportion"):
             wilson_interval(successes, n)
 
 

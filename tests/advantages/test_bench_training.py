@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -15,6 +16,7 @@ from lerobot.policies.factory import get_policy_class
 from rewact.advantages.compute import AdvantageOptions
 from rewact.keys import LABELS_KEY
 from rewact.labels import LeRobotDatasetWithReward
+from verify.bench.scale import rabc_scale
 from verify.bench.settings import SETTINGS, require_same_settings
 from verify.bench.training import LABELS, MAX_SHIFT, Frames, shift_images, train
 from verify.bench.values import compute_advantages, predict_values
@@ -161,3 +163,17 @@ def test_results_of_other_settings_are_not_mixed(tmp_path):
     with pytest.raises(SystemExit, match=message):
         require_same_settings(tmp_path, replace(settings, steps=7))
     require_same_settings(tmp_path, settings)
+
+
+def test_the_scale_of_rabc_is_of_gains_within_episodes(tmp_path):
+    frame = np.tile(np.arange(12), 2)
+    value = frame / np.repeat([20, 40], 12)
+    columns = {
+        "episode_index": np.repeat([0, 1], 12),
+        "frame_index": frame,
+        "progress_sparse": value.astype(np.float32),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "p.parquet")
+    # In a chunk of 10 steps one episode gains 0.5 and the other 0.25, twice each.
+    assert rabc_scale(tmp_path / "p.parquet", 10, 0.0) == pytest.approx(0.375)
+    assert rabc_scale(tmp_path / "p.parquet", 10, 2.0) == pytest.approx(0.625)

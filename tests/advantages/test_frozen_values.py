@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rewact.judge.values import binary_metrics, choose_threshold, clock, value_metrics, wilson_interval
+from rewact.judge.values import binary_metrics, choose_threshold, clock, value_metrics
 from rewact.labels.episodes import EpisodeTable
 from rewact.options.values import FeatureOptions, ValueOptions
 from rewact.values.backbones import load_backbone
@@ -195,9 +195,3 @@ def test_one_class_has_no_auroc():
     metrics = binary_metrics(np.ones(4), np.full(4, 0.75))
     assert metrics["auroc"] is None
     assert metrics["ece"] == pytest.approx(0.25)
-
-
-def test_wilson_interval():
-    assert wilson_interval(0, 24) == pytest.approx((0.0, 0.138), abs=1e-3)
-    with pytest.raises(ValueError, match="3 of 2 is not a proportion"):
-        wilson_interval(3, 2)

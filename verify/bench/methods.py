@@ -14,6 +14,7 @@ from lerobot.rewards.sarm.rabc import RABCWeights
 from rewact.advantages.compute import AdvantageOptions
 
 from .data import read_episodes
+from .scale import rabc_scale
 from .settings import Settings
 from .training import WEIGHTS_FILE, Frames, train
 from .values import compute_advantages
@@ -49,14 +50,20 @@ class Variant:
 ADVANTAGES = "advantages.parquet"
 
 # Policies to train, and the ways to ask them.
-POLICIES = ("act", "filtered", "rabc", "actvantage")
+POLICIES = ("act", "filtered", "rabc", "rabc_mean", "rabc_1std", "rabc_2std", "actvantage")
+# Of RA-BC, from what progress over a chunk a frame counts in full: LeRobot's default is of long episodes; its
+# documentation advises the mean of the dataset, and some standard deviations more.
+STDS_ABOVE_MEAN = {"rabc_mean": 0.0, "rabc_1std": 1.0, "rabc_2std": 2.0}
 # Knows what nobody tells the others: what perfect labels could give on set (a). On (b) it is filtered BC.
 ORACLE = "clean"
 VARIANTS = [
     Variant("ACT on everything", "act", {}),
     Variant("ACT on successes only (filtered BC)", "filtered", {}),
     Variant("ACT on clean demonstrations only (oracle)", ORACLE, {}),
-    Variant("ACT with RA-BC weights", "rabc", {}),
+    Variant("ACT with RA-BC weights, scale 0.01", "rabc", {}),
+    Variant("ACT with RA-BC weights, scale at the mean", "rabc_mean", {}),
+    Variant("ACT with RA-BC weights, mean + 1 deviation", "rabc_1std", {}),
+    Variant("ACT with RA-BC weights, mean + 2 deviations", "rabc_2std", {}),
     *(
         Variant(f"ACTvantage, cfg_beta {beta:g}", "actvantage", {"cfg_beta": beta})
         for beta in (1.0, 1.5, 2.0)
@@ -85,7 +92,7 @@ def train_all(
     setup = {**(BACKBONE if settings.observations == "camera" else {}), "device": device}
     advantages = directory / ADVANTAGES
     common = {"steps": settings.steps, "batch_size": settings.batch_size, "seed": seed}
-    if {"rabc", "actvantage"} & set(missing) and not advantages.is_file():
+    if {"rabc", "actvantage", *STDS_ABOVE_MEAN} & set(missing) and not advantages.is_file():
         options = AdvantageOptions(settings.n_steps, settings.positive_fraction, settings.smoothing_window)
         training = {**common, "steps": settings.value_steps}
         value = {
@@ -108,10 +115,14 @@ def train_all(
         elif name == ORACLE:
             clean = [index for index, episode in enumerate(read_episodes(data)) if episode.kind == "clean"]
             train(frames, directory / name, "act", plain, **common, episodes=clean)
-        elif name == "rabc":
+        elif name == "rabc" or name in STDS_ABOVE_MEAN:
             progress = directory / "rewact_progress.parquet"
             write_progress(advantages, progress)
-            weighter = RABCWeights(progress, SIZE["chunk_size"], device=torch.device(device))
+            chunk_size = SIZE["chunk_size"]
+            scale = {}
+            if name in STDS_ABOVE_MEAN:
+                scale["kappa"] = rabc_scale(progress, chunk_size, STDS_ABOVE_MEAN[name])
+            weighter = RABCWeights(progress, chunk_size, device=torch.device(device), **scale)
             train(frames, directory / name, "act", plain, **common, weighter=weighter)
         else:
             conditioned = {**SIZE, **setup, "advantage_dropout": settings.advantage_dropout}

@@ -1,24 +1,11 @@
 # SPDX-License-Identifier: MIT
 """From evaluation episodes to the benchmark's table."""
 
-import math
 from typing import Any
 
 import numpy as np
 
-
-def wilson_interval(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """Confidence interval of a proportion (Wilson, 1927), by default at 95 %.
-
-    Raises:
-        ValueError: If there are no trials, or more successes than trials.
-    """
-    if not 0 <= successes <= n or n == 0:
-        raise ValueError(f"{successes} successes of {n} trials are no proportion")
-    p = successes / n
-    center = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return max(center - half, 0.0), min(center + half, 1.0)
+from rewact.judge.values import wilson_interval
 
 
 def summarize(results: dict[str, dict[str, list[dict[str, Any]]]]) -> dict[str, dict[str, Any]]:
