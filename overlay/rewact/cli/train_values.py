@@ -49,9 +49,10 @@ class TrainValuesConfig:
     values: ValueOptions = field(default_factory=ValueOptions)
     # "labels": those of --dataset.reward.*. "success": 1 in episodes that succeeded, 0 in those that failed.
     target: str = "labels"
-    # A column whose frames are done from `done_from` on. Default: where the label is 1, in episodes that have
+    # A column whose frames are done from --done_from on. Default: where the label is 1, in episodes that have
     # not failed.
     done_column: str | None = None
+    # Value of --done_column at which a frame is done.
     done_from: float = 0.9
     # Compute this part of the features only, such as 0/8.
     shard: str | None = None
