@@ -2,6 +2,7 @@
 """Pictures of reward curves and of their evaluation."""
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -95,8 +96,10 @@ def plot_overview(
     sentences = [f"{name}: {doubt}" for name, episodes in models.items() for doubt in model_doubts(episodes)]
     n_columns = max(1, math.ceil(math.sqrt(len(shown) * 1.6)))
     n_rows = math.ceil(len(shown) / n_columns)
+    width = max(1.15 * n_columns, 6)
+    sentences = [line for sentence in sentences for line in textwrap.wrap(sentence, int(12 * width))][::-1]
     foot = 0.4 + 0.2 * len(sentences)
-    width, height = max(1.15 * n_columns, 6), max(0.95 * n_rows, 1.5) + 0.4 + foot
+    height = max(0.95 * n_rows, 1.5) + 0.4 + foot
     # Margins in inches. With a layout engine, or a shared scale, the time would grow with n squared.
     figure = new_figure(width, height, is_arranged=False)
     figure.subplots_adjust(0.3 / width, foot / height, 1 - 0.1 / width, 1 - 0.55 / height, 0.12, 0.3)
