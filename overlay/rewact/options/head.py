@@ -8,10 +8,7 @@ import logging
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-import draccus
-
 from rewact.options.completion import CompletionDetectorConfig
-from rewact.options.retired import reads_retired_options
 from rewact.options.saving import write_without
 
 REWARD_HEAD_TYPES = ("sigmoid", "distributional")
@@ -66,6 +63,9 @@ class RewardHeadConfig:
     reward_forecast: bool = True
     reward_refresh_steps: int | None = None
     num_value_bins: int = 201
+    # Of configurations that earlier releases saved. Another range could be given, and not be trained.
+    value_min: float = 0.0
+    value_max: float = 1.0
     value_target: str = "two_hot"
     hl_gauss_sigma_ratio: float = 0.75
     stop_on_completion: bool = False
@@ -74,9 +74,6 @@ class RewardHeadConfig:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         write_without(cls, RewardHeadConfig._unused_options)
-        for root in cls.__mro__:
-            if draccus.ChoiceRegistry in root.__bases__:
-                reads_retired_options(root, {"value_min": 0.0, "value_max": 1.0}, RewardHeadConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()  # type: ignore[misc]  # the next class of the MRO is a PreTrainedConfig
@@ -115,6 +112,9 @@ class RewardHeadConfig:
             )
         if self.num_value_bins < 2:
             return f"`num_value_bins` must be at least 2. Got {self.num_value_bins}."
+        for name, value in (("value_min", 0.0), ("value_max", 1.0)):
+            if getattr(self, name) != value:
+                return f"`{name}` is always {value:g}: rewards lie in [0, 1]. Got {getattr(self, name)}."
         if self.hl_gauss_sigma_ratio <= 0:
             return f"`hl_gauss_sigma_ratio` must be positive. Got {self.hl_gauss_sigma_ratio}."
         return None
