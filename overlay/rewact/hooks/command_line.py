@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 from functools import wraps
 
-from rewact.options.errors import say_errors_in_one_line, shorten_torchcodec_warning
+from rewact.options.errors import say_errors_in_one_line
 
 # Flags of earlier releases of this project, before and after; those that end in a dot stand for all below.
 FORMER_FLAGS = {
@@ -36,7 +36,6 @@ def knows_former_flags(wrap: Callable) -> Callable:
             def run(*args, **kwargs):
                 if not args and not kwargs:  # the command line is read
                     say_errors_in_one_line()
-                    shorten_torchcodec_warning()
                     config_class = next(iter(inspect.signature(main).parameters.values())).annotation
                     refuse_former_flags(sys.argv[1:], getattr(config_class, "__dataclass_fields__", ()))
                 return read_and_run(*args, **kwargs)

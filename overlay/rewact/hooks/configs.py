@@ -6,11 +6,15 @@ from functools import wraps
 from typing import Any
 
 from rewact.options.completion import CompletionDetectorConfig
+from rewact.options.errors import shorten_torchcodec_warning
 from rewact.options.head import RewardHeadConfig
 from rewact.options.labels import RewardLabelsConfig
 from rewact.options.saving import write_without
 
 __all__ = ["RewardHeadConfig", "has_reward_labels", "reads_former_options"]
+
+# Before anything asks for LeRobot's video decoder, in scripts of the user's too.
+shorten_torchcodec_warning()
 
 
 def has_reward_labels(cls: type) -> type:
