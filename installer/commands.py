@@ -22,9 +22,25 @@ from verify.fitted import LABEL, describe_misfit
 
 # The fast ones first, so that what is broken shows early; those not named here come before the last.
 _FIRST_TESTS, _LAST_TESTS = ("install", "model", "labels"), ("e2e",)
-# Of the matrix, what is tested on the default release alone; and what of it all the same on every other.
+# Of the matrix, what is tested on the default release alone, since it does not depend on the release; and
+# what of it all the same on every other.
 _ONCE = (
     "tests/install",
+    "tests/labels/test_completion_detector.py",
+    "tests/labels/test_interpolation.py",
+    "tests/labels/test_reward_metrics.py",
+    "tests/labels/test_reward_video.py",
+    "tests/advantages/test_bench_parallel.py",
+    "tests/advantages/test_bench_report.py",
+    "tests/advantages/test_bench_training.py",
+    "tests/advantages/test_estimate.py",
+    "tests/advantages/test_file.py",
+    "tests/advantages/test_frozen_values.py",
+    "tests/advantages/test_recap.py",
+    "tests/page/test_browser.py",
+    "tests/page/test_command.py",
+    "tests/page/test_fit.py",
+    "tests/page/test_guard.py",
     "tests/e2e/test_demo.py",
     "tests/e2e/test_demo_run.py",
     "tests/e2e/test_prod.py",
