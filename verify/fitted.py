@@ -66,6 +66,8 @@ def plan_checkout(
         drift = nearest(series, overlay, read, str(checkout.root))
     except RewactError as error:
         raise edited or error from None
+    if edited is not None and any(checkout.read(path) is None for path in patch_sets[drift.tag].pre_images):
+        raise edited  # it names the files that are missing, and how they come back
     if not drift.fits:
         raise RewactError(edited.code if edited else ExitCode.CONFLICT, describe_misfit(drift))
     patch_set = patch_sets[drift.tag]
