@@ -87,7 +87,7 @@ def gather_evidence(
         meta: Its metadata.
         labels: Where outcomes and control modes come from, and the penalty of a failure.
         rows: Rows of the episode table that are needed.
-        use_recorded_returns: Whether returns are to be read from the column `mc_return`, if there is one.
+        use_recorded_returns: Whether the column `mc_return`, where there is one, says the returns.
 
     Raises:
         ValueError: Naming file, episode and value, if something is broken.

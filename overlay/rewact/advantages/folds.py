@@ -26,7 +26,7 @@ from rewact.values.checkpoint import TRAIN_CONFIG, WEIGHTS, read_train_config
 if TYPE_CHECKING:
     from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
 
-# Set by the launchers of several processes, of which the training of a fold is none.
+# Set by launchers of several processes. The training of a fold is a process by itself.
 _LAUNCHER_VARIABLES = (
     "RANK",
     "LOCAL_RANK",

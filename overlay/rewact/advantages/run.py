@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Computed:
-    """What was written, and what it is to be seen beside.
+    """What was written, and what one compares it with.
 
     Attributes:
         path: The advantages file.

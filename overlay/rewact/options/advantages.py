@@ -86,7 +86,7 @@ class ComputeAdvantagesConfig:
                 f"value_type must be one of auto, {', '.join(VALUE_TYPES)}, got {self.value_type!r}"
             )
         if self.folds and self.from_returns:
-            raise ValueError("folds are of value models, which from_returns does without")
+            raise ValueError("--folds trains value models, and --from_returns=true uses none: leave one out")
         if self.folds < 0 or self.folds == 1:
             raise ValueError(f"folds must be 0 or at least 2, got {self.folds}")
         if self.batch_size < 1:
