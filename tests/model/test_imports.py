@@ -14,7 +14,7 @@ CHECKOUT = Path(lerobot_file).parents[2]
 IMPORT_WITHOUT = """
 import importlib, sys
 
-HIDDEN = {"scipy", "sklearn", "matplotlib", "rich"}
+HIDDEN = {"scipy", "sklearn", "matplotlib", "rich", "starlette", "uvicorn", "efficientnet_lite_pytorch"}
 
 
 class Without:
@@ -52,5 +52,6 @@ def test_every_patched_module_imports_without_what_we_need_beyond_lerobot():
     imported = ran.stdout.split()
     assert "rewact.hooks.train" in imported
     # Nor is anything of ours imported before it is used.
-    rooms = {name.split(".")[1] for name in imported}
+    configured = {"rewact.values", "rewact.values.configuration_values"}  # a type that LeRobot registers
+    rooms = {name.split(".")[1] for name in imported if name not in configured}
     assert rooms <= {"keys", "options", "act", "hooks", "reward_model"}
