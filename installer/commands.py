@@ -16,7 +16,7 @@ from installer import status as report
 from installer import update as updating
 from installer.develop import Setup
 from installer.locate import open_checkout
-from installer.releases import DEFAULT, RELEASES
+from installer.releases import DEFAULT, RELEASES, find_release
 from verify.errors import ExitCode, RewactError
 from verify.fitted import LABEL, describe_misfit
 
@@ -114,7 +114,11 @@ def update(arguments: Namespace) -> int:
 def test(arguments: Namespace) -> int:
     if arguments.all:
         return _test_matrix(arguments.rest)
-    return _test(develop.dev(installer.PROJECT, None, arguments.lerobot, install=True), arguments.rest)
+    if arguments.lerobot:  # another release than the one that is set up here must not take its place
+        setup = develop.dev_apart(installer.PROJECT, find_release(arguments.lerobot))
+    else:
+        setup = develop.dev(installer.PROJECT, None, None, install=True)
+    return _test(setup, arguments.rest)
 
 
 def _test_matrix(rest: list[str]) -> int:

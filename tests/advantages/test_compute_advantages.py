@@ -253,20 +253,22 @@ def test_cameras(run, tmp_path, camera, num_workers):
     np.testing.assert_allclose(read(root).columns["value"][[0, 7, 8, N - 1]], values, atol=1e-4)
 
 
-def test_reading_costs_one_query_and_no_actions(run, checkpoint, monkeypatch):
-    """No decoding beyond the query that the head reads."""
-    queries = []
+def test_reading_runs_the_head_alone(run, checkpoint, monkeypatch):
+    """No encoding, decoding or actions: the head reads what the encoder would be given."""
+    readings = []
     original = ACTPolicy.from_pretrained.__func__
 
     def spied(cls, *args, **kwargs):
         policy = original(cls, *args, **kwargs)
-        policy.model.decoder.register_forward_hook(lambda _, args, out: queries.append(out.shape[0]))
-        policy.model.action_head.register_forward_hook(lambda *_: pytest.fail("actions were predicted"))
+        for name in ("encoder", "decoder", "action_head"):
+            module = getattr(policy.model, name)
+            module.register_forward_hook(lambda *_, name=name: pytest.fail(f"the {name} ran"))
+        policy.model.reward_head.register_forward_hook(lambda *_: readings.append(1))
         return policy
 
     monkeypatch.setattr(ACTPolicy, "from_pretrained", classmethod(spied))
     assert run(f"--policy.path={checkpoint}") is None
-    assert set(queries) == {1} and len(queries) == len(LENGTHS)
+    assert len(readings) == len(LENGTHS)
 
 
 def test_a_stopped_run_continues_where_it_was(run, root, checkpoint, monkeypatch):

@@ -379,3 +379,22 @@ def test_what_was_fitted_is_tried_and_taken_out_where_it_does_not_work(
             ExitCode.CHECK_FAILED, lambda: develop.dev(project.root, checkout.root, None, install=True)
         )
         assert "taken out again" in message and snapshot(checkout.root) == before
+
+
+def test_another_release_is_tested_apart_from_the_one_set_up_here(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, checkout: Checkout
+) -> None:
+    from argparse import Namespace
+
+    asked = []
+
+    def dev_apart(_: Path, release: Release) -> develop.Setup:
+        asked.append(release.version)
+        return develop.Setup(checkout, fake_python(tmp_path / "env/bin/python", "exit 0"), False)
+
+    monkeypatch.setattr(commands.develop, "dev_apart", dev_apart)
+    monkeypatch.setattr(
+        commands.develop, "dev", lambda *_, **__: pytest.fail("the release set up here is replaced")
+    )
+    assert commands.test(Namespace(lerobot="0.5.1", all=False, rest=[])) == 0
+    assert asked == ["0.5.1"]
