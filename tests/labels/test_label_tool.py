@@ -84,7 +84,16 @@ def test_the_files_of_a_dataset_are_read(run, root, tmp_path):
 def test_a_dry_run_shows_and_writes_nothing(run, root, capsys):
     run(LABELS, dry_run=True)
     assert not (root / "rewact_extensions").exists()
-    assert capsys.readouterr().out.count("changed") == 3
+    assert "3 changed" in capsys.readouterr().out
+
+
+def test_what_changed_alone_is_shown(run, capsys):
+    run(LABELS)
+    capsys.readouterr()
+    run({"5": {"keypoints": {"1": 0.123456, "2": 2.5e-9}}})
+    printed = capsys.readouterr().out
+    assert "1 changed" in printed and "failure" not in printed
+    assert "1: 0.123, 2: 2.5e-09" in printed
 
 
 def test_listing_changes_nothing(run, root, capsys):

@@ -145,7 +145,7 @@ def label_rewards(cfg: LabelRewardsConfig) -> "LabelSet":
 
 
 def print_labels(table: "EpisodeTable", labels: "LabelSet", before: "LabelSet") -> None:
-    """Print the labelled episodes, with a mark at those that differ from before."""
+    """Print the labelled episodes; where some differ from before, those alone."""
     from rich.console import Console
     from rich.table import Table
 
@@ -155,21 +155,30 @@ def print_labels(table: "EpisodeTable", labels: "LabelSet", before: "LabelSet") 
         return
     total, labelled = len(table.episodes), len(labels.episodes())
     counts = f"{len(labels.keypoints)} with keypoints, {len(labels.outcomes)} with an outcome"
-    grid = Table(title=f"{table.repo_id}, {total} episodes: {counts}, {total - labelled} without labels")
-    for name in ("episode", "frames", "keypoints (frame: reward)", "outcome", "control modes", ""):
+    console = Console()
+    console.print(
+        f"{table.repo_id}, {total} episodes: {counts}, {total - labelled} without labels", soft_wrap=True
+    )
+    changed = [episode for episode in episodes if _labels_of(labels, episode) != _labels_of(before, episode)]
+    if changed:
+        console.print(f"{len(changed)} changed:")
+    grid = Table()
+    for name in ("episode", "frames", "keypoints (frame: reward)", "outcome", "control modes"):
         grid.add_column(name)
-    for episode in episodes:
-        cells = _cells(labels, episode)
-        changed = "changed" if cells != _cells(before, episode) else ""
-        grid.add_row(str(episode), str(table.length(episode, table.repo_id)), *cells, changed)
-    Console().print(grid)
+    for episode in changed or episodes:
+        grid.add_row(str(episode), str(table.length(episode, table.repo_id)), *_cells(labels, episode))
+    console.print(grid)
+
+
+def _labels_of(labels: "LabelSet", episode: int) -> tuple:
+    return tuple(kind.get(episode) for kind in (labels.keypoints, labels.outcomes, labels.control_modes))
 
 
 def _cells(labels: "LabelSet", episode: int) -> tuple[str, str, str]:
     keypoints = labels.keypoints.get(episode, {})
     segments = labels.control_modes.get(episode, [])
     return (
-        ", ".join(f"{frame}: {reward:g}" for frame, reward in keypoints.items()),
+        ", ".join(f"{frame}: {reward:.3g}" for frame, reward in keypoints.items()),
         labels.outcomes.get(episode, ""),
         ", ".join(f"{first}-{last} {mode}" for first, last, mode in segments),
     )
