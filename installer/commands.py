@@ -218,7 +218,12 @@ def demo(arguments: Namespace) -> int:
         if "--output-dir" in arguments.rest
         else ["--output-dir", str(installer.PROJECT / "outputs" / "demo")]
     )
-    return _run(setup, ["-m", "verify.demo", *output, *_from_here(arguments.rest)])
+    code = _run(setup, ["-m", "verify.demo", *output, *_from_here(arguments.rest)])
+    if code == ExitCode.OK and setup.environment.activate:
+        console.done(
+            f"LeRobot's commands are found once its environment is active:\n  {setup.environment.activate}"
+        )
+    return code
 
 
 def _from_here(words: list[str]) -> list[str]:
