@@ -98,7 +98,7 @@ def plot_overview(
     n_rows = math.ceil(len(shown) / n_columns)
     width = max(1.15 * n_columns, 6)
     sentences = [line for sentence in sentences for line in textwrap.wrap(sentence, int(12 * width))][::-1]
-    foot = 0.4 + 0.2 * len(sentences)
+    foot = 0.55 + 0.2 * len(sentences)  # the legend, what the marks mean, the sentences
     height = max(0.95 * n_rows, 1.5) + 0.4 + foot
     # Margins in inches. With a layout engine, or a shared scale, the time would grow with n squared.
     figure = new_figure(width, height, is_arranged=False)
@@ -120,10 +120,10 @@ def plot_overview(
             axes.set_facecolor("#fef2f2")
     handles, names = axes.get_legend_handles_labels()
     key = "\N{CHECK MARK} success, \N{BALLOT X} failure; all axes 0 to 1"
-    figure.text(0.01, 0.02, key, fontsize=7, color=LABEL_COLOR, ha="left")
+    figure.text(0.01, 0.3 / height, key, fontsize=7, color=LABEL_COLOR, ha="left")
     figure.legend(handles, names, loc="lower right", ncols=len(names), frameon=False, fontsize=8)
     for line, sentence in enumerate(sentences):
-        y = (0.3 + 0.2 * line) / height
+        y = (0.45 + 0.2 * line) / height
         figure.text(0.01, y, sentence, fontsize=8, color=WARNING_COLOR, fontweight="bold")
     save_figure(figure, path)
 
@@ -213,7 +213,7 @@ def plot_evaluation(
             label=name,
         )
     scatter.set(xlabel="order in time (VOC)", ylabel="mean absolute error", title="Episodes")
-    scatter.set(xlim=(-1.05, 1.05), ylim=(0, 1))
+    scatter.set(xlim=(-1.05, 1.05), ylim=(0, 1), xticks=[-1, -0.5, 0, 0.5, 1])
     scatter.legend(frameon=False, fontsize=8)
 
     for axes in rest:
