@@ -74,8 +74,10 @@ def test_a_conflicting_edit_is_refused_and_shows_what_is_there(client):
 
 
 def test_an_edit_whose_answer_was_lost_may_be_sent_again(client):
-    assert save(client, 0, FULL).status_code == 200
-    assert save(client, 0, FULL).status_code == 200
+    answer = save(client, 0, FULL)
+    assert answer.status_code == 200, answer.json()
+    answer = save(client, 0, FULL)
+    assert answer.status_code == 200, answer.json()
 
 
 def test_edits_of_different_episodes_at_once_are_all_kept(client):
@@ -141,6 +143,21 @@ def test_an_outcome_that_another_file_contradicts_is_refused(client, root):
     refused = save(client, 0, {**NOTHING, "outcome": "failure"})
     assert f"{path} says success of episode 0" in refused.json()["error"]
     assert client.get("/api/episodes").json()["problems"] == []
+
+
+def test_a_contradiction_in_one_episode_leaves_the_others_editable(client, root):
+    """A file made by hand: the failure of episode 1 reaches 1."""
+    assert save(client, 1, {**NOTHING, "keypoints": DROP}).status_code == 200
+    path = root / KEYPOINTS_FILE
+    content = json.loads(path.read_text())
+    content["1"]["keypoints"][0]["reward"] = 1.0
+    path.write_text(json.dumps(content))
+    (root / "rewact_extensions" / "outcomes.json").write_text('[{"episode_index": 1, "outcome": "failure"}]')
+    answer = save(client, 0, FULL)
+    assert answer.status_code == 200, answer.json()
+    stored_one = client.get("/api/episodes/1").json()["labels"]
+    refused = save(client, 1, {**stored_one, "keypoints": stored_one["keypoints"][:1]}, stored_one)
+    assert refused.status_code == 400 and "episode 1" in refused.json()["error"]
 
 
 def test_a_folder_that_cannot_be_written_is_named(client, root, monkeypatch):

@@ -69,14 +69,21 @@ class LabelSet:
         """The episodes that have any label, sorted."""
         return sorted({*self.keypoints, *self.outcomes, *self.control_modes})
 
-    def check(self, where: str) -> None:
+    def check(self, where: str, before: "LabelSet | None" = None) -> None:
         """Refuse labels of one episode that contradict each other.
+
+        Args:
+            where: Begins the message.
+            before: Episodes whose labels are as in these are not looked at.
 
         Raises:
             ValueError: starting with ``where``, and naming the episode.
         """
         for episode, points in self.keypoints.items():
-            if self.outcomes.get(episode) == "failure":
+            labels = points, self.outcomes.get(episode)
+            if before and labels == (before.keypoints.get(episode), before.outcomes.get(episode)):
+                continue
+            if labels[1] == "failure":
                 refuse_failure_that_reaches_1(points, f"{where}, episode {episode}")
 
     def updated(self, other: "LabelSet") -> "LabelSet":
@@ -228,10 +235,10 @@ def save_labels(table: EpisodeTable, labels: LabelSet, before: LabelSet) -> list
         The files written or deleted.
 
     Raises:
-        ValueError: naming the episode, if its labels contradict each other; nothing is written then.
+        ValueError: naming the episode, if labels that changed contradict each other; nothing is written then.
         OSError: naming the file, if one cannot be written.
     """
-    labels.check(table.repo_id)
+    labels.check(table.repo_id, before)
     keypoints, outcomes, modes = label_paths(table.root)
     changed = []
     for path, new, old, save in (
