@@ -12,6 +12,8 @@ REWARD_KEY = "reward"
 REWARD_PAD_KEY = "reward_is_pad"
 ACTION_MASK_KEY = "action_mask"
 ADVANTAGE_KEY = "advantage"
+# Absolute index of a frame that training holds out: rewards predicted for it are judged.
+HELD_OUT_KEY = "held_out_frame"
 # Columns of a dataset that RECAP's training reads.
 RETURN_KEY = "mc_return"
 TERMINAL_KEY = "is_terminal"

@@ -10,7 +10,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from lerobot.utils.constants import ACTION
-from rewact.keys import ACTION_MASK_KEY, REWARD_KEY, REWARD_PAD_KEY, read_labels
+from rewact.keys import ACTION_MASK_KEY, HELD_OUT_KEY, REWARD_KEY, REWARD_PAD_KEY, read_labels
 from rewact.options.head import RewardHeadConfig
 
 
@@ -30,7 +30,8 @@ def compute_act_loss(
             "reward" is a (B, T) float tensor and "reward_is_pad" a (B, T) bool tensor of steps past the end
             of the episode; without a forecast, or in evaluation, "reward" may be (B,). "action_mask" is an
             optional (B,) or (B, chunk_size) bool tensor, false where the action must not be imitated. Such
-            frames still count in the reward loss.
+            frames still count in the reward loss. In evaluation the rewards predicted for frames with a
+            "held_out_frame" are added to `policy.held_out_rewards`.
         reduction: "mean" gives a 0-d loss, "none" one of shape (B,).
 
     Returns:
@@ -74,6 +75,9 @@ def compute_act_loss(
         )
         loss = loss + config.effective_reward_loss_weight * reward_loss
         loss_dict |= reward_dict
+    if HELD_OUT_KEY in labels and not policy.training:
+        rewards = policy.model.reward_head.mean(reward_logits[0][:, :1])[:, 0]
+        policy.held_out_rewards = [*policy.held_out_rewards, (labels[HELD_OUT_KEY], rewards)]
     return loss, loss_dict
 
 

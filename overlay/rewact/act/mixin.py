@@ -2,6 +2,7 @@
 """What a reward head adds to `ACTPolicy`: rewards beside actions, and readings that leave the queue alone."""
 
 import logging
+from collections.abc import Sequence
 
 import torch
 from safetensors import safe_open
@@ -21,10 +22,13 @@ class ACTRewardMixin:
             `None` after `reset` and for a policy without a reward head.
         last_reward_is_forecast: Whether it was planned with an earlier observation, at the start of the
             chunk, and not read from that step's own.
+        held_out_rewards: Of each batch of held-out frames since they were last judged, the (B,) int64
+            absolute frame indices and the (B,) float32 rewards predicted for them.
     """
 
     last_predicted_reward: Tensor | None = None
     last_reward_is_forecast: bool = False
+    held_out_rewards: Sequence[tuple[Tensor, Tensor]] = ()
 
     # Parameters that a checkpoint of plain ACT lacks.
     fresh_parameter_prefixes: tuple[str, ...] = ("model.reward_head.",)

@@ -176,12 +176,15 @@ def wrap_train_eval_datasets(
     labels = build_reward_labels(train.meta, config)
     logging.info(labels.describe())
 
-    def wrap(dataset: Any) -> Any:
+    def wrap(dataset: Any, **held_out: Any) -> Any:
         streams = isinstance(dataset, IterableDataset)
         wrapper = StreamingLeRobotDatasetWithReward if streams else LeRobotDatasetWithReward
-        return wrapper(dataset, policy=cfg.policy, labels=labels, advantages=advantages)
+        return wrapper(dataset, policy=cfg.policy, labels=labels, advantages=advantages, **held_out)
 
-    return wrap(train), None if eval is None else wrap(eval)
+    if eval is None:
+        return wrap(train), None
+    trained_on = getattr(train, "episodes", None)
+    return wrap(train), wrap(eval, trained_on=labels.table.episodes if trained_on is None else trained_on)
 
 
 def _load_advantages(cfg: "TrainPipelineConfig", datasets: list[Any]) -> "torch.Tensor | None":

@@ -2,7 +2,7 @@
 """Datasets that add reward labels to the items of a LeRobot dataset."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch.utils.data import Dataset, IterableDataset
 from rewact.keys import (
     ACTION_MASK_KEY,
     ADVANTAGE_KEY,
+    HELD_OUT_KEY,
     LABELS_KEY,
     RECAP_KEYS,
     REWARD_KEY,
@@ -40,6 +41,7 @@ class _WithReward(KeypointEditing):
         labels: RewardLabels | None = None,
         advantages: Tensor | None = None,
         with_rewards: bool = True,
+        trained_on: Sequence[int] | None = None,
     ):
         short = RewardLabelsConfig(
             start_pct=reward_start_pct,
@@ -68,6 +70,7 @@ class _WithReward(KeypointEditing):
         self.labels = build_reward_labels(dataset.meta, config or short) if labels is None else labels
         self.advantages = advantages
         self.with_rewards = with_rewards
+        self.trained_on = trained_on
         names = self._label_names()
         self._refuse_to_hide_columns(names)
         # RECAP's columns stay as they are and count as labels, too.
@@ -91,6 +94,7 @@ class _WithReward(KeypointEditing):
         """Keys that items gain."""
         names = [REWARD_KEY] if self.with_rewards else []
         names += [REWARD_PAD_KEY] if self.with_rewards and self.horizon is not None else []
+        names += [HELD_OUT_KEY] if self.with_rewards and self.trained_on is not None else []
         names += [ACTION_MASK_KEY] if self.labels.action_mask is not None else []
         return names + ([ADVANTAGE_KEY] if self.advantages is not None else [])
 
@@ -126,6 +130,8 @@ class _WithReward(KeypointEditing):
             item[REWARD_KEY], is_pad = self._window(labels.rewards, index, self.horizon)
             if is_pad is not None:
                 item[REWARD_PAD_KEY] = is_pad
+            if self.trained_on is not None:
+                item[HELD_OUT_KEY] = torch.tensor(index)
         if labels.action_mask is not None:
             item[ACTION_MASK_KEY], _ = self._window(labels.action_mask, index, self.action_horizon)
         if self.advantages is not None:
@@ -174,6 +180,7 @@ class LeRobotDatasetWithReward(_WithReward, Dataset):
       must not be trained on (only when the settings mask something);
     - ``advantage``: float32 scalar tensor, 1 where the action is positive, -1 where it is negative, NaN where
       that is not known (only when advantages are given);
+    - ``held_out_frame``: int64 scalar tensor, the absolute frame index (only with ``trained_on``);
     - ``rewact_labels``: the names of these keys, separated by spaces, so that policies tell them from columns
       of the dataset's own (see :mod:`rewact.keys`).
 
@@ -196,6 +203,8 @@ class LeRobotDatasetWithReward(_WithReward, Dataset):
         advantages: float32 ``(N,)`` by absolute frame index.
         with_rewards: False leaves the rewards out, and needs no labels, where masks or advantages are all
             that is wanted.
+        trained_on: Episodes that a run trains on, where this dataset is held out of it. A policy then keeps
+            what its reward head says of the items, to be judged.
 
     Raises:
         ValueError: if a setting or a label file is wrong, an episode has no labels, or the dataset has a
