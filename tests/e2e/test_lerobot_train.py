@@ -82,7 +82,8 @@ def test_every_episode_is_labelled(act_run):
 @pytest.mark.skipif(not HELD_OUT, reason="this LeRobot holds no episodes out of training")
 def test_held_out_episodes_are_judged(act_run):
     _, output = act_run
-    assert output.count("eval_loss=") == 1
+    assert output.count("eval_loss=") == output.count("eval_reward_mae=") == 1
+    assert "eval_clock_mae=" in output and "eval_voc=" in output
     assert "6 train, 2 eval" in output
 
 
@@ -225,8 +226,10 @@ def test_two_processes(dataset_root, tmp_path):
         "--policy.type=rewact",
         "--steps=3",
         "--log_freq=1",
+        *(["--dataset.eval_split=0.1", "--eval_steps=3"] if HELD_OUT else []),
         launcher=two_processes(),
     )
+    assert output.count("eval_voc=") == (1 if HELD_OUT else 0)
     assert "Effective batch size: 8 x 2 = 16" in output
     assert len(logged(output, LOSS)) == 3
     assert (last_checkpoint(tmp_path / "run") / "model.safetensors").is_file()

@@ -3,19 +3,26 @@
 
 import dataclasses
 import logging
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, IterableDataset
+from accelerate import Accelerator
+from scipy.stats import spearmanr
+from torch.utils.data import DataLoader, IterableDataset, default_collate
 
 import rewact.advantages
 from lerobot.configs.default import DatasetConfig
 from lerobot.configs.train import TrainPipelineConfig
+from lerobot.configs.types import FeatureType, PolicyFeature
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.datasets.streaming_dataset import StreamingLeRobotDataset
 from lerobot.policies.act.configuration_act import ACTConfig
+from lerobot.policies.act.modeling_act import ACTPolicy
 from lerobot.policies.diffusion.configuration_diffusion import DiffusionConfig
+from lerobot.utils.constants import ACTION, OBS_ENV_STATE, OBS_STATE
+from rewact.hooks.held_out import log_held_out_reward
 from rewact.hooks.train import wrap_train_eval_datasets
 from rewact.labels import LeRobotDatasetWithReward, StreamingLeRobotDatasetWithReward
 from rewact.options.labels import RewardLabelsConfig
@@ -204,3 +211,46 @@ def test_an_own_advantage_column_is_not_hidden(root):
     LeRobotDatasetWithReward(dataset)
     with pytest.raises(ValueError, match="column 'advantage' of its own"):
         LeRobotDatasetWithReward(dataset, advantages=torch.zeros(54))
+
+
+@pytest.mark.skipif(not HELD_OUT, reason="this LeRobot holds no episodes out of training")
+def test_rewards_of_held_out_frames_are_judged_beside_a_clock(root, caplog):
+    """Frames that two processes read count once, and of an episode some frames are enough."""
+    caplog.set_level(logging.INFO)
+    cfg = pipeline(root, **HELD_OUT)
+    train, held_out = make_train_eval_datasets(cfg)
+    cfg.policy.input_features = {OBS_ENV_STATE: PolicyFeature(FeatureType.ENV, (2,))}
+    cfg.policy.output_features = {ACTION: PolicyFeature(FeatureType.ACTION, (2,))}
+    policy = ACTPolicy(cfg.policy).eval()
+
+    def collate(frames):
+        batch = default_collate([held_out[frame] for frame in frames])
+        return {**batch, OBS_ENV_STATE: batch[OBS_STATE]}
+
+    parts = collate([0, 1, 2, 0]), collate([len(held_out) - 1])
+    for batch in parts:
+        policy.forward(batch)
+    wandb_logger = mock.Mock()
+    log_held_out_reward(torch.nn.Sequential(policy), held_out, Accelerator(), 7, wandb_logger)
+
+    read = policy.predict_reward(parts[0])[:3].tolist() + policy.predict_reward(parts[1]).tolist()
+    label = [item["reward"][0].item() for item in map(held_out.__getitem__, (0, 1, 2, len(held_out) - 1))]
+    length = np.median([LENGTHS[episode] for episode in train.episodes])
+    frames = [0, 1, 2, LENGTHS[held_out.episodes[-1]] - 1]
+    clock = np.minimum(np.array(frames) / (length - 1), 1)
+    (metrics,), where = wandb_logger.log_dict.call_args
+    assert where == {"step": 7, "mode": "eval"}
+    assert metrics["eval_reward_mae"] == pytest.approx(np.abs(np.subtract(read, label)).mean(), abs=1e-6)
+    assert metrics["eval_clock_mae"] == pytest.approx(np.abs(clock - label).mean(), abs=1e-6)
+    assert metrics["eval_voc"] == pytest.approx(spearmanr(read[:3], range(3)).statistic)
+    assert f"step 7: eval_reward_mae={metrics['eval_reward_mae']:.4f}" in caplog.text
+    assert not policy.held_out_rewards
+
+
+@pytest.mark.skipif(not HELD_OUT, reason="this LeRobot holds no episodes out of training")
+def test_without_a_head_nothing_is_judged(root):
+    cfg = pipeline(root, use_reward_head=False, **HELD_OUT)
+    _, held_out = make_train_eval_datasets(cfg)
+    wandb_logger = mock.Mock()
+    log_held_out_reward(torch.nn.Identity(), held_out, Accelerator(), 1, wandb_logger)
+    assert not wandb_logger.mock_calls
