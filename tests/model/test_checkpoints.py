@@ -86,8 +86,23 @@ def test_a_training_configuration_of_the_present_release_is_read(tmp_path):
     path = tmp_path / "train_config.json"
     config = json.loads(path.read_text())
     config["policy"] |= {"value_min": 0.0, "value_max": 1.0}
+    detector = {"threshold": 0.9, "hysteresis": 0.1, "dwell": 3}
+    config["eval"] |= {"stop_on_completion": False, "completion_detector": detector}
     path.write_text(json.dumps(config))
     assert TrainPipelineConfig.from_pretrained(tmp_path).policy == saved.policy
+
+
+def test_the_range_of_values_is_gone_from_help_and_files_and_read_where_it_stands(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        draccus.parse(TrainPipelineConfig, args=["--help"])
+    text = capsys.readouterr().out
+    assert "--policy.num_value_bins" in text and "value_min" not in text
+    assert "--eval.n_episodes" in text and "--eval.completion" not in text
+    config = make_policy("rewact").config
+    config.save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "config.json").read_text())
+    assert "num_value_bins" in saved and not {"value_min", "value_max"} & set(saved)
+    assert "value_max" not in repr(config)
 
 
 def test_a_saved_configuration_holds_what_the_user_gave(tmp_path):

@@ -5,11 +5,10 @@ from dataclasses import field
 from functools import wraps
 from typing import Any
 
-from rewact.options.completion import CompletionDetectorConfig
 from rewact.options.errors import shorten_torchcodec_warning
 from rewact.options.head import RewardHeadConfig
 from rewact.options.labels import RewardLabelsConfig
-from rewact.options.saving import write_without
+from rewact.options.saving import former_option, write_without
 
 __all__ = ["RewardHeadConfig", "has_reward_labels", "reads_former_options"]
 
@@ -39,8 +38,8 @@ def reads_former_options(cls: type) -> type:
     Args:
         cls: The class, before it is made a dataclass.
     """
-    _add_field(cls, "stop_on_completion", bool, False)
-    _add_field(cls, "completion_detector", CompletionDetectorConfig | None, None)
+    _add_field(cls, "stop_on_completion", bool, former_option(False))
+    _add_field(cls, "completion_detector", dict | None, former_option(None))
     write_without(cls, lambda config: ("stop_on_completion", "completion_detector"))
     check = cls.__post_init__
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from rewact.options.completion import CompletionDetectorConfig
-from rewact.options.saving import write_without
+from rewact.options.saving import former_option, write_without
 
 REWARD_HEAD_TYPES = ("sigmoid", "distributional")
 REWARD_HEAD_INPUTS = ("observation", "decoder")
@@ -52,7 +52,8 @@ class RewardHeadConfig:
         stop_on_completion: Whether evaluations and rollouts end an episode where the policy predicts that the
             task is done. The reward is then read from every observation, which costs one pass of the network
             at each step; the queued actions stay as they are.
-        completion_detector: When predicted rewards say that the task is done.
+        completion_detector: When predicted rewards say that the task is done: from which reward on, and for
+            how many steps.
     """
 
     use_reward_head: bool = False
@@ -63,9 +64,9 @@ class RewardHeadConfig:
     reward_forecast: bool = True
     reward_refresh_steps: int | None = None
     num_value_bins: int = 201
-    # Of configurations that earlier releases saved. Another range could be given, and not be trained.
-    value_min: float = 0.0
-    value_max: float = 1.0
+    # Another range could be given, and not be trained.
+    value_min: float = former_option(0.0)
+    value_max: float = former_option(1.0)
     value_target: str = "two_hot"
     hl_gauss_sigma_ratio: float = 0.75
     stop_on_completion: bool = False
@@ -86,7 +87,9 @@ class RewardHeadConfig:
 
     def _unused_options(self) -> set[str]:
         """What a saved configuration leaves out: without a head it is plain ACT's, for LeRobot to load."""
-        return {field.name for field in fields(RewardHeadConfig)} if self._is_plain() else set()
+        if self._is_plain():
+            return {field.name for field in fields(RewardHeadConfig)}
+        return {"value_min", "value_max"}
 
     def _is_plain(self) -> bool:
         return self.type == "act" and not self.use_reward_head  # type: ignore[attr-defined]

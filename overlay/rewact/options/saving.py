@@ -3,10 +3,12 @@
 
 Reading has no counterpart: where a class has a decoder of its own, draccus takes it for one value and gives
 its fields no flags (`has_custom_decoder`). So an option that is gone, but stands in files of earlier
-releases, stays a field that is read, checked and never written; `rewact.hooks.configs.reads_former_options`
-is an example.
+releases, stays a field that is read and checked: a `former_option`, which help does not list and nothing
+writes.
 """
 
+import argparse
+import dataclasses
 import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -18,6 +20,17 @@ from draccus.utils import is_choice_type
 
 # Since draccus 0.11 the declared type of a field decides whether the name of a choice is written.
 _KNOWS_DECLARED_TYPES = "declared_type" in inspect.signature(encode_dataclass).parameters
+
+
+def former_option(default: Any) -> Any:
+    """Make the field of an option that is gone: help does not list it. `write_without` must name it.
+
+    Args:
+        default: What the option always is now.
+    """
+    return dataclasses.field(
+        default=default, repr=False, metadata={"custom_args": {"help": argparse.SUPPRESS}}
+    )
 
 
 def write_without(cls: type, unused: Callable[[Any], Iterable[str]]) -> None:

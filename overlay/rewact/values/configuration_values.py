@@ -32,8 +32,6 @@ class ValuesConfig(PreTrainedConfig):
     folds: list[int] = field(default_factory=list)
     completion_threshold: float | None = None
     n_action_steps: int = 1
-    value_min: float = 0.0
-    value_max: float = 1.0
     use_reward_head: bool = True
 
     def validate_features(self) -> None:
