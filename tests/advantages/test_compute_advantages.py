@@ -245,7 +245,9 @@ def test_some_episodes(run, root, checkpoint):
 def test_cameras(run, tmp_path, camera, num_workers):
     root = create_dataset(tmp_path / "camera", camera=camera)
     checkpoint = create_checkpoint(tmp_path / "checkpoint", root)
-    assert run(f"--policy.path={checkpoint}", f"--num_workers={num_workers}", dataset_root=root) is None
+    # Before 0.6 LeRobot takes torchcodec wherever it is installed, loadable or not.
+    flags = [f"--policy.path={checkpoint}", f"--num_workers={num_workers}", "--dataset.video_backend=pyav"]
+    assert run(*flags, dataset_root=root) is None
     dataset = load_dataset(root)
     policy = RewACTPolicy.from_pretrained(checkpoint)
     preprocessor, _ = make_pre_post_processors(policy.config, pretrained_path=str(checkpoint))

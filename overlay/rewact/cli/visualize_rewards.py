@@ -118,6 +118,11 @@ def visualize_rewards(cfg: VisualizeRewardsConfig) -> Path:
         for name, judged in models.items():
             for doubt in model_doubts(judged):
                 logging.warning(f"{name}: {doubt}")
+        if n_rendered < len(episodes):
+            logging.info(
+                "Filmed the first %d of %d episodes; --max_episodes_rendered=%d films all",
+                *(n_rendered, len(episodes), len(episodes)),
+            )
         logging.info("Wrote %s", cfg.output_dir)
     return cfg.output_dir
 
