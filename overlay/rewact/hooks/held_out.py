@@ -8,15 +8,13 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch import nn
 
-    from lerobot.common.wandb_utils import WandBLogger
-
 
 def log_held_out_reward(
     policy: "nn.Module",
     dataset: Any,
     accelerator: "Accelerator",
     step: int,
-    wandb_logger: "WandBLogger | None",
+    wandb_logger: Any,
 ) -> None:
     """Log how good the rewards are that a policy predicted for held-out frames, if it predicts any.
 
