@@ -123,3 +123,11 @@ def test_the_series_of_other_releases_are_placed_or_say_why_not(pristine: Path) 
         assert any(change.status == "moved" for change in drift.fit.changes), patch_set.tag
         for change in drift.fit.changes:
             assert all(file.fits or file.reason for file in change.files), change.change.name
+
+
+def test_the_series_is_proven_on_its_own_release(pristine: Path) -> None:
+    """Each name that the overlay imports is there, and each call binds, as on any tree that is fitted."""
+    overlay, read = load_overlay(PROJECT / "overlay"), directory_reader(pristine)
+    patch_set = patching.read_plan(PROJECT, Checkout(pristine))[0].patch_set
+    drift = examine(Released(patch_set, Originals(None)), overlay, read, str(pristine))
+    assert drift.fits and [str(fault) for fault in drift.faults] == []
