@@ -114,6 +114,8 @@ def test_conditions_that_cannot_be_told_apart_are_said_to(commands, tmp_path, ca
         ("--eval.eval.n_episodes=7", EVAL, {"eval.n_episodes": "7"}),
         ("--policy.policy.chunk_size=8", TRAIN, {"policy.chunk_size": "8"}),
         ("--batch_size=4", TRAIN, {"batch_size": "4"}),
+        ("--pretrained_backbone_weights=null", TRAIN, {"policy.pretrained_backbone_weights": "null"}),
+        ("--policy.path=mine", TRAIN, {"policy.path": "mine"}),
         ("--wandb.enable=false", TRAIN, {"wandb.enable": "false"}),
     ],
 )
@@ -121,7 +123,7 @@ def test_an_option_is_typed_once(commands, tmp_path, flag, module, expected):
     run_loop(loop(tmp_path, flag))
     of_module = [flags for name, flags in commands if name == module]
     assert all(expected.items() <= flags.items() for flags in of_module[-1:])
-    if "batch_size" in flag or "wandb" in flag:
+    if not flag.startswith(("--eval.", "--policy.")):
         assert all(expected.items() <= flags.items() for flags in of_module) and len(of_module) == 2
 
 
@@ -151,6 +153,42 @@ def test_a_stopped_loop_continues(commands, tmp_path, fail_at):
     run_loop(loop(tmp_path))
     assert len(commands) == 7 and commands[fail_at - 1] == commands[fail_at]
     assert "comparison" in results(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("fail_at", "option", "name"),
+    [
+        (1, "dataset.root", "dataset.root"),
+        (1, "value.steps", "steps"),
+        (3, "policy.kl_weight", "policy.kl_weight"),
+        (4, "eval.n_episodes", "eval.n_episodes"),
+    ],
+)
+def test_a_stage_that_failed_takes_corrected_options(commands, tmp_path, fail_at, option, name):
+    commands.fail_at = fail_at
+    with pytest.raises(RuntimeError):
+        run_loop(loop(tmp_path, f"--{option}=wrong"))
+    commands.fail_at = None
+    run_loop(loop(tmp_path, f"--{option}=1"))
+    assert commands[fail_at][1][name] == "1" and len(commands) == 7
+
+
+def test_a_stage_that_was_interrupted_keeps_its_options(commands, tmp_path):
+    """Its checkpoint is of these; so are the evaluations that are there."""
+    stop_at_the_first(commands, tmp_path)
+    (tmp_path / "run/value/checkpoints/000020/pretrained_model").mkdir(parents=True)
+    with pytest.raises(ValueError, match="of a run with other options"):
+        run_loop(loop(tmp_path, "--value.steps=9"))
+
+
+def test_what_a_training_says_of_its_policy_names_the_option_of_this_command(commands, tmp_path, monkeypatch):
+    def fail(command, log):
+        log.write_text("error: no weights; --policy.pretrained_backbone_weights=null leaves them out\n")
+        return 1
+
+    monkeypatch.setattr(recap, "execute", fail)
+    with pytest.raises(RuntimeError, match=r"no weights; --pretrained_backbone_weights=null leaves them out"):
+        run_loop(loop(tmp_path))
 
 
 def stop_at_the_first(commands, tmp_path):

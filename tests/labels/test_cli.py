@@ -6,12 +6,14 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from importlib import import_module
+from urllib.error import URLError
 
 import pytest
+import torchvision
 
 from rewact.cli.common import describe, list_options, parse_options, run_tool
 from rewact.cli.eval_rewards import EvalRewardsConfig
-from rewact.options.errors import say_errors_in_one_line, shorten_torchcodec_warning
+from rewact.options.errors import one_line, say_errors_in_one_line, shorten_torchcodec_warning
 from rewact.options.labels import RewardLabelsConfig
 
 TOOLS = {
@@ -144,6 +146,22 @@ def test_a_mistake_in_our_options_ends_lerobots_scripts_in_one_line(monkeypatch,
     other = ValueError("of somebody else")
     sys.excepthook(ValueError, other, None)
     assert told == [other]
+
+
+def test_a_backbone_that_cannot_be_downloaded_is_told_with_the_option_that_helps(monkeypatch, capsys):
+    def fail(*args, **kwargs):
+        raise URLError("no network")
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fail)
+    monkeypatch.setattr(sys, "excepthook", lambda *args: pytest.fail("told as a traceback"))
+    say_errors_in_one_line()
+    with pytest.raises(URLError) as wrong:
+        torchvision.models.resnet18(weights="IMAGENET1K_V1")
+    sys.excepthook(wrong.type, wrong.value, wrong.tb)
+    told = capsys.readouterr().err
+    assert told.startswith("error: ") and told.count("\n") == 1 and "(no network)" in told
+    assert "--policy.pretrained_backbone_weights=null" in told and told == f"error: {one_line(wrong.value)}\n"
+    assert one_line(URLError("of something else")) == "<urlopen error of something else>"
 
 
 def test_the_warning_of_torchcodec_is_one_line_told_once(caplog):

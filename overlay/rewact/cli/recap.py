@@ -35,7 +35,8 @@ Options:
       and `policy` the options of the policy need no second `policy.`: `--policy.chunk_size`. In `eval` those
       of the evaluation need no second `eval.`: `--eval.n_episodes`.
   --<option>
-      Any other option of `lerobot-train`, such as --steps or --batch_size, goes to both trainings.
+      Any other option of `lerobot-train`, such as --steps or --batch_size, or of both policies, such as
+      --chunk_size or --pretrained_backbone_weights, goes to both trainings.
   --stages (default: value,advantages,policy,eval,compare)
       Run only these, on what the others have left.
 
@@ -137,6 +138,8 @@ class Loop:
                 loop.shared[name] = value
             elif stage in commands["policy"]:
                 loop.training[name] = value
+            elif all(_has_inner(training, stage) for training in ("value", "policy")):
+                loop.training[f"policy.{name}"] = value
             else:
                 raise ValueError(
                     f"--{name} is not understood: give options of a stage as --<stage>.{name}, with one of "
@@ -168,6 +171,11 @@ class Loop:
             "compare": [],
         }.get(stage, [self.checkpoint(stage) / "train_config.json"])
 
+    def has_left_something(self, stage: str) -> bool:
+        """Whether a stage, done or not, has got as far as a result or a checkpoint."""
+        made = [*self.results(stage), *self.directory(stage).glob("checkpoints/[0-9]*")]
+        return any(path.exists() for path in made)
+
     @property
     def advantages_path(self) -> Path:
         return self.directory("advantages") / "advantages.parquet"
@@ -179,7 +187,7 @@ class Loop:
         general = {"seed": self.shared["seed"]} if "seed" in self.shared else {}
         device = {"policy.device": self.shared["device"]} if "device" in self.shared else {}
         training = {**dataset, **general, **device, "policy.push_to_hub": "false", **self.training}
-        executed = self.own["policy"].get("policy.n_action_steps")
+        executed = {**self.training, **self.own["policy"]}.get("policy.n_action_steps")
         flags = {
             "value": {"dataset.reward.sources": '["returns"]', **training, "policy.type": "rewact"},
             "advantages": {
@@ -225,7 +233,7 @@ def _full_name(stage: str, option: str, commands: dict[str, set[str]]) -> str:
     known, first = commands.get(stage, set()), option.split(".")[0]
     if first in known:
         return option
-    if stage not in INNER or not _has_inner(stage, first):
+    if stage not in INNER or not (_has_inner(stage, first) or first in ("path", "type")):
         raise ValueError(f"--{stage}.{option}: the stage {stage!r} has no option --{option}")
     return f"{INNER[stage]}.{option}"
 
@@ -237,7 +245,7 @@ def _has_inner(stage: str, option: str) -> bool:
 
     kind = {"value": "rewact", "policy": "actvantage"}.get(stage)
     config = EvalConfig if kind is None else PreTrainedConfig.get_choice_class(kind)
-    return option in {known.name for known in fields(config)} | {"path", "type"}
+    return option in {known.name for known in fields(config)}
 
 
 def run_loop(loop: Loop) -> None:
@@ -303,6 +311,8 @@ def _is_done(loop: Loop, stage: str) -> bool:
     if note is None:
         return False
     if note["identity"] != loop.identity(stage):
+        if not note["is_done"] and not loop.has_left_something(stage):
+            return False  # it failed, and its options have been corrected
         raise ValueError(
             f"{loop.output_dir / RESULTS}: the stage {stage!r} is of a run with other options for it or for "
             "one before it; repeat these, or name another --output_dir"
@@ -325,6 +335,8 @@ def _run(loop: Loop, log: str, module: str, flags: dict[str, str]) -> None:
     if code := execute([sys.executable, "-m", module, *words], path):
         last = path.read_text(errors="replace").strip().splitlines()[-1:] if path.is_file() else []
         said = f": {last[0].strip().removeprefix('error: ')}" if last else f" with code {code}"
+        if module == TRAIN:  # where its options have another name
+            said = said.replace("--policy.", "--")
         raise RuntimeError(f"{name} failed{said} ({path}); the same command goes on from here")
 
 

@@ -6,6 +6,7 @@ import sys
 import traceback
 from dataclasses import fields
 from types import TracebackType
+from urllib.error import URLError
 
 from rewact.options.head import RewardHeadConfig
 
@@ -13,7 +14,12 @@ PACKAGE = "rewact"
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, on one line."""
+    """What an error says, on one line, with the remedy where it does not say it itself."""
+    if _is_of_backbone(error):
+        return (
+            f"the backbone's pretrained weights cannot be downloaded ({error.reason}); "  # type: ignore[attr-defined]
+            "--policy.pretrained_backbone_weights=null leaves them out"
+        )
     return " ".join(str(error).split()) or repr(error)
 
 
@@ -44,14 +50,23 @@ def _our_error(error: BaseException) -> str | None:
         return f"--{'.'.join(key_path)}: {' '.join(error.message.split())}"
     while error.__cause__ is not None and not _is_ours(error):
         error = error.__cause__
-    return one_line(error) if _is_ours(error) else None
+    return one_line(error) if _is_ours(error) or _is_of_backbone(error) else None
 
 
 def _is_ours(error: BaseException) -> bool:
-    if not isinstance(error, (ValueError, OSError)):
-        return False
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return bool(frames) and frames[-1].f_globals.get("__name__", "").split(".")[0] == PACKAGE
+    modules = _modules(error)
+    return isinstance(error, (ValueError, OSError)) and modules[-1:] == [PACKAGE]
+
+
+def _is_of_backbone(error: BaseException) -> bool:
+    """Whether torchvision could not download what `--policy.pretrained_backbone_weights` names."""
+    return isinstance(error, URLError) and "torchvision" in _modules(error)
+
+
+def _modules(error: BaseException) -> list[str]:
+    """The packages that an error passed, where it was raised last."""
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return [frame.f_globals.get("__name__", "").split(".")[0] for frame in frames]
 
 
 class _OneLine(logging.Filter):
