@@ -182,13 +182,13 @@ def export(arguments: Namespace) -> int:
     if made.since:
         console.step(f"edits are what changed since the commit it was installed on, {made.since[:12]}")
     for name in made.rewritten:
-        console.step(f"{name}: made anew for this tree")
+        console.step(f"{name}: remade for this tree")
     for name in made.dropped:
         console.step(f"{name}: left out, this tree has its changes")
     for path in made.copied:
         console.step(f"overlay/{path}: copied from the checkout")
     for path in made.missing:
-        console.step(f"overlay/{path}: not in the checkout any more; delete it here too if it is to go")
+        console.step(f"overlay/{path}: deleted in the checkout; to drop it, delete it in overlay/ too")
     if made.added:
         console.step(f"{made.added}: the edits; fill in its header")
     if made.directory.name not in {release.tag for release in RELEASES}:

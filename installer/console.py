@@ -62,6 +62,6 @@ def plural(count: int, noun: str, nouns: str | None = None) -> str:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Sends what is said to standard error, where standard output is to be read by a program."""
+    """Sends what is said to standard error, where a program reads standard output."""
     with contextlib.redirect_stdout(sys.stderr):
         yield

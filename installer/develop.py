@@ -46,7 +46,7 @@ def open_or_fetch(project: Path, directory: Path | None, version: str | None) ->
         if version:
             return Checkout(target)
         raise RewactError(
-            ExitCode.NOT_LEROBOT, f"{target} is there, but is no LeRobot clone: rename it, or name a clone."
+            ExitCode.NOT_LEROBOT, f"{target} exists, but is not a LeRobot clone: rename it, or name a clone."
         )
     fetch.unpack(fetch.archive(release), release, target)
     return Checkout(target)

@@ -131,13 +131,16 @@ def choose(
     if explicit is not None:
         prefix = explicit.absolute()
         if prefix.exists() and not prefix.is_dir():
-            raise RewactError(ExitCode.NO_PYTHON, f"{prefix} is a file, no environment: name a directory.")
+            raise RewactError(
+                ExitCode.NO_PYTHON, f"{prefix} is a file: name the directory of an environment."
+            )
         if _is_free(prefix):
             return _make(prefix, release)
         environment = _opened(prefix, ours=(prefix / "rewact-environment.json").exists())
         if environment is None or environment.python.version < release.python:
             raise RewactError(
-                ExitCode.NO_PYTHON, f"{prefix} is no environment with a Python {wanted} or newer that runs."
+                ExitCode.NO_PYTHON,
+                f"{prefix} does not have a Python {wanted} or newer that runs: name another environment.",
             )
         return environment
     ours = [project / name, project / f"{name}-{release.version}"]
@@ -306,7 +309,7 @@ def pip_install(environment: Environment, arguments: list[str], *, replace_lerob
     """
     tool = _tool(environment)
     if replace_lerobot and not tool.reinstall and ask(environment, []).version:
-        # pip has no way to reinstall one package of several; taken out first, it is put in anew.
+        # pip has no way to reinstall one package of several; taken out first, it is installed again.
         _run_tool([*tool.install[:-1], "uninstall", "--yes", "--quiet", "lerobot"], environment)
     _run_tool([*tool.install, *(tool.reinstall if replace_lerobot else []), *arguments], environment)
 

@@ -143,8 +143,8 @@ def export(project: Path, checkout: Checkout, *, name: str, description: str) ->
     if state.tag not in patch_sets:
         raise RewactError(
             ExitCode.UNSUPPORTED_VERSION,
-            f"{checkout.root} has the patches for {state.tag}, but there is no {patches / state.tag} to make "
-            f"anew: run the install.py that installed them, or bring patches/{state.tag} here.",
+            f"{checkout.root} has the patches for {state.tag}, but {patches / state.tag} is missing: "
+            f"run the install.py that installed them, or bring patches/{state.tag} here.",
         )
     patch_set = patch_sets[state.tag]
     read = pristine_reader(checkout, state)

@@ -81,7 +81,7 @@ def _is_recorded(plan: Plan, state: State | None) -> bool:
 
 
 def _in_place(project: Path, checkout: Checkout) -> Plan | None:
-    """The plan that changes nothing, where the record says what is to be done and every file holds it.
+    """The plan that changes nothing, where the record and every file agree with this patch set.
 
     No patch is read and nothing is asked of git: a second `dev` has nothing to wait for.
     """
@@ -138,8 +138,8 @@ def install(
         console.step(f"{checkout.root} is LeRobot {plan.patch_set.tag}")
     else:
         console.step(
-            f"{checkout.root} is none of the releases: the series for {drift.tag} is placed by structure and "
-            f"proven ({LABEL})"
+            f"{checkout.root} is not a LeRobot release that has its own patches; those for {drift.tag} "
+            f"were fitted to it and checked ({LABEL})"
         )
         for line in describe_left_out(drift):
             console.step(line)
@@ -153,7 +153,7 @@ def install(
         plan, _ = read_plan(project, checkout, exact=exact)
         accept(plan)
         before = checkout.state()
-        # What `export` compares with: an upgrade of the patches is no reason to forget where edits began.
+        # What `export` compares with: an upgrade of the patches must not forget where edits began.
         commit = before.commit if before and is_applied(checkout, before) else None
         commit = commit or checkout.commit()
         state = State(
@@ -191,7 +191,7 @@ def unrecorded_files(project: Path, checkout: Checkout) -> list[str]:
 
 
 def record_again(project: Path, checkout: Checkout) -> State:
-    """Makes the record anew from what the files hold: it was lost, or a patched tree was committed.
+    """Makes the record again from what the files hold: it was lost, or a patched tree was committed.
 
     Raises:
         RewactError: where that cannot be told, naming the files.
@@ -223,7 +223,7 @@ def examine(project: Path, tree: Path) -> Drift:
     """How the series that fits a tree best would fare on it; the tree need not be a repository.
 
     Raises:
-        RewactError: NOT_LEROBOT, when it is no LeRobot.
+        RewactError: NOT_LEROBOT, when it is not LeRobot.
     """
     require_git()
     patch_sets, overlay = sets.load(project)

@@ -108,8 +108,8 @@ def install(project: Path, checkout: Checkout, plan: Plan, prefix: Path | None) 
     if plan.fitted:
         raise RewactError(
             ExitCode.UNSUPPORTED_VERSION,
-            f"{checkout.root} (LeRobot {checkout.declared_version}) is none of the releases ({LABEL}), and a "
-            f"wheel of it would bear the name of {plan.patch_set.tag}: use `install.py dev`, or check "
+            f"{checkout.root} (LeRobot {checkout.declared_version}) is not a LeRobot release ({LABEL}): a "
+            f"wheel would bear the name of {plan.patch_set.tag}. Use `install.py dev`, or check "
             f"{plan.patch_set.tag} out.",
         )
     console.step(f"{checkout.root} is LeRobot {plan.patch_set.tag}")

@@ -10,7 +10,7 @@ class ExitCode(IntEnum):
     OK = 0
     INTERNAL = 1  # a mistake of ours: the traceback is shown
     USAGE = 2  # argparse
-    NOT_LEROBOT = 3  # CHECKOUT is no LeRobot git clone
+    NOT_LEROBOT = 3  # CHECKOUT is not a LeRobot git clone
     UNSUPPORTED_VERSION = 4  # a LeRobot, but none that a patch set is made for
     EDITED = 5  # a file that would be written or removed holds someone's edits
     BAD_PATCH_SET = 6  # a patch, the series or the overlay is missing, damaged or hostile

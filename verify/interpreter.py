@@ -56,7 +56,7 @@ def rank(found: dict, checkout: Path | None) -> int:
 
 
 def best(checkout: Path | None) -> tuple[Path, int]:
-    """The Python that serves best, this one where others are no better, and its rank."""
+    """The Python that serves best, this one unless another is better, and its rank."""
     python, highest = Path(sys.executable), rank(abilities(), checkout)
     enough = 3 if checkout is not None else 1
     for candidate in environments():

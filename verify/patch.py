@@ -131,7 +131,9 @@ def _header(lines: Sequence[bytes]) -> tuple[dict[str, str], dict[str, str], int
             key, colon, value = text.partition(":")
             if not colon or key not in KNOWN_FIELDS:
                 known = ", ".join(KNOWN_FIELDS)
-                raise _RefusedError(f"the header line {text[:200]!r} is none of {known}", number)
+                raise _RefusedError(
+                    f"the header line {text[:200]!r} is unknown; the fields are {known}", number
+                )
             key = _add_field(fields, pre_images, key, value.strip(), number)
     return fields, pre_images, len(lines)
 
@@ -217,7 +219,7 @@ def _check(fields: dict[str, str], pre_images: dict[str, str], diffs: Sequence[F
         if not fields.get(name):
             raise _RefusedError(f"the header field {name} is missing")
     if not diffs:
-        raise _RefusedError("there is no diff in it")
+        raise _RefusedError("it has no diff")
     touched = Counter(diff.path for diff in diffs)
     path, count = touched.most_common(1)[0]
     if count > 1:

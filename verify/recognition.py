@@ -104,8 +104,8 @@ def recognise(checkout: Checkout, patch_sets: Mapping[str, PatchSet], state: Sta
     )
     raise RewactError(
         ExitCode.UNSUPPORTED_VERSION,
-        f"{checkout.root} (LeRobot {checkout.declared_version}) is none of the supported "
-        f"releases: {supported}. {remedy}",
+        f"{checkout.root} (LeRobot {checkout.declared_version}) is not a supported "
+        f"release ({supported}). {remedy}",
     )
 
 

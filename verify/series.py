@@ -134,7 +134,7 @@ def read_series(directory: Path) -> list[str]:
         if names.count(name) > 1:
             raise _bad(f"{path} lists {name} twice.")
         if "/" in name or not name.endswith(".patch"):
-            raise _bad(f"{path}: {name!r} is no name of a patch beside it.")
+            raise _bad(f"{path}: {name!r} is not the name of a patch in that folder.")
         check_name(name)
     return names
 
@@ -211,7 +211,7 @@ def load_overlay(overlay: Path) -> dict[str, OverlayFile]:
     files: dict[str, OverlayFile] = {}
     folded: dict[str, str] = {}
     for directory, directories, names in os.walk(overlay):
-        # Caches are no part of the overlay; links to directories appear here and are refused below.
+        # Caches do not belong to the overlay; links to directories appear here and are refused below.
         directories[:] = sorted(name for name in directories if name != "__pycache__")
         links = [name for name in directories if os.path.islink(os.path.join(directory, name))]
         for name in sorted(names) + links:

@@ -332,7 +332,7 @@ def test_export_command(run_install, project: Project, upstream: Path) -> None:
     assert "overlay/lerobot/head.py" in result.stdout and "Nothing was edited" not in result.stdout
     (upstream / "src/lerobot/head.py").unlink()
     result = run_install(project, "export", str(upstream))
-    assert "not in the checkout any more" in result.stdout and "Nothing was edited" not in result.stdout
+    assert "deleted in the checkout" in result.stdout and "Nothing was edited" not in result.stdout
     write(upstream, {OTHER: b"edited = 1\n"})
     result = run_install(project, "export", str(upstream), "--name", "other")
     assert result.returncode == 0 and "0004-other.patch" in result.stdout

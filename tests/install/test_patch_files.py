@@ -73,8 +73,8 @@ def test_unlisted_patch(project: Project, checkout: Checkout) -> None:
         (b"0001-a.patch\n0001-a.patch\n", "twice"),
         (b"0001-a.patch\r\n", "CRLF"),
         (b"# nothing\n\n", "lists no patch"),
-        (b"../../0001-a.patch\n", "no name of a patch"),
-        (b"0001-a.txt\n", "no name of a patch"),
+        (b"../../0001-a.patch\n", "not the name of a patch"),
+        (b"0001-a.txt\n", "not the name of a patch"),
     ],
 )
 def test_bad_series(project: Project, checkout: Checkout, series: bytes, word: str) -> None:

@@ -27,7 +27,7 @@ class Settings:
     smoothing_window: int = 21
     # Few enough to leave out the slow ones: a tenth of the frames of set (a) are clean.
     positive_fraction: float = 0.12
-    # Positive frames are few: most of the steps that see them are to go into the condition.
+    # Positive frames are few: most of the steps that see them should train the condition.
     advantage_dropout: float = 0.1
 
 

@@ -150,7 +150,7 @@ def observe_camera(task: Task, observation: np.ndarray) -> dict[str, np.ndarray]
 
     Returns:
         As `observation.state`, (4,) float32 hand and gripper. As `observation.image`, what `Task.render`
-        gives: object and goal are to be seen there.
+        gives: object and goal are visible there.
     """
     return {
         "observation.state": observation[HAND_GRIPPER].astype(np.float32),

@@ -211,7 +211,7 @@ def load(
 
     Args:
         checkpoint: Folder that `train` has written.
-        options: Options of the policy that are to be others than in training.
+        options: Options of the policy that differ from training.
     """
     config = PreTrainedConfig.from_pretrained(checkpoint)
     for name, value in options.items():

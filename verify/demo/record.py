@@ -22,7 +22,7 @@ CAMERA_KEY = "observation.images.front"
 STATE_KEY = "observation.state"
 TASK = "Put the block into the blue tray."
 JOINT_NAMES = ["shoulder", "elbow", "gripper"]
-# There are no videos in it: named so that the default does not look for ffmpeg's libraries and complain.
+# It has no videos: named so that the default does not look for ffmpeg's libraries and complain.
 VIDEO_BACKEND = "pyav"
 TRUTH_FILE = "true_progress.json"
 

@@ -27,7 +27,7 @@ class ACTvantageConfig(ACTConfig):
         advantage_dropout: Fraction of the training samples, in [0, 1], whose condition is replaced by the
             unconditional one. Has no effect at inference.
         cfg_beta: Classifier-free guidance: the actions are u + cfg_beta * (c - u) for conditional actions c
-            and unconditional ones u. 1 is no guidance and costs nothing; other values double the batch of the
+            and unconditional ones u. 1 turns guidance off, for free; other values double the batch of the
             network.
         inference_advantage: Condition at inference, one of "positive", "negative" and "unconditional", where
             the call does not say otherwise.

@@ -82,7 +82,7 @@ def compute_act_loss(
 
 
 def _trained_actions(is_pad: Tensor, mask: Tensor | None) -> Tensor:
-    """(B, S) bool: actions inside the episode that are to be imitated."""
+    """(B, S) bool: actions inside the episode that the policy imitates."""
     return ~is_pad if mask is None else ~is_pad & mask.to(torch.bool).reshape(len(mask), -1)
 
 

@@ -83,9 +83,9 @@ class ACTRewardMixin:
         """Return the next action and the reward of this step.
 
         Where the network runs to fill the queue, the reward is its reading of this observation. The actions
-        that then wait in the queue carry the forecast for their own step, unless the reward is read anew at
+        that then wait in the queue carry the forecast for their own step, unless the reward is read again at
         it: every `reward_refresh_steps` steps, at every step without a forecast or with
-        `stop_on_completion`, and wherever `force_model_run` is set. Reading the reward anew never changes the
+        `stop_on_completion`, and wherever `force_model_run` is set. A new reading never changes the
         queued actions.
 
         Returns:

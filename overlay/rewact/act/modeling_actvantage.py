@@ -62,7 +62,7 @@ class ACTvantagePolicy(ACTPolicy):
 
         Args:
             batch: Preprocessed observation.
-            force_model_run: Read the reward anew at this call, see `ACTPolicy.select_action`.
+            force_model_run: Read the reward again at this call, see `ACTPolicy.select_action`.
             advantage: Condition of this call: "positive", "negative" or "unconditional", or numbers as in
                 training, one or B of them. `None` takes the batch's label `advantage` or else
                 `config.inference_advantage`.

@@ -98,8 +98,8 @@ def gather_evidence(
     if TERMINAL_KEY in table.columns:
         recorded = _column(table, TERMINAL_KEY)[table.ends - 1] > 0
         if recorded[rows].any():
-            # Where recording stopped before the end nothing was achieved yet, but it is no failure, unless
-            # somebody has judged it to be one.
+            # Where recording stopped early nothing was achieved yet, and this is a failure only where
+            # somebody has judged it so.
             judged = read_outcomes(table, labels, from_columns=False) != UNKNOWN
             is_cut_off = ~recorded & ~judged & (outcomes != SUCCESS)
         else:  # as in recordings that carry the column without ever setting it

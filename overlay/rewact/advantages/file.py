@@ -89,7 +89,7 @@ def read_advantage_file(path: Path) -> AdvantageTable:
     """Read and check an advantages file on its own, see `load_advantages` for the dataset that it is of.
 
     Raises:
-        ValueError: Naming the file, if it is missing, is no such file, or holds a value that cannot be.
+        ValueError: Naming the file, if it is missing, not an advantages file, or holds an impossible value.
     """
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file; {REMEDY}")

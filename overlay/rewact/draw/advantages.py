@@ -105,7 +105,7 @@ def plot_episode(
     """Draw value and advantage of an episode over time, its positive frames shaded. Writes a PNG.
 
     The axis of advantages is that of all episodes, without their last steps: there the jump to the final
-    reward is larger than all that is to be seen.
+    reward is larger than anything else.
     """
     figure = new_figure(9, 6.2 if len(images) else 5)
     outcome = _outcome(computed, episode)

@@ -52,7 +52,7 @@ def refuse_former_flags(arguments: Sequence[str], known: Collection[str]) -> Non
 
     Args:
         arguments: The command line.
-        known: Options that the script has; one of these is no former flag of ours.
+        known: Options that the script has: these are never former flags of ours.
     """
     for argument in arguments:
         flag = argument.split("=", 1)[0].removeprefix("--")
