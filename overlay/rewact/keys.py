@@ -14,6 +14,8 @@ ACTION_MASK_KEY = "action_mask"
 ADVANTAGE_KEY = "advantage"
 # Absolute index of a frame that training holds out: rewards predicted for it are judged.
 HELD_OUT_KEY = "held_out_frame"
+# Feature of recordings that holds the reward which the policy predicted of each frame.
+PREDICTED_REWARD = "predicted_reward"
 # Columns of a dataset that RECAP's training reads.
 RETURN_KEY = "mc_return"
 TERMINAL_KEY = "is_terminal"

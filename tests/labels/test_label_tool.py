@@ -7,6 +7,7 @@ import pytest
 
 import rewact
 from rewact.cli import label_rewards as label_tool
+from rewact.cli.common import parse_options
 from rewact.cli.label_rewards import LabelledDatasetConfig, LabelRewardsConfig, label_rewards
 from rewact.labels import LeRobotDatasetWithReward
 from rewact.labels.keypoints import KEYPOINTS_FILE
@@ -71,6 +72,35 @@ def test_other_forms(run, form):
     assert after.control_modes.get(2, [(0, 4, "policy")]) == [(0, 4, "policy")]
 
 
+def test_a_file_may_name_the_dataset(tmp_path):
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps(LABELS))
+    assert parse_options(LabelRewardsConfig, [f"--labels={path}"]).dataset.repo_id == "local/tiny"
+    given = parse_options(LabelRewardsConfig, [f"--labels={path}", "--dataset.repo_id=me/other"])
+    assert given.dataset.repo_id == "me/other"  # which the file is then refused for
+    path.write_text('{"2": "failed"}')
+    for arguments in ([], [f"--labels={path}"]):
+        with pytest.raises(ValueError, match=r"--dataset.repo_id is needed: .*the file of --labels names"):
+            parse_options(LabelRewardsConfig, arguments)
+
+
+def test_a_stored_contradiction_is_told_and_can_be_corrected(run, root, capsys):
+    """The listing failed, and so did edits of all other episodes."""
+    run({"0": {"6": 1.0}})
+    stored = root / KEYPOINTS_FILE
+    contradiction = stored.read_text()
+    run({"0": "failed"}, clear=[0])
+    stored.write_text(contradiction)
+    run()
+    told = capsys.readouterr().out
+    assert "Training refuses these labels. local/tiny, episode 0: it failed, but its keypoints" in told
+    run({"2": "success"})
+    run({"0": "success"})
+    capsys.readouterr()
+    run()
+    assert "refuses" not in capsys.readouterr().out
+
+
 def test_the_files_of_a_dataset_are_read(run, root, tmp_path):
     """The tool refused the very files that it writes."""
     before = run(LABELS)
@@ -98,7 +128,7 @@ def test_what_changed_alone_is_shown(run, capsys):
 
 def test_listing_changes_nothing(run, root, capsys):
     run()
-    assert "has no labels" in capsys.readouterr().out
+    assert "local/tiny, 6 episodes: 0 with keypoints, 0 with an outcome, 6 without" in capsys.readouterr().out
     run(LABELS)
     before = {path: path.stat().st_mtime_ns for path in (root / "rewact_extensions").iterdir()}
     capsys.readouterr()

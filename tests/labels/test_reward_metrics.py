@@ -2,6 +2,7 @@
 """The numbers that `lerobot-eval-rewards` reports."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -170,6 +171,19 @@ def test_an_overview_measures_and_draws_each_panel_a_few_times(tmp_path, monkeyp
         return len(calls)
 
     assert count(30) >= 30 and count(120) <= 4 * count(30) + 20
+
+
+def test_an_overview_explains_the_words_and_marks_that_it_uses(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(plots, "save_figure", lambda figure, path: figures.append(figure))
+    odd = [replace(e, prediction=1 - e.label) if e.episode == 3 else e for e in straight(9)]
+    labelled = [replace(episode, success=True) for episode in straight(9)]
+    plot_overview(tmp_path / "overview.png", straight(9), {}, fps=10, title="title")
+    plot_overview(tmp_path / "overview.png", labelled, {"model": odd}, fps=10, title="title")
+    plain, marked = (" ".join(text.get_text() for text in figure.texts) for figure in figures)
+    assert plain == "title all axes 0 to 1"
+    assert "\N{CHECK MARK} success, \N{BALLOT X} failure" in marked
+    assert "up and down: rises less steadily than the other episodes" in marked
 
 
 def test_an_overview_of_very_many_episodes_shows_some_of_each_kind(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.scripts import lerobot_record
 from rewact.options.completion import CompletionDetectorConfig
 
@@ -18,7 +19,7 @@ FEATURES = {
 }
 
 
-def record(policy, preprocessor, postprocessor, monkeypatch, n_actions):
+def record(policy, preprocessor, postprocessor, monkeypatch, n_actions, dataset=None):
     """Run the record loop until the robot was sent so many actions, or the loop ends by itself.
 
     Returns:
@@ -45,7 +46,7 @@ def record(policy, preprocessor, postprocessor, monkeypatch, n_actions):
         teleop_action_processor=None,
         robot_action_processor=lambda action_and_observation: action_and_observation[0],
         robot_observation_processor=lambda observation: observation,
-        dataset=SimpleNamespace(fps=30, features=FEATURES, add_frame=frames.append),
+        dataset=dataset or SimpleNamespace(fps=30, features=FEATURES, add_frame=frames.append),
         policy=policy,
         preprocessor=preprocessor,
         postprocessor=postprocessor,
@@ -82,3 +83,23 @@ def test_an_episode_ends_on_completion(policy_and_processors, monkeypatch, thres
     for _ in range(2):  # the second episode starts afresh
         sent, frames, _ = record(*policy_and_processors, monkeypatch, N_ACTION_STEPS + 1)
         assert len(sent) == len(frames) == expected
+
+
+def test_a_recording_holds_the_predicted_reward(policy_and_processors, monkeypatch, tmp_path):
+    policy = policy_and_processors[0]
+    policy.config.record_predicted_reward = True
+    dataset = LeRobotDataset.create("local/record", 30, FEATURES, tmp_path / "record", use_videos=False)
+    if not policy.config.use_reward_head:
+        with pytest.raises(ValueError, match="record_predicted_reward needs a policy that predicts"):
+            record(*policy_and_processors, monkeypatch, N_ACTION_STEPS + 1, dataset)
+        return
+    read = []
+    for _ in range(2):
+        shown = record(*policy_and_processors, monkeypatch, N_ACTION_STEPS + 1, dataset)[2]
+        dataset.save_episode()
+        read += [observation["predicted_reward"] for observation in shown]
+    dataset.finalize()
+    recorded = LeRobotDataset("local/record", root=tmp_path / "record")
+    assert recorded.num_episodes == 2 and len(recorded) == len(read)
+    assert [frame["predicted_reward"].item() for frame in recorded] == pytest.approx(read)
+    assert recorded.meta.stats["predicted_reward"]["max"].item() == pytest.approx(max(read))

@@ -7,7 +7,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from lerobot.rollout.configs import BaseStrategyConfig, EpisodicStrategyConfig, SentryStrategyConfig
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from lerobot.rollout.configs import (
+    BaseStrategyConfig,
+    EpisodicStrategyConfig,
+    HighlightStrategyConfig,
+    SentryStrategyConfig,
+)
 from lerobot.rollout.inference.factory import RTCInferenceConfig, SyncInferenceConfig
 from lerobot.rollout.inference.sync import SyncInferenceEngine
 from lerobot.rollout.strategies.base import BaseStrategy
@@ -49,7 +55,9 @@ def test_rollout_sends_the_action_and_shows_the_reward(policy_and_processors):
 
 
 class Robot:
-    """Counts the actions that it is sent."""
+    """Counts the actions that it is sent; after `until` so many somebody ends the episode."""
+
+    until = None
 
     def __init__(self):
         self.actions = []
@@ -59,6 +67,8 @@ class Robot:
 
     def send_action(self, action):
         self.actions.append(action)
+        if self.until is not None and len(self.actions) == self.until[0]:
+            self.until[1]["exit_early"] = True
 
 
 class Dataset:
@@ -136,6 +146,65 @@ def test_the_episodic_strategy_ends_each_episode_on_completion(policy_and_proces
         )  # fmt: skip
     assert len(context.data.dataset.frames) == 2 * 3
     assert not context.runtime.shutdown_event.is_set()
+
+
+def test_a_recording_holds_the_predicted_reward(policy_and_processors, tmp_path):
+    """A new one, and one that is gone on with; in stock LeRobot's format."""
+    policy, pre, post = policy_and_processors
+    policy.config.record_predicted_reward = True
+    context = make_context(policy, pre, post, strategy=EpisodicStrategyConfig())
+    dataset = LeRobotDataset.create("local/rollout", 1000, FEATURES, tmp_path / "rollout", use_videos=False)
+    read = []
+    for episode in range(2):
+        context.data.dataset = dataset
+        strategy = EpisodicStrategy(EpisodicStrategyConfig())
+        if not policy.config.use_reward_head:
+            with pytest.raises(ValueError, match="record_predicted_reward needs a policy that predicts"):
+                strategy._init_engine(context)
+            return
+        strategy._init_engine(context)
+        strategy._events = {"exit_early": False}
+        robot = context.hardware.robot_wrapper
+        robot.until = len(robot.actions) + N_ACTION_STEPS + 2, strategy._events
+        strategy._log_telemetry = lambda shown, *_: read.append(shown["predicted_reward"])
+        strategy._policy_loop(
+            context, robot, strategy._events, FEATURES, 1000, 20.0, dataset, "task",
+        )  # fmt: skip
+        dataset.save_episode()
+        dataset.finalize()
+        if episode == 0:
+            dataset = LeRobotDataset.resume("local/rollout", tmp_path / "rollout")
+    recorded = LeRobotDataset("local/rollout", root=tmp_path / "rollout")
+    assert recorded.num_episodes == 2 and len(recorded) == len(read) == 2 * (N_ACTION_STEPS + 2)
+    assert [frame["predicted_reward"].item() for frame in recorded] == pytest.approx(read)
+    assert recorded.meta.stats["predicted_reward"]["max"].item() == pytest.approx(max(read))
+
+
+def test_a_recording_without_the_feature_is_not_gone_on_with(policy_and_processors):
+    policy = policy_and_processors[0]
+    policy.config.record_predicted_reward = True
+    context = make_context(*policy_and_processors, strategy=SentryStrategyConfig())
+    context.data.dataset = SimpleNamespace(features=FEATURES, num_episodes=3, repo_id="local/rollout")
+    expected = "the 3 episodes of local/rollout have no" if policy.config.use_reward_head else "predicts the"
+    with pytest.raises(ValueError, match=expected):
+        BaseStrategy(BaseStrategyConfig())._init_engine(context)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"strategy": BaseStrategyConfig()}, "record_predicted_reward does not work with .*type=base"),
+        ({"strategy": HighlightStrategyConfig()}, "type=highlight; use one of episodic, sentry"),
+        ({"strategy": EpisodicStrategyConfig(), "inference": RTCInferenceConfig()}, "inference.type=rtc"),
+    ],
+)
+def test_what_cannot_record_the_reward_is_refused(policy_and_processors, options, message):
+    policy, pre, post = policy_and_processors
+    if not policy.config.use_reward_head:
+        pytest.skip("a policy without a reward head is refused, as the test above shows")
+    policy.config.record_predicted_reward = True
+    with pytest.raises(ValueError, match=message):
+        BaseStrategy(BaseStrategyConfig()).setup(make_context(policy, pre, post, **options))
 
 
 @pytest.mark.parametrize(

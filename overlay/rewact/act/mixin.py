@@ -84,8 +84,8 @@ class ACTRewardMixin:
 
         Where the network runs to fill the queue, the reward is its reading of this observation. The actions
         that then wait in the queue carry the forecast for their own step, unless the reward is read again at
-        it: every `reward_refresh_steps` steps, at every step without a forecast or with
-        `stop_on_completion`, and wherever `force_model_run` is set. A new reading never changes the
+        it: every `reward_refresh_steps` steps, at every step without a forecast, with `stop_on_completion`
+        or `record_predicted_reward`, and wherever `force_model_run` is set. A new reading never changes the
         queued actions.
 
         Returns:
@@ -114,7 +114,8 @@ class ACTRewardMixin:
         return action, reward
 
     def _is_refresh_step(self, step: int) -> bool:
-        every = 1 if self.config.stop_on_completion else self.config.reward_refresh_steps
+        reads_all = self.config.stop_on_completion or self.config.record_predicted_reward
+        every = 1 if reads_all else self.config.reward_refresh_steps
         return every is not None and step % every == 0
 
     def _predict_chunk_and_rewards(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:

@@ -87,7 +87,8 @@ def parse_options(options: type[T], arguments: Sequence[str]) -> T:
     Args:
         options: Dataclass of the options. Fields that are dataclasses have options with a dot.
         arguments: ``--name=value`` or ``--name value``; ``--config_path`` names a YAML or JSON file of
-            options, over which the others go.
+            options, over which the others go. A class may have a function `fill_in`, which is given the
+            options by name before it is checked that none is missing.
 
     Raises:
         ValueError: naming the option, if one is unknown, missing, or has a value that cannot be.
@@ -109,6 +110,7 @@ def parse_options(options: type[T], arguments: Sequence[str]) -> T:
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"; is --{close[0]} meant?" if close else "; --help lists all options"
             raise ValueError(f"there is no option --{name}{hint}")
+    getattr(options, "fill_in", lambda content: None)(content)
     if "policy" in content and "path" not in content["policy"] and "policy.path" in known:
         raise ValueError("a trained policy is needed: give its checkpoint with --policy.path")
     for name, field in known.items():

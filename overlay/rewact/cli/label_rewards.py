@@ -8,12 +8,12 @@ Examples:
 
 Apply a file, after looking at what it would change:
 ```
-lerobot-label-rewards --dataset.repo_id=me/pick --labels=labels.json --dry_run=true
-lerobot-label-rewards --dataset.repo_id=me/pick --labels=labels.json
+lerobot-label-rewards --labels=labels.json --dry_run=true
+lerobot-label-rewards --labels=labels.json
 ```
 where `labels.json` holds
 ```
-{"episodes": {
+{"repo_id": "me/pick", "episodes": {
   "0": {"keypoints": [{"timestamp": 0.3, "reward": 0.0}, {"frame_index": 80, "reward": 1.0}],
         "outcome": "success",
         "control_modes": [{"start_index": 0, "end_index": 57, "mode": "policy"}]},
@@ -45,7 +45,7 @@ lerobot-label-rewards --dataset.repo_id=me/pick --push_to_hub=true
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rewact.cli.common import run_tool
 
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 class LabelledDatasetConfig:
     """Which dataset to label."""
 
-    # Name of the dataset, as user/name.
+    # Name of the dataset, as user/name. Default: the repo_id that the file of --labels names.
     repo_id: str
     # Its folder. Default: where LeRobot keeps it.
     root: str | None = None
@@ -90,6 +90,17 @@ class LabelRewardsConfig:
         if both := {*(self.succeeded or [])} & {*(self.failed or [])}:
             raise ValueError(f"episode {min(both)} is named in --succeeded and in --failed")
 
+    @staticmethod
+    def fill_in(content: dict[str, Any]) -> None:
+        """Take the dataset's name from the file of labels, where it stands there and is not given."""
+        from rewact.labels.files import read_json
+
+        dataset = content.setdefault("dataset", {})
+        if isinstance(content.get("labels"), str) and "repo_id" not in dataset:
+            labels = read_json(Path(content["labels"]).expanduser())
+            if isinstance(labels, dict) and isinstance(labels.get("repo_id"), str):
+                dataset["repo_id"] = labels["repo_id"]
+
 
 def label_rewards(cfg: LabelRewardsConfig) -> "LabelSet":
     """Apply, clear, list and upload labels; returns the labels that the dataset then has."""
@@ -113,7 +124,7 @@ def label_rewards(cfg: LabelRewardsConfig) -> "LabelSet":
 
     before = load_labels(table)
     after = changed(before)
-    after.check(table.repo_id)
+    after.check(table.repo_id, before)
     print_labels(table, after, before)
     if cfg.dry_run:
         logging.info("Dry run: nothing was written")
@@ -150,15 +161,14 @@ def print_labels(table: "EpisodeTable", labels: "LabelSet", before: "LabelSet") 
     from rich.table import Table
 
     episodes = sorted({*labels.episodes(), *before.episodes()})
-    if not episodes:
-        Console().print(f"{table.repo_id} has no labels")
-        return
     total, labelled = len(table.episodes), len(labels.episodes())
     counts = f"{len(labels.keypoints)} with keypoints, {len(labels.outcomes)} with an outcome"
     console = Console()
     console.print(
         f"{table.repo_id}, {total} episodes: {counts}, {total - labelled} without labels", soft_wrap=True
     )
+    if not episodes:
+        return
     changed = [episode for episode in episodes if _labels_of(labels, episode) != _labels_of(before, episode)]
     if changed:
         console.print(f"{len(changed)} changed:")
@@ -168,6 +178,10 @@ def print_labels(table: "EpisodeTable", labels: "LabelSet", before: "LabelSet") 
     for episode in changed or episodes:
         grid.add_row(str(episode), str(table.length(episode, table.repo_id)), *_cells(labels, episode))
     console.print(grid)
+    try:
+        labels.check(table.repo_id)
+    except ValueError as error:  # left by a tool that does not know both
+        console.print(f"Training refuses these labels. {error}", style="bold red", soft_wrap=True)
 
 
 def _labels_of(labels: "LabelSet", episode: int) -> tuple:

@@ -126,9 +126,9 @@ def plot_episode(
     time = columns["frame_index"] / fps
     _shade(below, time, columns["positive"], fps)
     below.plot(time, np.clip(columns["advantage"], -limit, limit), color=ADVANTAGE_COLOR, linewidth=1.6)
+    said = f"time (s); {positive:.0%} of the frames are positive"
     if beyond := int((np.abs(columns["advantage"]) > limit).sum()):
-        text = f"{beyond} frames lie beyond the axis"
-        below.text(0.99, 0.04, text, transform=below.transAxes, ha="right", fontsize=8, color=LABEL_COLOR)
+        said += f", {beyond} lie beyond the axis of advantages"
     threshold = _summary(computed, episode).threshold
     if threshold is not None:
         label = f"threshold {threshold:.3g}"
@@ -136,7 +136,7 @@ def plot_episode(
         below.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8)
     below.set_ylim(-limit, limit)
     below.set_ylabel(f"advantage, {computed.table.provenance['n_steps']} steps")
-    below.set_xlabel(f"time (s); {positive:.0%} of the frames are positive")
+    below.set_xlabel(said)
     below.grid(alpha=0.25, linewidth=0.5)
     save_figure(figure, path)
 

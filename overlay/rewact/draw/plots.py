@@ -28,6 +28,13 @@ from rewact.judge.metrics import EpisodeRewards, episode_metrics
 
 MAX_OVERVIEW = 400
 BAND_NAME = "80 % band"
+# Metrics by which an episode stands out where they are high (1) or low (-1), in words for its heading and for
+# the key.
+ODDITIES = (
+    ("mae", 1, "off label", "further from its label"),
+    ("final", -1, "ends low", "ends lower"),
+    ("voc", -1, "up and down", "rises less steadily"),
+)
 
 
 def plot_episode(
@@ -97,8 +104,9 @@ def plot_overview(
     n_columns = max(1, math.ceil(math.sqrt(len(shown) * 1.6)))
     n_rows = math.ceil(len(shown) / n_columns)
     width = max(1.15 * n_columns, 6)
-    sentences = [line for sentence in sentences for line in textwrap.wrap(sentence, int(12 * width))][::-1]
-    foot = 0.55 + 0.2 * len(sentences)  # the legend, what the marks mean, the sentences
+    sentences = [line for sentence in sentences for line in textwrap.wrap(sentence, int(14 * width))][::-1]
+    key = textwrap.wrap(_overview_key([labelled[i] for i in shown], odd), int(19 * width))[::-1]
+    foot = 0.4 + 0.15 * len(key) + 0.2 * len(sentences)  # the legend, what the marks mean, the sentences
     height = max(0.95 * n_rows, 1.5) + 0.4 + foot
     # Margins in inches. With a layout engine, or a shared scale, the time would grow with n squared.
     figure = new_figure(width, height, is_arranged=False)
@@ -119,13 +127,27 @@ def plot_overview(
         if reason:
             axes.set_facecolor("#fef2f2")
     handles, names = axes.get_legend_handles_labels()
-    key = "\N{CHECK MARK} success, \N{BALLOT X} failure; all axes 0 to 1"
-    figure.text(0.01, 0.3 / height, key, fontsize=7, color=LABEL_COLOR, ha="left")
+    for line, words in enumerate(key):
+        figure.text(0.01, (0.3 + 0.15 * line) / height, words, fontsize=7, color=LABEL_COLOR, ha="left")
     figure.legend(handles, names, loc="lower right", ncols=len(names), frameon=False, fontsize=8)
     for line, sentence in enumerate(sentences):
-        y = (0.45 + 0.2 * line) / height
+        y = (0.3 + 0.15 * len(key) + 0.2 * line) / height
         figure.text(0.01, y, sentence, fontsize=8, color=WARNING_COLOR, fontweight="bold")
     save_figure(figure, path)
+
+
+def _overview_key(shown: Sequence[EpisodeRewards], odd: Mapping[int, str]) -> str:
+    """What the headings of an overview's episodes mean, of marks and words that are there."""
+    parts = ["all axes 0 to 1"]
+    if any(episode.success is not None for episode in shown):
+        parts.append("\N{CHECK MARK} success, \N{BALLOT X} failure")
+    reasons = {odd[episode.episode] for episode in shown if episode.episode in odd}
+    parts += [
+        f"{reason}: {meaning} than the other episodes"
+        for _, _, reason, meaning in ODDITIES
+        if reason in reasons
+    ]
+    return "; ".join(parts)
 
 
 def model_doubts(episodes: Sequence[EpisodeRewards]) -> list[str]:
@@ -152,8 +174,7 @@ def odd_episodes(episodes: Sequence[EpisodeRewards]) -> dict[int, str]:
     """Episodes that stand out to the bad side, and in what; see :func:`plot_overview`."""
     rows = [episode_metrics(episode) for episode in episodes]
     odd: dict[int, str] = {}
-    reasons = (("mae", 1, "off label"), ("final", -1, "ends low"), ("voc", -1, "up and down"))
-    for name, sign, reason in reasons:
+    for name, sign, reason, _ in ODDITIES:
         values = np.array([np.nan if row[name] is None else sign * row[name] for row in rows])
         if np.isnan(values).all():
             continue

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from rewact.keys import PREDICTED_REWARD
+
 logger = logging.getLogger(__name__)
 
-PREDICTED_REWARD = "predicted_reward"
 IS_FORECAST = "predicted_reward_is_forecast"
 # Step, from 0, at which `stop_on_completion` ended an episode; None if it ran to its own end.
 STOPPED_AT_STEP = "stopped_at_step"

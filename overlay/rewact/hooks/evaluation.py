@@ -2,12 +2,15 @@
 """What `lerobot-eval` is decorated with: it reports and draws the predicted reward, and ends what is done."""
 
 import inspect
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
 from typing import Any
+
+logger = logging.getLogger(__name__)
 
 # Where a rollout leaves the summaries of its episodes, and an evaluation its episodes.
 _EPISODES: ContextVar[list[dict[str, Any]] | None] = ContextVar("episodes", default=None)
@@ -41,19 +44,36 @@ def watches_predicted_reward(rollout: Callable[..., dict]) -> Callable[..., dict
     def watched_rollout(*args: Any, **kwargs: Any) -> dict:
         called = inspect.signature(rollout).bind(*args, **kwargs)
         policy = called.arguments["policy"]
+        from rewact.hooks.recording import is_asked_for
+
         if getattr(getattr(policy, "config", None), "use_reward_head", False) is not True:
             _refuse_to_stop(policy)
+            is_asked_for(policy)
             return rollout(*args, **kwargs)
         from rewact.hooks.episodes import summarize_episodes
         from rewact.hooks.watched_env import WatchedEnv
 
-        watched = called.arguments["env"] = WatchedEnv(called.arguments["env"], policy)
+        is_recorded = is_asked_for(policy) and _record_reward(called.arguments)
+        watched = called.arguments["env"] = WatchedEnv(called.arguments["env"], policy, is_recorded)
         data = rollout(*called.args, **called.kwargs)
         watched.add_to(data)
         _pass_on(summarize_episodes(data))
         return data
 
     return watched_rollout
+
+
+def _record_reward(arguments: dict[str, Any]) -> bool:
+    """Add the predicted reward to the features that a rollout records, if it records any."""
+    from lerobot.configs.types import FeatureType, PolicyFeature
+    from rewact.keys import PREDICTED_REWARD
+
+    if arguments.get("recording_dir") is None or not arguments.get("env_features"):
+        logger.warning("--policy.record_predicted_reward: this evaluation records nothing (--eval.recording)")
+        return False
+    feature = PolicyFeature(type=FeatureType.REWARD, shape=(1,))
+    arguments["env_features"] = {**arguments["env_features"], PREDICTED_REWARD: feature}
+    return True
 
 
 def _refuse_to_stop(policy: Any) -> None:

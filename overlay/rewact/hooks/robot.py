@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""What robot loops are decorated with: telemetry shows the reward, and episodes end on completion."""
+"""What robot loops are decorated with: telemetry shows the reward, recordings store it, and episodes end on
+completion."""
 
 import inspect
 import logging
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
+
+from rewact.hooks.recording import is_asked_for, store_predicted_reward
+from rewact.keys import PREDICTED_REWARD
 
 if TYPE_CHECKING:
     import torch
@@ -17,6 +21,9 @@ logger = logging.getLogger(__name__)
 
 # Strategies of `lerobot-rollout` whose episodes end; the others go on until a person ends them.
 EPISODIC_STRATEGIES = ("base", "episodic")
+# Those that record each frame as the policy acts on it. `highlight` keeps frames for later; in `dagger` a
+# person acts, too.
+RECORDING_STRATEGIES = ("episodic", "sentry")
 
 # Of each inference engine whose rollout stops on completion: the watch, and what ends the episode.
 _WATCHES: "WeakKeyDictionary[Any, tuple[CompletionWatch, Callable[[], None]]]" = WeakKeyDictionary()
@@ -43,12 +50,13 @@ def show_predicted_reward(observation: MutableMapping[str, Any], policy: Any) ->
 
     reward = getattr(policy, "last_predicted_reward", None)
     if isinstance(reward, torch.Tensor):  # a mock has any attribute
-        name = "forecast_reward" if policy.last_reward_is_forecast else "predicted_reward"
+        name = "forecast_reward" if policy.last_reward_is_forecast else PREDICTED_REWARD
         observation[name] = reward[0].item()
 
 
 def prepares_completion(init_engine: Callable) -> Callable:
-    """Let the episodes of a rollout end on completion, where the policy asks for it.
+    """Let the episodes of a rollout end on completion, and its recording store the predicted reward, where
+    the policy asks for it.
 
     Args:
         init_engine: Method of a rollout strategy that starts the inference engine.
@@ -56,10 +64,13 @@ def prepares_completion(init_engine: Callable) -> Callable:
 
     @wraps(init_engine)
     def init_and_watch(strategy: Any, ctx: Any) -> Any:
+        if is_asked_for(ctx.policy.policy):
+            _require_strategy(ctx.runtime.cfg, "record_predicted_reward", RECORDING_STRATEGIES)
+            store_predicted_reward(ctx.data.dataset, ctx.policy.policy)
         watch = _make_watch(ctx.policy.policy)
         if watch is None:
             return init_engine(strategy, ctx)
-        _require_episodes(ctx.runtime.cfg)
+        _require_strategy(ctx.runtime.cfg, "stop_on_completion", EPISODIC_STRATEGIES)
         result = init_engine(strategy, ctx)
 
         def end() -> None:
@@ -83,16 +94,16 @@ def _make_watch(policy: Any) -> "CompletionWatch | None":
     return CompletionWatch(policy)
 
 
-def _require_episodes(cfg: Any) -> None:
-    """Check that a rollout has episodes which can end, and an engine that hands out rewards."""
-    if cfg.strategy.type not in EPISODIC_STRATEGIES:
+def _require_strategy(cfg: Any, option: str, strategies: Sequence[str]) -> None:
+    """Check that a rollout can do what an option of the policy asks for, and has the reward of each step."""
+    if cfg.strategy.type not in strategies:
         raise ValueError(
-            f"--policy.stop_on_completion ends an episode, and --strategy.type={cfg.strategy.type} has none; "
-            f"use one of {', '.join(EPISODIC_STRATEGIES)}."
+            f"--policy.{option} does not work with --strategy.type={cfg.strategy.type}; use one of "
+            f"{', '.join(strategies)}."
         )
     if cfg.inference.type != "sync":
         raise ValueError(
-            "--policy.stop_on_completion needs the reward of each step, which "
+            f"--policy.{option} needs the reward of each step, which "
             f"--inference.type={cfg.inference.type} does not give; use --inference.type=sync."
         )
 
@@ -138,7 +149,8 @@ def _is_done(watch: "CompletionWatch", policy: Any) -> bool:
 
 
 def ends_on_completion(record_loop: Callable) -> Callable:
-    """End a recorded episode on completion, where the policy asks for it (releases without rollouts).
+    """End a recorded episode on completion, and store the predicted reward, where the policy asks for it
+    (releases without rollouts).
 
     Args:
         record_loop: Drives the robot for one episode. Takes the policy, its postprocessor, which each new
@@ -148,7 +160,9 @@ def ends_on_completion(record_loop: Callable) -> Callable:
     @wraps(record_loop)
     def watched_loop(*args: Any, **kwargs: Any) -> Any:
         called = inspect.signature(record_loop).bind(*args, **kwargs)
-        policy = called.arguments.get("policy")
+        policy, dataset = called.arguments.get("policy"), called.arguments.get("dataset")
+        if is_asked_for(policy) and dataset is not None:
+            store_predicted_reward(dataset, policy)
         if (watch := _make_watch(policy)) is None:
             return record_loop(*args, **kwargs)
 

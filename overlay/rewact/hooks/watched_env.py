@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from rewact.hooks.episodes import IS_FORECAST, PREDICTED_REWARD, STOPPED_AT_STEP
+from rewact.hooks.episodes import IS_FORECAST, STOPPED_AT_STEP
 from rewact.judge.completion import CompletionWatch
+from rewact.keys import PREDICTED_REWARD
 
 
 class WatchedEnv:
@@ -19,15 +20,17 @@ class WatchedEnv:
     Args:
         env: The vector environment of B environments.
         policy: The policy that acts in it.
+        is_recorded: Whether observations hold what the policy reads of them, for the recording.
     """
 
-    def __init__(self, env: Any, policy: Any):
+    def __init__(self, env: Any, policy: Any, is_recorded: bool = False):
         self._env = env
         self._policy = policy
         self._completion = CompletionWatch(policy)
         self._ended = np.zeros(env.num_envs, dtype=bool)
         self._rewards: list[torch.Tensor] = []
         self._is_forecast: list[bool] = []
+        self._recorded = np.zeros((env.num_envs, 1), np.float32).view(_Readings) if is_recorded else None
 
     @property
     def __class__(self) -> type:
@@ -36,15 +39,25 @@ class WatchedEnv:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._env, name)
 
+    def reset(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Begin an episode in each environment."""
+        observation, info = self._env.reset(**kwargs)
+        return self._with_reading(observation), info
+
     def step(self, actions: np.ndarray) -> tuple[Any, ...]:
         """Take a step of the environment; episodes that are done count as truncated."""
         observation, reward, terminated, truncated, info = self._env.step(actions)
         predicted = self._policy.last_predicted_reward
         self._rewards.append(predicted.to("cpu"))
+        if self._recorded is not None:
+            np.copyto(self._recorded, self._rewards[-1].float()[:, None].numpy())
         self._is_forecast.append(self._policy.last_reward_is_forecast)
         truncated = truncated | self._completion.stops(predicted, self._ended)
         self._ended |= terminated | truncated
-        return observation, reward, terminated, truncated, info
+        return self._with_reading(observation), reward, terminated, truncated, info
+
+    def _with_reading(self, observation: dict[str, Any]) -> dict[str, Any]:
+        return observation if self._recorded is None else {**observation, PREDICTED_REWARD: self._recorded}
 
     @property
     def envs(self) -> list["_DrawnEnv"]:
@@ -78,6 +91,18 @@ class WatchedEnv:
         is_after = (stopped_at >= 0)[:, None] & (steps > stopped_at[:, None])
         for key in ("reward", "success"):
             data[key] = data[key].masked_fill(is_after, 0)
+
+
+class _Readings(np.ndarray):
+    """(B, 1) float32 rewards of the last step. LeRobot's recording copies an observation before the policy
+    reads it, and looks into the copy afterwards; so copies are this array itself, and what is taken out of it
+    is a copy."""
+
+    def __deepcopy__(self, memo: dict) -> "_Readings":
+        return self
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        return np.array(super().__getitem__(index))
 
 
 class _DrawnEnv:

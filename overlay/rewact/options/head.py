@@ -52,6 +52,8 @@ class RewardHeadConfig:
         stop_on_completion: Whether evaluations and rollouts end an episode where the policy predicts that the
             task is done. The reward is then read from every observation, which costs one pass of the network
             at each step; the queued actions stay as they are.
+        record_predicted_reward: Whether recordings of evaluations and rollouts store the predicted reward of
+            each frame, as their feature `predicted_reward`. It is read from every observation, as above.
         completion_detector: When predicted rewards say that the task is done: from which reward on, and for
             how many steps.
     """
@@ -70,6 +72,7 @@ class RewardHeadConfig:
     value_target: str = "two_hot"
     hl_gauss_sigma_ratio: float = 0.75
     stop_on_completion: bool = False
+    record_predicted_reward: bool = False
     completion_detector: CompletionDetectorConfig = field(default_factory=CompletionDetectorConfig)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
