@@ -6,6 +6,7 @@ read the models of later releases):
 
     python -m verify.bench --output-dir outputs/bench --jobs 2
     python -m verify.bench --output-dir outputs/pilot --tasks push --sets a --seeds 1 --episodes 30
+    python -m verify.bench --output-dir outputs/features --observations features --tasks push --seeds 2
     python -m verify.bench --output-dir outputs/camera --observations camera --tasks push --device cuda
 
 On a machine without a screen images need MUJOCO_GL=egl.
@@ -19,7 +20,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 from .cells import read_results, run_cell, write_result
-from .methods import ORACLE, POLICIES
+from .methods import ABLATIONS, ORACLE, POLICIES
 from .parallel import run_all
 from .plots import plot_report
 from .report import format_table, summarize
@@ -39,9 +40,16 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--policies",
         nargs="+",
-        choices=(*POLICIES, ORACLE),
+        choices=(*POLICIES, ORACLE, *ABLATIONS),
         default=POLICIES,
-        help=f"to train and evaluate (default: all but {ORACLE}, which sees which demonstrations are clean)",
+        help=f"to train and evaluate (default: {' '.join(POLICIES)}; {ORACLE} sees which demonstrations are "
+        "clean, the others are ACTvantage with one thing changed)",
+    )
+    parser.add_argument(
+        "--diagnostics",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="whether ACTvantage is also asked for bad actions and the like",
     )
     parser.add_argument("--seeds", type=int, default=3, help="how often, each time on data of its own")
     parser.add_argument("--episodes", type=int, default=100, help="evaluation episodes of each seed")

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from lerobot.datasets.lerobot_dataset import LeRobotDataset, LeRobotDatasetMetadata
+from lerobot.utils.constants import OBS_ENV_STATE, OBS_STATE
 
+from .features import IMAGE, Encoder, open_features
 from .simulation import OBSERVERS, Episode, generate, make_task
 
 FPS = 20
@@ -35,6 +37,13 @@ def make_dataset(root: Path, task_name: str, data_set: str, seed: int, observati
         return root
     shutil.rmtree(root, ignore_errors=True)  # what an interrupted run left
     episodes = list(generate(make_task(task_name), data_set, seed, OBSERVERS[observations]))
+    encoder, pictures = None, []
+    if observations == "features":
+        encoder = Encoder.of_new_data()
+        pictures = [encoder.read(episode.observations.pop(IMAGE)) for episode in episodes]
+        encoder.fit(pictures)
+        for episode, features in zip(episodes, pictures, strict=True):
+            episode.observations[OBS_ENV_STATE] = encoder.project(features)
     # Values that never change cannot be normalized.
     inputs, features = {}, {"action": {"dtype": "float32", "shape": (4,), "names": None}}
     for name, first in episodes[0].observations.items():
@@ -58,6 +67,12 @@ def make_dataset(root: Path, task_name: str, data_set: str, seed: int, observati
             dataset.add_frame({**keep(observed, inputs), "action": action, "task": task_name})
         dataset.save_episode()
     dataset.finalize()
+    if encoder is not None:
+        encoder.save(root)
+        cache = open_features(read_metadata(root))
+        for row, (episode, features) in enumerate(zip(episodes, pictures, strict=True)):
+            states = keep(episode.observations, inputs)[OBS_STATE]
+            cache.write(row, {IMAGE: features, OBS_STATE: states})
     outcomes = [
         {"episode_index": index, "outcome": "success" if episode.success else "failure"}
         for index, episode in enumerate(episodes)
@@ -70,14 +85,21 @@ def make_dataset(root: Path, task_name: str, data_set: str, seed: int, observati
     return root
 
 
+def read_metadata(root: Path) -> LeRobotDatasetMetadata:
+    """The metadata of a data set that is there."""
+    return LeRobotDatasetMetadata(f"bench/{root.name}", root=root)
+
+
 def read_inputs(root: Path) -> Inputs:
     """The `Inputs` of a data set."""
     return json.loads((root / INPUTS_FILE).read_text())
 
 
 def keep(observed: dict[str, np.ndarray], inputs: Inputs) -> dict[str, np.ndarray]:
-    """The part of an observation that the dataset has."""
-    return {name: observed[name] if kept is None else observed[name][kept] for name, kept in inputs.items()}
+    """The part of an observation, or of several, that the dataset has."""
+    return {
+        name: observed[name] if kept is None else observed[name][..., kept] for name, kept in inputs.items()
+    }
 
 
 def read_episodes(root: Path) -> list[Episode]:

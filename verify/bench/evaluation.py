@@ -8,13 +8,19 @@ import pyarrow.parquet as pq
 import torch
 
 from .data import Inputs, keep
+from .features import Encode
 from .methods import Variant
+from .rollout import Observed, run_episodes
 from .simulation import EVALUATION_STARTS, MAX_STEPS, OBSERVERS, STARTS_PER_SEED, Episode, make_task
 from .training import load, to_policy_input
 
 # Progress of an expert's step counts as 1; a segment is good if it is worth more than half as many steps as
 # it took.
 GOOD_PACE = 0.5
+
+
+# Environments side by side. Each has a simulator and a renderer of its own, which take seconds to make.
+N_PARALLEL = 5
 
 
 @torch.inference_mode()
@@ -26,6 +32,7 @@ def evaluate(
     seed: int,
     n_episodes: int,
     observations: str,
+    encode: Encode,
 ) -> dict[str, list]:
     """Run a policy from the same numbered starts as all others of this seed.
 
@@ -35,27 +42,23 @@ def evaluate(
     policy, preprocessor, postprocessor = load(directory / variant.policy, **variant.options)
     if variant.without_token:
         policy.model.extra_tokens = None
-    task, observe = make_task(task_name), OBSERVERS[observations]
-    first_start = EVALUATION_STARTS + seed * STARTS_PER_SEED
-    steps, success = [], []
-    for episode in range(n_episodes):
-        observation, is_success = task.reset(first_start + episode), False
-        n_steps = 0
-        while n_steps < MAX_STEPS and not is_success:
-            observed = keep(observe(task, observation), inputs)
-            batch = preprocessor(
-                {name: to_policy_input(torch.from_numpy(values)) for name, values in observed.items()}
-            )
-            # What `select_action` would hand out one by one.
-            chunk = postprocessor(policy.predict_action_chunk(batch)[:, : policy.config.n_action_steps])
-            for action in chunk[0].cpu().numpy()[: MAX_STEPS - n_steps]:
-                observation, is_success = task.step(action)
-                n_steps += 1
-                if is_success:
-                    break
-        steps.append(n_steps)
-        success.append(is_success)
-    return {"success": success, "steps": steps}
+
+    def decide(observed: Observed) -> np.ndarray:
+        batch = preprocessor(
+            {
+                name: to_policy_input(torch.from_numpy(values))
+                for name, values in keep(encode(observed), inputs).items()
+            }
+        )
+        # What `select_action` would hand out one by one.
+        return (
+            postprocessor(policy.predict_action_chunk(batch)[:, : policy.config.n_action_steps]).cpu().numpy()
+        )
+
+    first = EVALUATION_STARTS + seed * STARTS_PER_SEED
+    tasks = [make_task(task_name, place) for place in range(min(N_PARALLEL, n_episodes))]
+    runs = run_episodes(tasks, range(first, first + n_episodes), MAX_STEPS, OBSERVERS[observations], decide)
+    return {"success": [run.success for run in runs], "steps": [run.n_steps for run in runs]}
 
 
 def advantage_accuracy(

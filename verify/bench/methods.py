@@ -2,7 +2,7 @@
 """The methods compared: all train on the same frames, at the same size, for the same steps."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +10,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from lerobot.configs.types import NormalizationMode
 from lerobot.rewards.sarm.rabc import RABCWeights
 from rewact.advantages.compute import AdvantageOptions
+from rewact.labels.files import write_json
+from rewact.options.values import ValueOptions
 
 from .data import read_episodes
 from .scale import rabc_scale
 from .settings import Settings
 from .training import WEIGHTS_FILE, Frames, train
-from .values import compute_advantages
+from .values import compute_advantages, compute_advantages_of_features
 
 SIZE = {
     "dim_model": 128,
@@ -34,6 +37,16 @@ SIZE = {
 }
 # Of images; from scratch, since what is downloaded differs from place to place.
 BACKBONE = {"pretrained_backbone_weights": None, "optimizer_lr": 3e-4, "optimizer_lr_backbone": 3e-4}
+# Features have the size that their projection gives them, in which what varies little counts for little.
+FEATURES = {
+    "normalization_mapping": {
+        "STATE": NormalizationMode.MEAN_STD,
+        "ENV": NormalizationMode.IDENTITY,
+        "ACTION": NormalizationMode.MEAN_STD,
+    },
+    "n_encoder_layers": 1,
+}
+SETUPS = {"camera": BACKBONE, "features": FEATURES}
 VALUE = {**SIZE, "dropout": 0.1, "num_value_bins": 51, "reward_loss_weight": 1.0}
 
 
@@ -45,17 +58,49 @@ class Variant:
     policy: str
     options: dict
     without_token: bool = False
+    # Shows what the token does; nobody would use it.
+    is_diagnostic: bool = False
 
 
-ADVANTAGES = "advantages.parquet"
+ADVANTAGES, LEAST_ADVANTAGES = "advantages.parquet", "advantages_of_least_values.parquet"
+WEIGHTS = "weights.json"
 
 # Policies to train, and the ways to ask them.
 POLICIES = ("act", "filtered", "rabc", "rabc_mean", "rabc_1std", "rabc_2std", "actvantage")
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """ACTvantage with one thing changed.
+
+    Attributes:
+        what: What is changed.
+        training: Arguments of `train` that differ.
+        n_stds: Standard deviations of the scale of RA-BC weights that are used beside the token.
+        starts_from: Policy whose weights it starts from.
+        advantages: File of the advantages.
+    """
+
+    what: str
+    training: dict = field(default_factory=dict)
+    n_stds: float | None = None
+    starts_from: str | None = None
+    advantages: str = ADVANTAGES
+
+
+ABLATIONS = {
+    "half": Ablation("half of each batch positive", {"positive_share": 0.5}),
+    "no_negatives": Ablation("negatives unconditional", {"use_negatives": False}),
+    "weighted": Ablation("RA-BC weights beside the token", n_stds=1.0),
+    "from_filtered": Ablation("started from filtered BC", starts_from="filtered"),
+    "least": Ablation("least value of the ensemble", advantages=LEAST_ADVANTAGES),
+}
 # Of RA-BC, from what progress over a chunk a frame counts in full: LeRobot's default is of long episodes; its
 # documentation advises the mean of the dataset, and some standard deviations more.
 STDS_ABOVE_MEAN = {"rabc_mean": 0.0, "rabc_1std": 1.0, "rabc_2std": 2.0}
 # Knows what nobody tells the others: what perfect labels could give on set (a). On (b) it is filtered BC.
 ORACLE = "clean"
+WITHOUT_VALUES = {"act", "filtered", ORACLE}
 VARIANTS = [
     Variant("ACT on everything", "act", {}),
     Variant("ACT on successes only (filtered BC)", "filtered", {}),
@@ -68,16 +113,27 @@ VARIANTS = [
         Variant(f"ACTvantage, cfg_beta {beta:g}", "actvantage", {"cfg_beta": beta})
         for beta in (1.0, 1.5, 2.0)
     ),
-    Variant("ACTvantage, unconditional", "actvantage", {"inference_advantage": "unconditional"}),
+    Variant(
+        "ACTvantage, unconditional",
+        "actvantage",
+        {"inference_advantage": "unconditional"},
+        is_diagnostic=True,
+    ),
     *(
         Variant(
             f"ACTvantage, negative, cfg_beta {beta:g}",
             "actvantage",
             {"inference_advantage": "negative", "cfg_beta": beta},
+            is_diagnostic=True,
         )
         for beta in (1.0, 2.0)
     ),
-    Variant("ACTvantage, token removed", "actvantage", {}, without_token=True),
+    Variant("ACTvantage, token removed", "actvantage", {}, without_token=True, is_diagnostic=True),
+    *(
+        Variant(f"ACTvantage, {ABLATIONS[name].what}, cfg_beta {beta:g}", name, {"cfg_beta": beta})
+        for name in ABLATIONS
+        for beta in (1.0, 1.5)
+    ),
 ]
 
 
@@ -89,21 +145,11 @@ def train_all(
     if not missing:
         return
     frames = Frames(data, device)
-    setup = {**(BACKBONE if settings.observations == "camera" else {}), "device": device}
+    setup = {**SETUPS.get(settings.observations, {}), "device": device}
     advantages = directory / ADVANTAGES
     common = {"steps": settings.steps, "batch_size": settings.batch_size, "seed": seed}
-    if {"rabc", "actvantage", *STDS_ABOVE_MEAN} & set(missing) and not advantages.is_file():
-        options = AdvantageOptions(settings.n_steps, settings.positive_fraction, settings.smoothing_window)
-        training = {**common, "steps": settings.value_steps}
-        value = {
-            **VALUE,
-            **setup,
-            "n_encoder_layers": settings.value_encoder_layers,
-            "input_features": frames.input_features(settings.value_inputs.split(",")),
-        }
-        compute_advantages(
-            frames, directory / "values", advantages, settings.folds, options, value, **training
-        )
+    if set(missing) - WITHOUT_VALUES and not advantages.is_file():
+        _compute_values(frames, directory, ADVANTAGES, settings, setup, common)
     outcomes = json.loads((data / "rewact_extensions" / "outcomes.json").read_text())
     plain = {**SIZE, **setup, "use_reward_head": False}
     for name in missing:
@@ -116,17 +162,70 @@ def train_all(
             clean = [index for index, episode in enumerate(read_episodes(data)) if episode.kind == "clean"]
             train(frames, directory / name, "act", plain, **common, episodes=clean)
         elif name == "rabc" or name in STDS_ABOVE_MEAN:
-            progress = directory / "rewact_progress.parquet"
-            write_progress(advantages, progress)
-            chunk_size = SIZE["chunk_size"]
-            scale = {}
-            if name in STDS_ABOVE_MEAN:
-                scale["kappa"] = rabc_scale(progress, chunk_size, STDS_ABOVE_MEAN[name])
-            weighter = RABCWeights(progress, chunk_size, device=torch.device(device), **scale)
+            weighter = _make_weighter(directory, STDS_ABOVE_MEAN.get(name), device)
+            (directory / name).mkdir(exist_ok=True)
+            write_json(directory / name / WEIGHTS, {"mean_weight": _mean_weight(weighter, len(frames))})
             train(frames, directory / name, "act", plain, **common, weighter=weighter)
         else:
             conditioned = {**SIZE, **setup, "advantage_dropout": settings.advantage_dropout}
-            train(frames, directory / name, "actvantage", conditioned, **common, advantages=advantages)
+            ablation = ABLATIONS.get(name, Ablation(""))
+            if ablation.advantages == LEAST_ADVANTAGES:
+                least = replace(settings, aggregate="min")
+                _compute_values(frames, directory, LEAST_ADVANTAGES, least, setup, common)
+            train(
+                frames,
+                directory / name,
+                "actvantage",
+                conditioned,
+                **common,
+                **ablation.training,
+                advantages=directory / ablation.advantages,
+                weighter=None
+                if ablation.n_stds is None
+                else _make_weighter(directory, ablation.n_stds, device),
+                start=None if ablation.starts_from is None else directory / ablation.starts_from,
+            )
+
+
+def _make_weighter(directory: Path, n_stds: float | None, device: str) -> RABCWeights:
+    """LeRobot's weights with the scale so many standard deviations above the mean, or its default."""
+    progress = directory / "rewact_progress.parquet"
+    write_progress(directory / ADVANTAGES, progress)
+    chunk_size = SIZE["chunk_size"]
+    scale = {} if n_stds is None else {"kappa": rabc_scale(progress, chunk_size, n_stds)}
+    return RABCWeights(progress, chunk_size, device=torch.device(device), **scale)
+
+
+def _mean_weight(weighter: RABCWeights, n_frames: int) -> float:
+    """Of all frames, before weights are normalized: what share of the data is used."""
+    return weighter.compute_batch_weights({"index": torch.arange(n_frames)})[1]["mean_weight"]
+
+
+def _compute_values(
+    frames: Frames,
+    directory: Path,
+    file: str,
+    settings: Settings,
+    setup: dict[str, object],
+    common: dict[str, int],
+) -> None:
+    options = AdvantageOptions(settings.n_steps, settings.positive_fraction, settings.smoothing_window)
+    if settings.observations == "features":
+        of_ensembles = ValueOptions(settings.folds, aggregate=settings.aggregate, steps=settings.value_steps)
+        compute_advantages_of_features(
+            frames, directory / "values", directory / file, options, of_ensembles, common["seed"]
+        )
+        return
+    value = {
+        **VALUE,
+        **setup,
+        "n_encoder_layers": settings.value_encoder_layers,
+        "input_features": frames.input_features(settings.value_inputs.split(",")),
+    }
+    training = {**common, "steps": settings.value_steps}
+    compute_advantages(
+        frames, directory / "values", directory / file, settings.folds, options, value, **training
+    )
 
 
 def write_progress(advantages: Path, path: Path) -> None:

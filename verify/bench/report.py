@@ -8,22 +8,26 @@ import numpy as np
 from rewact.judge.values import wilson_interval
 
 
+# What is not a method among the results of a data set: accuracies of the advantages, quality of the values.
+FACTS = ("advantages", "values")
+
+
 def summarize(results: dict[str, dict[str, list[dict[str, Any]]]]) -> dict[str, dict[str, Any]]:
     """Pool the seeds of each data set and method.
 
     Args:
-        results: For each data set and method, one result per seed as `evaluate` gives them; under
-            "advantages", the accuracies of the advantages.
+        results: For each data set and method, one result per seed as `evaluate` gives them; under each of
+            `FACTS`, numbers by name.
 
     Returns:
         For each data set and method: success rate and its interval, rate per seed, successes per 1000 steps
-        of the environment. Accuracies are averaged.
+        of the environment, the mean weight of RA-BC. Facts are averaged.
     """
     summary: dict[str, dict[str, Any]] = {}
     for name, methods in results.items():
         summary[name] = {}
         for method, seeds in methods.items():
-            if method == "advantages":
+            if method in FACTS:
                 summary[name][method] = {
                     key: float(np.nanmean([seed[key] for seed in seeds])) for key in seeds[0]
                 }
@@ -38,6 +42,8 @@ def summarize(results: dict[str, dict[str, list[dict[str, Any]]]]) -> dict[str, 
                 "per_1000_steps": float(1000 * success.sum() / sum(sum(seed["steps"]) for seed in seeds)),
                 "episodes": len(success),
             }
+            if "mean_weight" in seeds[0]:
+                summary[name][method]["mean_weight"] = float(np.mean([seed["mean_weight"] for seed in seeds]))
     return summary
 
 
@@ -56,20 +62,26 @@ def format_table(summary: dict[str, dict[str, Any]]) -> str:
             cells = (format_cell(rows[method]) if method in rows else "" for rows in columns.values())
             lines.append(f"| {method} | {' | '.join(cells)} |")
         for task, rows in columns.items():
-            facts = (
-                f"{key.replace('_', ' ')} {value:.2f}" for key, value in rows.get("advantages", {}).items()
-            )
-            if line := ", ".join(facts):
-                lines += ["", f"Advantages of {task} ({data_set}) against the simulator: {line}."]
+            weights = {method: row.get("mean_weight") for method, row in rows.items() if method not in FACTS}
+            facts = {
+                f"Advantages of {task} ({data_set}) against the simulator": rows.get("advantages", {}),
+                f"Values of {task} ({data_set}) out of fold": rows.get("values", {}),
+                f"Mean weight of a frame of {task} ({data_set})": {
+                    method: weight for method, weight in weights.items() if weight is not None
+                },
+            }
+            for what, numbers in facts.items():
+                if line := ", ".join(
+                    f"{key.replace('_', ' ')} {number:.2f}" for key, number in numbers.items()
+                ):
+                    lines += ["", f"{what}: {line}."]
         tables.append("\n".join(lines))
     return "\n\n".join(tables)
 
 
 def list_methods(summary: dict[str, dict[str, Any]]) -> list[str]:
     """The methods that have a result on any of the data sets, in their order."""
-    return list(
-        dict.fromkeys(method for rows in summary.values() for method in rows if method != "advantages")
-    )
+    return list(dict.fromkeys(method for rows in summary.values() for method in rows if method not in FACTS))
 
 
 def count_episodes(rows: dict[str, dict[str, Any]]) -> str:

@@ -22,6 +22,8 @@ class Settings:
     value_inputs: str = "observation.state,observation.environment_state"
     value_encoder_layers: int = 2
     folds: int = 3
+    # Of the networks of an ensemble on features, see `lerobot-train-values`.
+    aggregate: str = "mean"
     n_steps: int = 10
     # Values change little from step to step.
     smoothing_window: int = 21
@@ -54,10 +56,20 @@ _CAMERA = {
     "value_steps": 2000,
     "value_inputs": "observation.state,observation.image",
 }
+# Values come from ensembles on the features, as `lerobot-train-values` trains them, each network for
+# `value_steps`. What concerns the size of a value policy is not used.
+_OF_FEATURES = {"observations": "features", "value_steps": 500, "folds": 5}
+_FEATURES = {
+    "a": {**_OF_FEATURES, "steps": 1500, "n_steps": 30},
+    "b": {**_OF_FEATURES, "steps": 1000, "n_steps": 20},
+}
 # For each kind of observations and of data set.
 SETTINGS = {
     "states": _STATES,
     "camera": {data_set: replace(settings, **_CAMERA) for data_set, settings in _STATES.items()},
+    "features": {
+        data_set: replace(settings, **_FEATURES[data_set]) for data_set, settings in _STATES.items()
+    },
 }
 
 

@@ -84,10 +84,12 @@ class Task:
         """``(IMAGE_SIZE, IMAGE_SIZE, 3)`` uint8 image of the camera."""
         if self._renderer is None:
             model = self.env.model
-            # Both cost software renderers ten times as much as the rest of so small an image.
+            # Samples and shadows cost software renderers ten times as much as the rest of so small an image.
+            # Nothing that is seen reflects, but the scene is drawn once more for it.
             model.vis.quality.offsamples = 0
             self._renderer = mujoco.Renderer(model, IMAGE_SIZE, IMAGE_SIZE)
             self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = False
+            self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
         self._renderer.update_scene(self.env.data, camera=CAMERA)
         return self._renderer.render()[::-1, ::-1].copy()  # the camera hangs upside down
 
@@ -114,8 +116,9 @@ class Task:
 
 
 @cache
-def make_task(name: str) -> Task:
-    """The one instance of a task in this process: to make one costs as much as to run an episode."""
+def make_task(name: str, place: int = 0) -> Task:
+    """The one instance of a task in this process with this number: to make one costs as much as to run an
+    episode."""
     return Task(name)
 
 
@@ -158,7 +161,12 @@ def observe_camera(task: Task, observation: np.ndarray) -> dict[str, np.ndarray]
     }
 
 
-OBSERVERS: dict[str, Observer] = {"states": observe_states, "camera": observe_camera}
+# "features" are made of the images by `features.Encoder`, of many at once.
+OBSERVERS: dict[str, Observer] = {
+    "states": observe_states,
+    "camera": observe_camera,
+    "features": observe_camera,
+}
 
 
 Behaviour = Callable[[Task, np.ndarray], np.ndarray]

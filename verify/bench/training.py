@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
+from safetensors.torch import load_file
 from torch import Tensor
 
 from lerobot.configs.policies import PreTrainedConfig
@@ -148,6 +149,9 @@ def train(
     episodes: list[int] | None = None,
     advantages: Path | None = None,
     weighter: object | None = None,
+    use_negatives: bool = True,
+    positive_share: float | None = None,
+    start: Path | None = None,
 ) -> None:
     """Train a policy as `lerobot-train` does, but with a learning rate that falls to 0, and save it.
 
@@ -164,12 +168,17 @@ def train(
         episodes: Episodes to train on; all by default.
         advantages: File of the advantages that the policy is conditioned on.
         weighter: LeRobot's `SampleWeighter`.
+        use_negatives: Whether the policy is told which actions are negative; else these are unconditional.
+        positive_share: Share of each batch that is drawn from the positive frames; by default their own.
+        start: Checkpoint of another ACT whose weights it starts from.
     """
     if (output / WEIGHTS_FILE).is_file():
         return
     torch.manual_seed(seed)
     config = make_policy_config(policy_type, push_to_hub=False, **options)
     policy = make_policy(config, ds_meta=frames.meta)
+    if start is not None:
+        policy.load_state_dict(load_file(start / WEIGHTS_FILE), strict=False)
     preprocessor, postprocessor = make_pre_post_processors(config, dataset_stats=frames.meta.stats)
     optimizer = config.get_optimizer_preset().build(policy.get_optim_params())
     # At a constant rate so short a training ends anywhere: success differs more from step to step than from
@@ -177,12 +186,19 @@ def train(
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     labels = None if advantages is None else torch.from_numpy(load_advantages(frames.meta, advantages))
     population = torch.arange(len(frames)) if episodes is None else frames.of_episodes(episodes)
+    positive = torch.empty(0) if labels is None else torch.nonzero(labels > 0)[:, 0]
+    if not use_negatives:
+        labels = labels.masked_fill(labels < 0, torch.nan)
+    n_positive = 0 if positive_share is None else round(positive_share * batch_size)
     policy.train()
     order = population[:0]
     for _ in range(steps):
         while len(order) < batch_size:
             order = torch.cat([order, population[torch.randperm(len(population))]])
-        indices, order = order[:batch_size], order[batch_size:]
+        n_any = batch_size - n_positive
+        indices, order = order[:n_any], order[n_any:]
+        if n_positive:
+            indices = torch.cat([indices, positive[torch.randint(len(positive), (n_positive,))]])
         batch = frames.batch(indices, config.chunk_size)
         if labels is not None:
             batch[ADVANTAGE_KEY] = labels[indices].to(frames.device)
