@@ -26,6 +26,13 @@ def test_seeds_are_pooled():
     assert row["success"] == 0.75 and row["per_seed"] == [0.5, 1.0] and row["episodes"] == 4
     assert row["per_1000_steps"] == 6.0
     assert summary["push-a"]["advantages"]["balanced_accuracy"] == pytest.approx(0.7)
+    assert "Mean weight" not in format_table(summary)
+    weighted = [{**seed, "mean_weight": weight} for seed, weight in zip(seeds, (0.2, 0.4), strict=True)]
+    of_values = [{"MAE": 0.125}, {"MAE": 0.375}]
+    table = format_table(summarize({"push-a": {"RA-BC": weighted, "values": of_values}}))
+    assert table.splitlines()[2].startswith("| RA-BC |")
+    assert "Values of push (a) out of fold: MAE 0.25." in table
+    assert "Mean weight of a frame of push (a): RA-BC 0.30." in table
     table = format_table(summary)
     assert table.splitlines()[0].endswith("| push, 4 episodes |")
     assert "| ACT | 0.75 (0.30 to 0.95), 6.0 |" in table and "balanced accuracy 0.70" in table

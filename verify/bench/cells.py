@@ -69,11 +69,9 @@ def result_file(variant: Variant, n_episodes: int) -> str:
 
 def value_facts(report: dict[str, dict]) -> dict[str, float]:
     """What a table says of values, from what `compute_advantages_of_features` writes."""
-    success = {
-        f"AUROC of {name}": report[name]["auroc"]
-        for name in ("success from progress", "success from outcomes")
-    }
-    return {"VOC": report["values"]["voc"], "MAE": report["values"]["mae"], **success}
+    aurocs = {f"AUROC of {name}": of["auroc"] for name, of in report.items() if name.startswith("success")}
+    values = report["values"]
+    return {"rank correlation in successes": values["spearman"], "MAE": values["mae"], **aurocs}
 
 
 def read_results(arguments: argparse.Namespace, names: list[str]) -> dict[str, dict[str, list[dict]]]:

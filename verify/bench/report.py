@@ -7,7 +7,6 @@ import numpy as np
 
 from rewact.judge.values import wilson_interval
 
-
 # What is not a method among the results of a data set: accuracies of the advantages, quality of the values.
 FACTS = ("advantages", "values")
 

@@ -101,7 +101,8 @@ def compute_advantages_of_features(
         found = {}
         for name, is_success in (("labels", False), ("success", True)):
             targets = make_targets(labels, rows, is_success, None, 1.0)
-            fitted = replace(value_options, members=1) if is_success else value_options
+            members = 1 if is_success else value_options.members
+            fitted = replace(value_options, members=members, aggregate="mean")
             ensembles = cross_fit(cache, keys, targets, rows, folds, fitted, seed, show_progress=False)
             found[name] = read_out_of_fold(cache, ensembles, rows, folds).values
             if is_success:
