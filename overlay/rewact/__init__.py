@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rewact.judge.completion import CompletionDetector
+    from rewact.judge.score import score
     from rewact.labels import KeypointReward, LeRobotDatasetWithReward, set_outcomes
     from rewact.policy import load, make_rewact_policy
 
@@ -25,6 +26,7 @@ __all__ = [
     "__version__",
     "load",
     "make_rewact_policy",
+    "score",
     "set_outcomes",
 ]
 
@@ -34,6 +36,7 @@ _HOMES = {
     "LeRobotDatasetWithReward": "rewact.labels",
     "load": "rewact.policy",
     "make_rewact_policy": "rewact.policy",
+    "score": "rewact.judge.score",
     "set_outcomes": "rewact.labels",
 }
 

@@ -78,10 +78,18 @@ def test_a_file_may_name_the_dataset(tmp_path):
     assert parse_options(LabelRewardsConfig, [f"--labels={path}"]).dataset.repo_id == "local/tiny"
     given = parse_options(LabelRewardsConfig, [f"--labels={path}", "--dataset.repo_id=me/other"])
     assert given.dataset.repo_id == "me/other"  # which the file is then refused for
+    with pytest.raises(ValueError, match=r"--labels=.*nowhere.json cannot be read"):
+        parse_options(LabelRewardsConfig, [f"--labels={tmp_path / 'nowhere.json'}"])
     path.write_text('{"2": "failed"}')
     for arguments in ([], [f"--labels={path}"]):
         with pytest.raises(ValueError, match=r"--dataset.repo_id is needed: .*the file of --labels names"):
             parse_options(LabelRewardsConfig, arguments)
+
+
+def test_a_dataset_that_is_not_there_is_told_with_its_folder(tmp_path):
+    cfg = LabelRewardsConfig(LabelledDatasetConfig("me/none", str(tmp_path / "none")))
+    with pytest.raises(ValueError, match=r"the dataset me/none is not in .*/none, and the Hub does not give"):
+        label_rewards(cfg)
 
 
 def test_a_stored_contradiction_is_told_and_can_be_corrected(run, root, capsys):

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch.utils.data import default_collate
 
+import rewact
 from lerobot.configs.default import DatasetConfig
 from lerobot.configs.train import TrainPipelineConfig
 from lerobot.datasets.lerobot_dataset import LeRobotDataset, LeRobotDatasetMetadata
@@ -102,6 +103,25 @@ def test_evaluation(data, camera_root, checkpoint, tmp_path, capsys):
     rows = pd.read_parquet(tmp_path / "rewact_progress.parquet")
     assert rows["index"].tolist() == list(range(sum(LENGTHS)))
     assert np.allclose(rows["progress_sparse"], single_predictions(camera_root, checkpoint), atol=1e-5)
+
+
+def test_a_score_in_python_is_that_of_the_command(data, camera_root, checkpoint, tmp_path, counted):
+    cfg = EvalRewardsConfig(data(episodes=[1, 3]), policy(checkpoint), output_dir=tmp_path)
+    info = eval_rewards(cfg)
+    n_read = sum(counted)
+    dataset = LeRobotDataset("local/cameras", root=camera_root)
+    scored = rewact.score(dataset, checkpoint, episodes=[1, 3], device="cpu")
+    assert {key: scored[key] for key in ("overall", "calibration", "per_episode")} == info["models"]["rewact"]
+    assert scored["controls"] == info["controls"] and scored["trained_on"] == info["trained_on"]
+    assert [len(rewards) for rewards in scored["rewards"].values()] == [9, 7]
+    assert len(scored["remarks"]) == len(info["remarks"])
+    part = LeRobotDataset("local/cameras", root=camera_root, episodes=[3])
+    straight = rewact.LeRobotDatasetWithReward(part, reward_end_pct=0.5)
+    again = rewact.score(straight, checkpoint, device="cpu")
+    assert list(again["rewards"]) == [3] and sum(counted) == n_read  # what is known is not predicted again
+    assert again["per_episode"][0]["mae"] != scored["per_episode"][1]["mae"]  # other labels
+    with pytest.raises(ValueError, match="has no episode 9"):
+        rewact.score(dataset, checkpoint, episodes=[9])
 
 
 def test_lerobot_weights_samples_by_the_progress_file(data, checkpoint, tmp_path):

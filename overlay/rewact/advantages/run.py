@@ -27,7 +27,7 @@ from rewact.advantages.labels import TaskSummary, label_advantages
 from rewact.advantages.record import RENEW, make_record
 from rewact.labels import build_reward_labels
 from rewact.labels.episodes import EpisodeTable
-from rewact.labels.hub import pull_label_files
+from rewact.labels.hub import open_metadata, pull_label_files
 from rewact.options.advantages import AdvantageOptions, ComputeAdvantagesConfig
 from rewact.options.labels import FAILURE_RETURNS
 from rewact.values.checkpoint import (
@@ -78,7 +78,7 @@ def compute_file(cfg: ComputeAdvantagesConfig, policy: "PreTrainedConfig | None"
         ValueError: Naming file, episode or option, if something is broken or contradicts something.
     """
     processes = PartialState()
-    meta = LeRobotDatasetMetadata(cfg.dataset.repo_id, root=cfg.dataset.root, revision=cfg.dataset.revision)
+    meta = open_metadata(cfg.dataset)
     episodes = sorted(choose_episodes(cfg.dataset, meta))
     if processes.is_main_process:
         pull_label_files(meta)  # LeRobot leaves them out where it loads some of the episodes

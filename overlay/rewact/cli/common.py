@@ -227,9 +227,12 @@ def _description(options: type, name: str) -> str:
 
 @cache
 def comments(options: type) -> dict[str, str]:
-    """The comment above each field of a dataclass, as one line by field."""
-    source = textwrap.dedent(inspect.getsource(options))
+    """The comment above each field of a dataclass, its own or inherited, as one line by field."""
     described: dict[str, str] = {}
+    for base in options.__bases__:
+        if is_dataclass(base):
+            described |= comments(base)
+    source = textwrap.dedent(inspect.getsource(options))
     above: list[str] = []
     names = {field.name for field in fields(options)}
     tokens = list(tokenize.generate_tokens(StringIO(source).readline))

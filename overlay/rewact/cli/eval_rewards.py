@@ -32,30 +32,16 @@ from typing import TYPE_CHECKING, Any
 
 from rewact.cli.common import load_policy_config, run_tool
 from rewact.options.completion import CompletionDetectorConfig
-from rewact.options.tools import DataOptions, PolicyOptions
+from rewact.options.tools import PredictionOptions
 
 if TYPE_CHECKING:
     from rewact.values.prediction import Prediction
 
 
 @dataclass
-class EvalRewardsConfig:
-    dataset: DataOptions
-    policy: PolicyOptions | None = None
+class EvalRewardsConfig(PredictionOptions):
     # Progress files of other models to judge on the same episodes; also looked for in the dataset's folder.
     progress: list[str] = field(default_factory=list)
-    # Where results go. Default: outputs/eval_rewards/<dataset>.
-    output_dir: Path | None = None
-    # Where predictions are kept for the next run and the other tools. Default: beside LeRobot's other caches.
-    values_dir: Path | None = None
-    # The policy's names for those observations that the dataset calls otherwise.
-    rename_map: dict[str, str] = field(default_factory=dict)
-    # Frames per forward pass.
-    batch_size: int = 32
-    # Processes that read data. 0: a thread.
-    num_workers: int = 0
-    # As in training: seconds that the timestamp of a frame and its picture in the video may lie apart.
-    tolerance_s: float = 1e-4
     detector: CompletionDetectorConfig = field(default_factory=CompletionDetectorConfig)
     # Bins of the reliability diagram.
     calibration_bins: int = 10
@@ -63,24 +49,23 @@ class EvalRewardsConfig:
     def __post_init__(self) -> None:
         if self.policy is None and not self.progress:
             raise ValueError("nothing to judge: give --policy.path, --progress, or both")
-        if self.batch_size < 1 or self.calibration_bins < 1:
-            raise ValueError("--batch_size and --calibration_bins must be at least 1")
-        if self.output_dir is None:
-            self.output_dir = Path("outputs/eval_rewards") / self.dataset.repo_id.rsplit("/", 1)[-1]
+        if self.calibration_bins < 1:
+            raise ValueError(f"--calibration_bins must be at least 1, got {self.calibration_bins}")
+        self.complete("eval_rewards")
 
 
 def eval_rewards(cfg: EvalRewardsConfig) -> dict[str, Any]:
     """Judge predicted rewards; returns what `eval_rewards.json` holds."""
-    from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
     from rewact.cli.names import file_names, model_names
-    from rewact.draw.plots import model_doubts, plot_evaluation
+    from rewact.draw.plots import plot_evaluation
     from rewact.judge.completion import CompletionDetector
-    from rewact.judge.controls import control_predictions
-    from rewact.judge.doubts import describe_training, told_apart
-    from rewact.judge.metrics import calibration, collect_episodes, episode_metrics, overall_metrics
+    from rewact.judge.doubts import describe_training
+    from rewact.judge.metrics import collect_episodes
     from rewact.judge.report import print_evaluation
+    from rewact.judge.score import judge_models
     from rewact.labels import build_reward_labels
     from rewact.labels.files import write_json
+    from rewact.labels.hub import open_metadata
     from rewact.values.checkpoint import trained_episodes
     from rewact.values.prediction import read_predictions, write_predictions
     from rewact.values.predictor import RewardPredictor
@@ -91,7 +76,7 @@ def eval_rewards(cfg: EvalRewardsConfig) -> dict[str, Any]:
     detector = CompletionDetector(**asdict(cfg.detector))
     policy = None if cfg.policy is None else load_policy_config(cfg.policy)
     processes = join_processes([] if policy is None else [policy])
-    meta = LeRobotDatasetMetadata(cfg.dataset.repo_id, root=cfg.dataset.root, revision=cfg.dataset.revision)
+    meta = open_metadata(cfg.dataset)
     episodes = choose_episodes(cfg.dataset, meta)
     labels = build_reward_labels(meta, cfg.dataset.reward)
     labels.require(episodes)
@@ -120,36 +105,20 @@ def eval_rewards(cfg: EvalRewardsConfig) -> dict[str, Any]:
             write_predictions(path, labels.table, predicted, cfg.policy.path)
 
     models = {name: collect_episodes(labels, predicted) for name, predicted in predictions.items()}
-    results = {
-        name: {
-            "overall": overall_metrics(of_model, detector),
-            "calibration": calibration(of_model, cfg.calibration_bins),
-            "per_episode": [episode_metrics(episode) for episode in of_model],
-        }
-        for name, of_model in models.items()
-    }
     seen = None if policy is None else trained_episodes(policy.pretrained_path, meta)
-    judged = next(iter(models.values()))
-    reference = sorted(seen) if seen else labels.table.episodes.tolist()
-    controls = control_predictions(labels, judged, reference)
-    control_results = {
-        name: {"overall": overall_metrics(e, detector), "calibration": calibration(e, cfg.calibration_bins)}
-        for name, e in controls.items()
-    }
-    title, remarks = f"{cfg.dataset.repo_id}, {len(episodes)} episodes", []
+    judgement = judge_models(labels, models, seen, detector, cfg.calibration_bins)
+    results, remarks = judgement["models"], judgement["remarks"]
+    title = f"{cfg.dataset.repo_id}, {len(episodes)} episodes"
     if policy is not None:
         sentence, is_warning = describe_training(cfg.policy.path, seen, episodes)
-        remarks, title = ([sentence], title) if is_warning else ([], f"{title}; {sentence}")
-    remarks += [f"{name}: {doubt}" for name, of_model in models.items() for doubt in model_doubts(of_model)]
-    remarks += told_apart(models, controls)
+        remarks, title = ([sentence, *remarks], title) if is_warning else (remarks, f"{title}; {sentence}")
     info = {
         "dataset": cfg.dataset.repo_id,
         "labels": labels.describe(),
         "policy": None if cfg.policy is None else cfg.policy.path,
         "trained_on": None if seen is None else [e for e in episodes if e in seen],
+        **judgement,
         "remarks": remarks,
-        "models": results,
-        "controls": control_results,
     }
     if processes.is_main_process:
         write_json(cfg.output_dir / "eval_rewards.json", info)
@@ -160,7 +129,7 @@ def eval_rewards(cfg: EvalRewardsConfig) -> dict[str, Any]:
             title,
             remarks,
         )
-        print_evaluation({**results, **control_results}, title, remarks)
+        print_evaluation({**results, **judgement["controls"]}, title, remarks)
         logging.info("Wrote %s", cfg.output_dir)
     return info
 

@@ -81,14 +81,11 @@ def label_page(cfg: LabelPageConfig) -> None:
     """Serve the page until it is interrupted, then upload the labels if asked to."""
     import uvicorn
 
-    from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
-    from rewact.labels.hub import LABEL_FILES, push_label_files
+    from rewact.labels.hub import LABEL_FILES, open_metadata, push_label_files
     from rewact.page.guard import LOOPBACK
 
     with listen(cfg.host, cfg.port) as listener:
-        meta = LeRobotDatasetMetadata(
-            cfg.dataset.repo_id, root=cfg.dataset.root, revision=cfg.dataset.revision
-        )
+        meta = open_metadata(cfg.dataset)
         page = make_page(cfg, meta)
         token = None if cfg.host in LOOPBACK else secrets.token_urlsafe(24)
         address = page_address(cfg.host, listener.getsockname()[1], token)

@@ -42,6 +42,7 @@ lerobot-label-rewards --dataset.repo_id=me/pick --push_to_hub=true
 ```
 """
 
+import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,24 +94,31 @@ class LabelRewardsConfig:
     @staticmethod
     def fill_in(content: dict[str, Any]) -> None:
         """Take the dataset's name from the file of labels, where it stands there and is not given."""
-        from rewact.labels.files import read_json
-
         dataset = content.setdefault("dataset", {})
         if isinstance(content.get("labels"), str) and "repo_id" not in dataset:
-            labels = read_json(Path(content["labels"]).expanduser())
+            path = Path(content["labels"]).expanduser()
+            try:
+                labels = json.loads(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                raise ValueError(f"--labels={path} cannot be read: {error}") from error
             if isinstance(labels, dict) and isinstance(labels.get("repo_id"), str):
                 dataset["repo_id"] = labels["repo_id"]
 
 
 def label_rewards(cfg: LabelRewardsConfig) -> "LabelSet":
     """Apply, clear, list and upload labels; returns the labels that the dataset then has."""
-    from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
     from rewact.labels.episodes import EpisodeTable
     from rewact.labels.files import ADVANTAGES_FILE, EXTENSIONS_DIR, writing_in
-    from rewact.labels.hub import LABEL_FILES, is_cached, pull_label_files, push_label_files
+    from rewact.labels.hub import (
+        LABEL_FILES,
+        is_cached,
+        open_metadata,
+        pull_label_files,
+        push_label_files,
+    )
     from rewact.labels.label_file import LabelSet, load_labels, read_label_file, save_labels
 
-    meta = LeRobotDatasetMetadata(cfg.dataset.repo_id, root=cfg.dataset.root, revision=cfg.dataset.revision)
+    meta = open_metadata(cfg.dataset)
     pull_label_files(meta)  # uploaded again, they would replace those that only the Hub has
     table = EpisodeTable.from_metadata(meta)
     succeeded, failed = cfg.succeeded or [], cfg.failed or []

@@ -96,13 +96,13 @@ def train_values(cfg: TrainValuesConfig) -> dict[str, Any] | None:
     import numpy as np
     from accelerate import PartialState
 
-    from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
     from rewact.draw.values import plot_values
     from rewact.judge.report import print_values
     from rewact.judge.value_report import judge_values
     from rewact.judge.values import frame_slices, value_metrics
     from rewact.labels import build_reward_labels
     from rewact.labels.files import write_json
+    from rewact.labels.hub import open_metadata
     from rewact.labels.progress import save_progress
     from rewact.labels.sources import VALUES_FILE
     from rewact.values.crossfit import cross_fit, deal_folds, read_out_of_fold
@@ -113,7 +113,7 @@ def train_values(cfg: TrainValuesConfig) -> dict[str, Any] | None:
 
     state = PartialState(cpu=cfg.device == "cpu", timeout=PATIENCE)
     device = cfg.device or state.device
-    meta = LeRobotDatasetMetadata(cfg.dataset.repo_id, root=cfg.dataset.root, revision=cfg.dataset.revision)
+    meta = open_metadata(cfg.dataset)
     episodes = choose_episodes(cfg.dataset, meta)
     labels = build_reward_labels(meta, cfg.dataset.reward)
     table = labels.table

@@ -27,57 +27,43 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rewact.cli.common import load_policy_config, run_tool
-from rewact.options.tools import DataOptions, PolicyOptions
+from rewact.options.tools import PolicyOptions, PredictionOptions
 
 
 @dataclass
-class VisualizeRewardsConfig:
-    dataset: DataOptions
-    policy: PolicyOptions | None = None
+class VisualizeRewardsConfig(PredictionOptions):
     # More to draw beside it: checkpoints, and progress files of other reward models, also looked for in the
     # dataset's folder.
     compare: list[str] = field(default_factory=list)
-    # Where pictures go. Default: outputs/visualize_rewards/<dataset>.
-    output_dir: Path | None = None
-    # Where predictions are kept for the next run and the other tools. Default: beside LeRobot's other caches.
-    values_dir: Path | None = None
     # Episodes to film and to plot on their own. Default: all of --dataset.episodes if given, else 4.
     max_episodes_rendered: int | None = None
     # Height in pixels of the camera views in the video.
     view_height: int = 240
-    # The policies' names for those observations that the dataset calls otherwise.
-    rename_map: dict[str, str] = field(default_factory=dict)
-    # Frames per forward pass.
-    batch_size: int = 32
-    # Processes that read data. 0: a thread.
-    num_workers: int = 0
-    # As in training: seconds that the timestamp of a frame and its picture in the video may lie apart.
-    tolerance_s: float = 1e-4
     # Stream the filmed episodes to Rerun as well.
     display: bool = False
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1 or self.view_height < 32:
-            raise ValueError("--batch_size must be at least 1 and --view_height at least 32")
-        if self.output_dir is None:
-            self.output_dir = Path("outputs/visualize_rewards") / self.dataset.repo_id.rsplit("/", 1)[-1]
+        if self.view_height < 32:
+            raise ValueError("--view_height must be at least 32")
+        self.complete("visualize_rewards")
 
 
 def visualize_rewards(cfg: VisualizeRewardsConfig) -> Path:
     """Draw the rewards of a dataset; returns the folder with the pictures."""
-    from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
     from rewact.cli.names import file_names, model_names
-    from rewact.draw.plots import model_doubts, plot_overview
+    from rewact.draw.plots import plot_overview
     from rewact.draw.visualize import Visualizer
+    from rewact.judge.doubts import model_doubts
     from rewact.judge.metrics import collect_episodes, label_predictions
     from rewact.labels import build_reward_labels
+    from rewact.labels.hub import open_metadata
     from rewact.values.prediction import Prediction, read_predictions
     from rewact.values.predictor import RewardPredictor
     from rewact.values.processes import join_processes, together
     from rewact.values.runner import choose_episodes, episode_loader, predict_episodes
     from rewact.values.store import ValueStore
 
-    meta = LeRobotDatasetMetadata(cfg.dataset.repo_id, root=cfg.dataset.root, revision=cfg.dataset.revision)
+    meta = open_metadata(cfg.dataset)
     episodes = choose_episodes(cfg.dataset, meta)
     labels = build_reward_labels(meta, cfg.dataset.reward)
     labels.require(episodes)

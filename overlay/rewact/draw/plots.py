@@ -23,7 +23,7 @@ from rewact.draw.style import (
     unit_axes,
     write_doubts,
 )
-from rewact.judge.doubts import doubts
+from rewact.judge.doubts import model_doubts
 from rewact.judge.metrics import EpisodeRewards, episode_metrics
 
 MAX_OVERVIEW = 400
@@ -148,12 +148,6 @@ def _overview_key(shown: Sequence[EpisodeRewards], odd: Mapping[int, str]) -> st
         if reason in reasons
     ]
     return "; ".join(parts)
-
-
-def model_doubts(episodes: Sequence[EpisodeRewards]) -> list[str]:
-    """What speaks against the predictions of a model, see :func:`rewact.judge.doubts.doubts`."""
-    values, labels = (np.concatenate([getattr(e, of) for e in episodes]) for of in ("prediction", "label"))
-    return doubts(values, labels, "the labels")
 
 
 def _overview_positions(odd: Sequence[bool]) -> list[int]:

@@ -42,6 +42,12 @@ def doubts(values: np.ndarray, target: np.ndarray, target_name: str) -> list[str
     return found
 
 
+def model_doubts(episodes: Sequence[EpisodeRewards]) -> list[str]:
+    """What speaks against the predictions of a model for labelled episodes, see :func:`doubts`."""
+    values, labels = (np.concatenate([getattr(e, of) for e in episodes]) for of in ("prediction", "label"))
+    return doubts(values, labels, "the labels")
+
+
 def told_apart(
     models: Mapping[str, Sequence[EpisodeRewards]], controls: Mapping[str, Sequence[EpisodeRewards]]
 ) -> list[str]:

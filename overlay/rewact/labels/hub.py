@@ -5,11 +5,12 @@ import contextlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, snapshot_download
 from huggingface_hub.errors import RevisionNotFoundError
 
+from lerobot.utils import constants
 from rewact.keys import DAGGER_DIR, FOREIGN_DIR, PROGRESS_FILES
 from rewact.labels.control import CONTROL_MODES_FILE
 from rewact.labels.files import EXTENSIONS_DIR
@@ -24,6 +25,30 @@ logger = logging.getLogger(__name__)
 LABEL_FILES = (KEYPOINTS_FILE, OUTCOMES_FILE, CONTROL_MODES_FILE)
 # In the folder of a download: its labels were cleared here, and are not to come back.
 CLEARED = ".cache/huggingface/rewact_labels_cleared"
+
+
+def open_metadata(data: Any) -> "LeRobotDatasetMetadata":
+    """The metadata of a dataset.
+
+    Args:
+        data: Its ``repo_id``, ``root`` and ``revision``, as the command-line tools have them.
+
+    Raises:
+        ValueError: naming its folder, if it is neither there nor on the Hub.
+    """
+    from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
+
+    try:
+        return LeRobotDatasetMetadata(data.repo_id, root=data.root, revision=data.revision)
+    except OSError as error:
+        folder = Path(data.root) if data.root is not None else constants.HF_LEROBOT_HOME / data.repo_id
+        if (folder / "meta" / "info.json").exists():
+            raise
+        reason = str(error).strip().split("\n", 1)[0]
+        raise ValueError(
+            f"the dataset {data.repo_id} is not in {folder}, and the Hub does not give it ({reason}); "
+            "--dataset.root names the folder of one that lies elsewhere"
+        ) from error
 
 
 def pull_label_files(meta: "LeRobotDatasetMetadata") -> None:

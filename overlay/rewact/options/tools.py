@@ -61,3 +61,30 @@ class PolicyOptions:
         if self.use_amp is not None:
             given["use_amp"] = str(self.use_amp).lower()
         return [f"--{name}={value}" for name, value in given.items()]
+
+
+@dataclass
+class PredictionOptions:
+    """What the tools share that predict the rewards of a dataset, to judge or to draw them."""
+
+    dataset: DataOptions
+    policy: PolicyOptions | None = None
+    # Where results go. Default: outputs/<tool>/<dataset>.
+    output_dir: Path | None = None
+    # Where predictions are kept for the next run and the other tools. Default: beside LeRobot's other caches.
+    values_dir: Path | None = None
+    # The policy's names for those observations that the dataset calls otherwise.
+    rename_map: dict[str, str] = field(default_factory=dict)
+    # Frames per forward pass.
+    batch_size: int = 32
+    # Processes that read data. 0: a thread.
+    num_workers: int = 0
+    # As in training: seconds that the timestamp of a frame and its picture in the video may lie apart.
+    tolerance_s: float = 1e-4
+
+    def complete(self, tool: str) -> None:
+        """Check these options, and name the folder for the results of a tool where none was given."""
+        if self.batch_size < 1:
+            raise ValueError(f"--batch_size must be at least 1, got {self.batch_size}")
+        if self.output_dir is None:
+            self.output_dir = Path("outputs") / tool / self.dataset.repo_id.rsplit("/", 1)[-1]
