@@ -19,6 +19,7 @@ from installer.locate import open_checkout
 from installer.releases import DEFAULT, RELEASES, find_release
 from verify.errors import ExitCode, RewactError
 from verify.fitted import LABEL, describe_misfit
+from verify.places import check_record
 
 # The fast ones first, so that what is broken shows early; those not named here come before the last.
 _FIRST_TESTS, _LAST_TESTS = ("install", "model", "labels"), ("e2e",)
@@ -77,7 +78,7 @@ def dev(arguments: Namespace) -> int:
 
 def prod(arguments: Namespace) -> int:
     checkout = develop.open_or_fetch(installer.PROJECT, arguments.checkout, arguments.lerobot)
-    undo.recover(checkout)
+    undo.recover(installer.PROJECT, checkout)
     plan, _ = patching.read_plan(installer.PROJECT, checkout)
     develop.require_version(checkout, plan, arguments.lerobot)
     env, changed = wheel.install(installer.PROJECT, checkout, plan, arguments.env)
@@ -90,6 +91,7 @@ def prod(arguments: Namespace) -> int:
 def status(arguments: Namespace) -> int:
     with console.quiet() if arguments.json else contextlib.nullcontext():
         checkout = open_checkout(arguments.checkout)
+    check_record(installer.PROJECT, checkout)
     found = report.collect(installer.PROJECT, checkout)
     if arguments.json:
         console.answer(json.dumps(found, indent=2))
@@ -100,11 +102,9 @@ def status(arguments: Namespace) -> int:
 
 def update(arguments: Namespace) -> int:
     checkout = open_checkout(arguments.checkout)
-    state = checkout.state()
-    installed = state is not None and state.environment is not None
 
-    def put_in() -> None:
-        develop.dev(installer.PROJECT, checkout.root, None, install=installed)
+    def put_in(install: bool) -> None:
+        develop.dev(installer.PROJECT, checkout.root, None, install=install)
 
     updating.update(installer.PROJECT, checkout, arguments.ref, put_in)
     console.done(f"{checkout.root} is at {checkout.commit()[:12]}, patched.")
@@ -174,7 +174,7 @@ def drift(arguments: Namespace) -> int:
 
 def export(arguments: Namespace) -> int:
     checkout = open_checkout(arguments.checkout)
-    undo.recover(checkout)
+    undo.recover(installer.PROJECT, checkout)
     made = exporting.export(
         installer.PROJECT, checkout, name=arguments.name, description=arguments.description
     )

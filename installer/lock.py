@@ -94,11 +94,7 @@ def hold(directory: Path, what: str = "this checkout") -> Iterator[None]:
             ) from None
         if not locked:
             os.close(descriptor)
-            holder = _holder(path)
-            raise RewactError(
-                ExitCode.BUSY,
-                f"Another run is at work on {what} ({holder or 'just begun'}): wait for it to end.",
-            )
+            raise _busy(path, what)
         if _is_still(path, descriptor):
             break
         os.close(descriptor)
@@ -114,6 +110,17 @@ def hold(directory: Path, what: str = "this checkout") -> Iterator[None]:
         yield
     finally:
         _release(path, descriptor)
+
+
+def refuse_held(directory: Path) -> None:
+    """Raises BUSY where another run holds the lock of a checkout; nothing is made or written."""
+    if is_held(directory):
+        raise _busy(directory / "lock", "this checkout")
+
+
+def _busy(path: Path, what: str) -> RewactError:
+    holder = _holder(path) or "just begun"
+    return RewactError(ExitCode.BUSY, f"Another run is at work on {what} ({holder}): wait for it to end.")
 
 
 def is_held(directory: Path) -> bool:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from installer import console, fetch, sets, transaction
+from installer import console, fetch, lock, sets, transaction
 from installer.releases import RELEASES
 from installer.transaction import OnStep
 from installer.undo import locked, recover, recover_locked
@@ -126,7 +126,8 @@ def install(
     Raises:
         RewactError: with the checkout as it was.
     """
-    recover(checkout)
+    recover(project, checkout)
+    lock.refuse_held(checkout.state_dir)
     if (plan := _in_place(project, checkout)) is not None:
         label = f" ({LABEL})" if plan.fitted else ""
         console.step(f"{checkout.root} is LeRobot {plan.patch_set.tag}{label}")
@@ -162,19 +163,11 @@ def install(
         )  # fmt: skip
         upgraded = before is not None
         transaction.run(checkout, plan.changes, state, plan.pristine, *([on_step] if on_step else []))
+        checkout.record.update_path.unlink(missing_ok=True)  # an `update` that was killed is over
     patches = console.plural(plan.applied, "patch", "patches")
     verb = "brought up to date" if upgraded else "applied"
     console.step(f"{patches} {verb}, {console.plural(len(plan.changes), 'file')} written and verified")
     return plan
-
-
-def names(project: Path) -> set[str]:
-    """Every path that the patches and the overlay of this project name."""
-    patch_sets, overlay = sets.load(project)
-    patched = {
-        path for patch_set in patch_sets.values() for patch in patch_set.patches for path in patch.paths
-    }
-    return patched | overlay.keys()
 
 
 def unrecorded_files(project: Path, checkout: Checkout) -> list[str]:

@@ -23,7 +23,12 @@ def added(checkout: Checkout, state: State) -> dict[str, str]:
     before = checkout.record.kept_blob(record.pristine.blob) if record and record.pristine else None
     if before is None or found is None:
         return {}
-    return {name: module for name, module in _scripts(found.data).items() if name not in _scripts(before)}
+    there = _scripts(before)
+    return {
+        name: module
+        for name, module in _scripts(found.data).items()
+        if name.startswith("lerobot-") and name not in there
+    }
 
 
 def _scripts(project_file: bytes) -> dict[str, str]:

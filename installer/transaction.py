@@ -38,7 +38,7 @@ from verify.standing import Change, is_as_in_head, stands
 OnStep = Callable[[str], None]
 
 
-def _ignore(_step: str) -> None:
+def ignore_step(_step: str) -> None:
     pass
 
 
@@ -67,7 +67,7 @@ def run(
     changes: Sequence[Change],
     state: State | None,
     pristine: Mapping[str, bytes],
-    on_step: OnStep = _ignore,
+    on_step: OnStep = ignore_step,
 ) -> None:
     """Carries out the changes and replaces the record, or leaves everything as it was.
 
@@ -305,7 +305,7 @@ def _put_back_by_hand(checkout: Checkout, state: State | None, paths: Sequence[s
     return result
 
 
-def _clean_up(checkout: Checkout, on_step: OnStep = _ignore) -> None:
+def _clean_up(checkout: Checkout, on_step: OnStep = ignore_step) -> None:
     """Removes the journal, then what no record names any more."""
     on_step("remove journal")
     checkout.record.journal_path.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 """`uninstall`: puts every file back. Where a record says what was written, the standard library does it."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from installer import console, environment, lock, scripts, tools, transaction
 from installer.faults import explain
 from installer.transaction import OnStep
 from verify.checkout import Checkout
-from verify.errors import ExitCode, RewactError
+from verify.errors import ExitCode
+from verify.places import check_record
 from verify.record import State
 from verify.standing import plan_removal, tells_of_another_branch
 
@@ -25,8 +27,9 @@ def locked(checkout: Checkout) -> Iterator[None]:
         raise explain(error, checkout.root) from error
 
 
-def recover(checkout: Checkout) -> None:
-    """Repairs what an interrupted run left, if any; says so."""
+def recover(project: Path, checkout: Checkout) -> None:
+    """Checks the record, and repairs what an interrupted run left, if any; says so."""
+    check_record(project, checkout)
     if transaction.needs_recovery(checkout):
         with locked(checkout):
             recover_locked(checkout)
@@ -48,7 +51,7 @@ def uninstall(project: Path, checkout: Checkout, on_step: OnStep | None = None) 
     Raises:
         RewactError: with the checkout as it was; EDITED when a file was edited since it was written.
     """
-    recover(checkout)
+    recover(project, checkout)
     if checkout.state() is None and not _ask_patches("unrecorded_files", project, checkout):
         console.step(f"nothing is installed in {checkout.root}: nothing changed")
         return 0
@@ -59,28 +62,11 @@ def uninstall(project: Path, checkout: Checkout, on_step: OnStep | None = None) 
             if not _ask_patches("unrecorded_files", project, checkout):
                 return 0  # another run has just taken it out
             state = _ask_patches("record_again", project, checkout)
-        _refuse_files_of_before(project, checkout, state)
         changes = plan_removal(checkout, state)
         transaction.run(checkout, changes, None, {}, *([on_step] if on_step else []))
     files = console.plural(len(changes), "file") if changes else "nothing was left to be"
     console.step(f"{files} put back or removed in {checkout.root}")
     return len(changes)
-
-
-def _refuse_files_of_before(project: Path, checkout: Checkout, state: State) -> None:
-    """Raises DAMAGED_STATE where the record calls ours what was there before the installation."""
-    commit = state.commit or checkout.commit()
-    made = [path for path, record in state.files.items() if record.pristine is None]
-    if commit is None or not made or not checkout.has_commit(commit):
-        return
-    there = checkout.head_blobs(made, commit)
-    # A patched tree may have been committed and cloned: what patches and overlay name is ours all the same.
-    if there and (others := sorted(there.keys() - _ask_patches("names", project))):
-        raise RewactError(
-            ExitCode.DAMAGED_STATE,
-            f"{checkout.record.state_path} says that install.py made {', '.join(others[:3])}, which was "
-            "there before: nothing is removed. Delete that record and run `install.py dev` again.",
-        )
 
 
 def _ask_patches(question: str, project: Path, *arguments: object):
@@ -104,6 +90,9 @@ def command(checkout: Checkout) -> int:
     """What `install.py uninstall` does; returns the exit code."""
     state = checkout.state()
     ours = scripts.added(checkout, state) if state is not None else {}
+    if os.path.lexists(checkout.record.update_path):  # an `update` that was killed is over
+        with locked(checkout):
+            checkout.record.update_path.unlink()
     if uninstall(installer.PROJECT, checkout):
         _take_out_scripts(checkout, state, ours)
         console.done(

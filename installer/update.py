@@ -9,15 +9,20 @@ Where 2 or 3 fails, git goes back and so do the patches. A run that was killed i
 same command.
 """
 
+import json
 import os
 import subprocess
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from installer import console, patching, undo
+from installer.files import write_atomically
+from installer.transaction import OnStep, ignore_step
 from verify.checkout import Checkout
 from verify.errors import ExitCode, RewactError
 from verify.gitcmd import run_git, users_environment
+from verify.record import as_object, as_text, read_json
 
 # What git keeps in its directory while it waits for the user to go on.
 _UNFINISHED = {
@@ -29,41 +34,82 @@ _UNFINISHED = {
 }
 
 
+@dataclass(frozen=True)
+class Before:
+    """Where a clone was. It is noted beside the record until the run ends, for a run after a kill.
+
+    Attributes:
+        branch: None for a detached HEAD.
+        patched: whether the patches were in.
+        installed: whether they were installed in an environment, too.
+    """
+
+    branch: str | None
+    commit: str
+    patched: bool
+    installed: bool
+
+    @classmethod
+    def load(cls, value: object) -> "Before":
+        entry = as_object(value, "branch", "commit", "patched", "installed")
+        if type(entry["patched"]) is not bool or type(entry["installed"]) is not bool:
+            raise ValueError("patched and installed are not both true or false")
+        branch = entry["branch"] and as_text(entry["branch"], r"[^-\s\0][^\s\0]{0,254}")
+        return cls(branch, as_text(entry["commit"], "[0-9a-f]{40}"), entry["patched"], entry["installed"])
+
+
 def update(
-    project: Path, checkout: Checkout, ref: str | None, put_in: Callable[[], object] | None = None
+    project: Path,
+    checkout: Checkout,
+    ref: str | None,
+    put_in: Callable[[bool], object] | None = None,
+    on_step: OnStep = ignore_step,
 ) -> None:
     """Goes to `ref`, or as `git pull` would to what the branch follows.
 
     Args:
-        put_in: installs; only the patches where it is left out.
+        put_in: installs, in an environment if it is told so; only the patches where it is left out.
+        on_step: as in `transaction.run`.
 
     Raises:
         RewactError: USAGE, GIT, or what `dev` says of the other commit; the clone is as it was.
     """
-    put_in = put_in or (lambda: patching.install(project, checkout))
-    undo.recover(checkout)
+
+    def put_back() -> None:
+        patching.install(project, checkout, on_step)
+
+    undo.recover(project, checkout)
     before = _check(checkout, ref)
-    installed = checkout.state() is not None
-    if installed:
-        undo.uninstall(project, checkout)
+    _note(checkout, before)
     try:
-        _users_git(checkout, ["checkout", ref, "--"] if ref else ["pull", "--ff-only"])
-        put_in()
-    except BaseException as error:
         if checkout.state() is not None:
-            undo.uninstall(project, checkout)
-        _go_back(checkout, before)
-        if installed:
-            patching.install(project, checkout)
-        if isinstance(error, RewactError):
+            undo.uninstall(project, checkout, on_step)
+        on_step("git")
+        _users_git(checkout, ["checkout", ref, "--"] if ref else ["pull", "--ff-only"])
+        on_step("put in")
+        put_in(before.installed) if put_in else put_back()
+        _note(checkout, None)
+    except BaseException as error:
+        _note(checkout, before)
+        moved = checkout.commit() != before.commit or _branch(checkout) != before.branch
+        if moved:
+            if checkout.state() is not None:
+                undo.uninstall(project, checkout, on_step)
+            on_step("go back")
+            _go_back(checkout, before)
+        on_step("put back")
+        if before.patched and checkout.state() is None:
+            put_back()
+        _note(checkout, None)
+        if moved and isinstance(error, RewactError):
             raise RewactError(
-                error.code, f"{error}\nThe clone is back at {before[0] or before[1][:12]}."
+                error.code, f"{error}\nThe clone is back at {before.branch or before.commit[:12]}."
             ) from None
         raise
 
 
-def _check(checkout: Checkout, ref: str | None) -> tuple[str | None, str]:
-    """Where HEAD is, as branch and commit, once nothing is in the way."""
+def _check(checkout: Checkout, ref: str | None) -> Before:
+    """Where the clone is, once nothing is in the way; after a kill, where the killed run began."""
     commit = checkout.commit()
     if commit is None:
         raise RewactError(ExitCode.USAGE, f"{checkout.root} has no commit to leave: use `install.py dev`.")
@@ -74,15 +120,31 @@ def _check(checkout: Checkout, ref: str | None) -> tuple[str | None, str]:
                 f"{checkout.root} is in the middle of a {what}: `git {what} --continue` or `--abort`, then "
                 "run again.",
             )
-    if ref is not None:
-        known = run_git(
-            ["rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}"], cwd=checkout.root
+    target = _commit_of(checkout, ref or "@{upstream}")
+    if ref is not None and (ref.startswith("-") or target is None):
+        raise RewactError(
+            ExitCode.USAGE, f"{checkout.root} has no commit called {ref}: `git fetch` it, then run again."
         )
-        if ref.startswith("-") or known.returncode:
-            raise RewactError(
-                ExitCode.USAGE, f"{checkout.root} has no commit called {ref}: `git fetch` it, then run again."
-            )
-    return _branch(checkout), commit
+    state = checkout.state()
+    noted = read_json(checkout.record.update_path, Before.load, "delete it and run again.")
+    # A kill left it: the clone is where that run began, or where it was to go, and nobody has moved it since.
+    if noted is not None and state is None and commit in (noted.commit, target):
+        return noted
+    return Before(_branch(checkout), commit, state is not None, bool(state and state.environment))
+
+
+def _commit_of(checkout: Checkout, name: str) -> str | None:
+    words = ["rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"]
+    answer = run_git(words, cwd=checkout.root)
+    return answer.stdout.decode().strip() if answer.returncode == 0 else None
+
+
+def _note(checkout: Checkout, before: Before | None) -> None:
+    with undo.locked(checkout):
+        if before is None:
+            checkout.record.update_path.unlink(missing_ok=True)
+        else:
+            write_atomically(checkout.record.update_path, json.dumps(asdict(before)).encode())
 
 
 def _branch(checkout: Checkout) -> str | None:
@@ -97,10 +159,9 @@ def _users_git(checkout: Checkout, arguments: list[str]) -> None:
         raise RewactError(ExitCode.GIT, f"git {arguments[0]} failed (its reason is above).")
 
 
-def _go_back(checkout: Checkout, before: tuple[str | None, str]) -> None:
-    branch, commit = before
+def _go_back(checkout: Checkout, before: Before) -> None:
     # Neither way loses an edit: both refuse where one would be lost.
-    if _branch(checkout) != branch or branch is None:
-        _users_git(checkout, ["checkout", "--quiet", branch or commit, "--"])
-    elif checkout.commit() != commit:
-        _users_git(checkout, ["reset", "--quiet", "--keep", commit])
+    if _branch(checkout) != before.branch or before.branch is None:
+        _users_git(checkout, ["checkout", "--quiet", before.branch or before.commit, "--"])
+    elif checkout.commit() != before.commit:
+        _users_git(checkout, ["reset", "--quiet", "--keep", before.commit])

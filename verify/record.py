@@ -34,11 +34,11 @@ class Recorded:
     def load(cls, value: object) -> "Recorded | None":
         if value is None:
             return None
-        entry = _object(value, "blob", "mode")
+        entry = as_object(value, "blob", "mode")
         mode = entry["mode"]
         if type(mode) is not int or not 0 <= mode <= 0o7777:
             raise ValueError(f"{mode!r:.40} is not a file mode")
-        return cls(_text(entry["blob"], "[0-9a-f]{40}"), mode)
+        return cls(as_text(entry["blob"], "[0-9a-f]{40}"), mode)
 
     @staticmethod
     def dump(record: "Recorded | None") -> dict | None:
@@ -102,7 +102,7 @@ class State:
 
     @classmethod
     def load(cls, value: object) -> "State":
-        entry = _object(
+        entry = as_object(
             value, "format", "transaction", "tag", "fingerprint", "files", "directories", "nearest"
         )
         if entry["format"] != STATE_FORMAT:
@@ -111,15 +111,15 @@ class State:
             raise ValueError(f"nearest {entry['nearest']!r:.40}")
         commit, environment = entry.get("commit"), entry.get("environment")
         return cls(
-            _text(entry["transaction"], "[0-9a-f]{16}"),
-            _text(entry["tag"], r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,99}"),
-            _text(entry["fingerprint"], "[0-9a-f]{64}"),
-            {_path(path): _file(path, file) for path, file in _object(entry["files"]).items()},
+            as_text(entry["transaction"], "[0-9a-f]{16}"),
+            as_text(entry["tag"], r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,99}"),
+            as_text(entry["fingerprint"], "[0-9a-f]{64}"),
+            {_path(path): _file(path, file) for path, file in as_object(entry["files"]).items()},
             _paths(entry["directories"]),
             entry["nearest"],
-            None if commit is None else _text(commit, "[0-9a-f]{40}"),
-            None if environment is None else _text(environment, r"[^\0\r\n]{1,4096}"),
-            tuple(_text(name, r"[^/\0\r\n]{1,255}") for name in _list(entry.get("left_out", []))),
+            None if commit is None else as_text(commit, "[0-9a-f]{40}"),
+            None if environment is None else as_text(environment, r"[^\0\r\n]{1,4096}"),
+            tuple(as_text(name, r"[^/\0\r\n]{1,255}") for name in _list(entry.get("left_out", []))),
         )
 
 
@@ -145,12 +145,12 @@ class Journal:
 
     @classmethod
     def load(cls, value: object) -> "Journal":
-        entry = _object(value, "transaction", "removes_state", "directories", "changes")
+        entry = as_object(value, "transaction", "removes_state", "directories", "changes")
         if type(entry["removes_state"]) is not bool:
             raise ValueError(f"removes_state {entry['removes_state']!r:.40}")
-        changes = [_object(change, "path", "old", "new") for change in _list(entry["changes"])]
+        changes = [as_object(change, "path", "old", "new") for change in _list(entry["changes"])]
         return cls(
-            _text(entry["transaction"], "[0-9a-f]{16}"),
+            as_text(entry["transaction"], "[0-9a-f]{16}"),
             entry["removes_state"],
             _paths(entry["directories"]),
             tuple(
@@ -160,7 +160,7 @@ class Journal:
         )
 
 
-def _object(value: object, *keys: str) -> dict:
+def as_object(value: object, *keys: str) -> dict:
     if not isinstance(value, dict):
         raise ValueError(f"{value!r:.40} is not an object")
     if lacking := [key for key in keys if key not in value]:
@@ -174,14 +174,14 @@ def _list(value: object) -> list:
     return value
 
 
-def _text(value: object, pattern: str) -> str:
+def as_text(value: object, pattern: str) -> str:
     if not isinstance(value, str) or not re.fullmatch(pattern, value):
         raise ValueError(f"{value!r:.40} is not as expected")
     return value
 
 
 def _path(value: object) -> str:
-    path = _text(value, r"[\s\S]{1,4096}")
+    path = as_text(value, r"[\s\S]{1,4096}")
     try:
         check_name(path)
     except RewactError as error:
@@ -194,8 +194,8 @@ def _paths(value: object) -> tuple[str, ...]:
 
 
 def _file(path: str, value: object) -> FileRecord:
-    entry = _object(value, "kind", "pristine", "target")
-    kind = _text(entry["kind"], "patch|overlay")
+    entry = as_object(value, "kind", "pristine", "target")
+    kind = as_text(entry["kind"], "patch|overlay")
     record = FileRecord(kind, Recorded.load(entry["pristine"]), Recorded.load(entry["target"]))
     if kind == "overlay" and record.pristine is not None or record.pristine is record.target is None:
         raise ValueError(f"{path!r} has sides that {kind} files do not have")
@@ -223,6 +223,15 @@ def checked_directory(path: Path) -> Path:
     return path
 
 
+def _check_regular(path: Path) -> None:
+    if not stat.S_ISREG(os.lstat(path).st_mode):
+        raise RewactError(
+            ExitCode.DAMAGED_STATE,
+            f"{path} is not a regular file, which install.py makes there: remove it.",
+        )
+    os.close(os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)))
+
+
 def read_json(path: Path, load: Callable[[object], _T], remedy: str) -> _T | None:
     """A file of the record, checked; None where there is none.
 
@@ -244,6 +253,20 @@ class Record:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
+    def check(self) -> None:
+        """Looks at every part of it, also at those that are not needed now.
+
+        Raises:
+            RewactError: DAMAGED_STATE for anything but a regular file or a directory in its place.
+            OSError: where a part cannot be read.
+        """
+        for directory in (self.directory, self.blobs):
+            if directory.exists():
+                os.listdir(directory)
+        for path in (self.state_path, self.journal_path, self.update_path, self.lock_path):
+            if os.path.lexists(path):
+                _check_regular(path)
+
     @property
     def directory(self) -> Path:
         return checked_directory(self._directory)
@@ -260,6 +283,15 @@ class Record:
     @property
     def journal_path(self) -> Path:
         return self.directory / "journal.json"
+
+    @property
+    def update_path(self) -> Path:
+        """Where the clone was, while `update` brings it to another commit."""
+        return self.directory / "update.json"
+
+    @property
+    def lock_path(self) -> Path:
+        return self.directory / "lock"
 
     def state(self) -> State | None:
         """What is installed, or None where nothing is.

@@ -226,6 +226,7 @@ def test_newer_patch_set_upgrades_in_place(project: Project, checkout: Checkout)
     newer = ACT.replace(b"print(15)\n", b"line fifteen\n")
     project.add_patch("0001-new.patch", {"src/lerobot/act.py": ACT}, {"src/lerobot/act.py": newer})
     (project.root / "overlay/lerobot/head.py").unlink()
+    project.retire(train, "overlay/lerobot/head.py")
     project.add_overlay("rewact/deep/__init__.py", b"deep = 2\n")
     project.add_overlay("rewact/later.py")
 

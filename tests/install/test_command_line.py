@@ -167,13 +167,16 @@ def test_dev_status_uninstall(run_install, project: Project, upstream: Path) -> 
     assert report["summary"] == "not installed" and set(report["files"].values()) == {"pristine"}
 
 
+JOURNAL = '{"transaction": "0123456789abcdef", "removes_state": false, "directories": [], "changes": []}'
+
+
 @pytest.mark.parametrize(
     ("change", "summary"),
     [
         (lambda project, root: write(root, {"src/lerobot/act.py": b"mine\n"}), "mixed"),
         (lambda project, root: (root / "src/lerobot/head.py").unlink(), "mixed"),
         (lambda project, root: project.add_overlay("lerobot/head.py", b"ours = 2\n"), "outdated"),
-        (lambda project, root: (root / ".git/rewact/journal.json").write_text("{}"), "interrupted"),
+        (lambda project, root: (root / ".git/rewact/journal.json").write_text(JOURNAL), "interrupted"),
     ],
 )
 def test_status_says_what_is_wrong(

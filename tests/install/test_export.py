@@ -313,6 +313,7 @@ def test_record_of_a_release_that_has_no_patches_here(run_install, project: Proj
     project.add_patch("0001-z.patch", {ACT_PATH: act}, {ACT_PATH: act + b"z\n"}, tag="v9.9.2")
     run_install(project, "dev", "--no-install", str(upstream))
     shutil.rmtree(project.root / "patches/v9.9.1")
+    project.retire(ACT_PATH, "src/lerobot/train.py")
     result = run_install(project, "export", str(upstream))
     assert result.returncode == ExitCode.UNSUPPORTED_VERSION and "v9.9.1" in result.stderr
     assert "Traceback" not in result.stderr

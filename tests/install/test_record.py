@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The record in the git directory is input like any other: it can come from an archive, a volume, a share."""
 
+import errno
 import json
 import os
 import shutil
@@ -9,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from installer import patching, undo
-from tests.install.upstreams import Project, git, refused, snapshot
+from tests.install.upstreams import PROJECT, Project, git, refused, snapshot, write
 from verify.checkout import Checkout
 from verify.errors import ExitCode, RewactError
 from verify.gitcmd import blob_id
+from verify.places import check_record, read_places
 
 ACT_PATH, HEAD_PATH = "src/lerobot/act.py", "src/lerobot/head.py"
 PIPE = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")
@@ -29,14 +31,14 @@ def tamper(checkout: Checkout, **changes: object) -> dict:
 def assert_damaged(project: Project, checkout: Checkout) -> None:
     """Refused by every command that reads the record, with a sentence, and nothing changed anywhere."""
     before, record = snapshot(checkout.root), _names(checkout)
-    for call in (patching.install, undo.uninstall):
+    for call in (patching.install, undo.uninstall, check_record):
         message = refused(ExitCode.DAMAGED_STATE, call, project.root, checkout)
         assert len(message.splitlines()) == 1
     assert snapshot(checkout.root) == before and _names(checkout) == record
 
 
 def _names(checkout: Checkout) -> set[str]:
-    return {path.name for path in checkout.state_dir.rglob("*")} - {"lock"}
+    return {path.name for path in (checkout.git_dir / "rewact").rglob("*")} - {"lock"}
 
 
 @pytest.fixture
@@ -102,15 +104,43 @@ def test_record_larger_than_any(project: Project, installed: Checkout) -> None:
 
 
 @PIPE
-@pytest.mark.parametrize("name", ["state.json", "journal.json", "lock"])
-def test_pipe_in_the_place_of_a_file(project: Project, installed: Checkout, name: str) -> None:
+@pytest.mark.parametrize("name", ["state.json", "journal.json", "lock", "blobs", ""])
+def test_pipe_in_the_place_of_a_part(project: Project, installed: Checkout, name: str) -> None:
     """Opened like a file, a pipe would make the installer wait for ever."""
+    path = installed.state_dir / name
+    if path.exists():
+        shutil.move(path, path.with_name("moved"))
+    os.mkfifo(path)
+    assert_damaged(project, installed)
+
+
+@pytest.mark.parametrize("name", ["state.json", "journal.json", "lock"])
+def test_directory_in_the_place_of_a_file(project: Project, installed: Checkout, name: str) -> None:
     (installed.state_dir / name).unlink(missing_ok=True)
-    os.mkfifo(installed.state_dir / name)
-    if name == "lock":
-        refused(ExitCode.DAMAGED_STATE, undo.uninstall, project.root, installed)
-    else:
-        assert_damaged(project, installed)
+    (installed.state_dir / name).mkdir()
+    assert_damaged(project, installed)
+
+
+@pytest.mark.parametrize("name", ["state.json", "journal.json", "lock", "blobs", ""])
+def test_part_that_cannot_be_read(
+    project: Project, installed: Checkout, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Every command says which; the superuser, who may run the tests, could read it."""
+    shutil.copyfile(installed.record.state_path, installed.state_dir / "journal.json")
+    unreadable = str(installed.git_dir / "rewact" / name).rstrip("/")
+    for function in ("open", "listdir"):
+        real = getattr(os, function)
+
+        def guarded(path, *arguments, real=real, **options):
+            if str(path) == unreadable:
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return real(path, *arguments, **options)
+
+        monkeypatch.setattr(os, function, guarded)
+    for call in (patching.install, undo.uninstall, check_record):
+        with pytest.raises(PermissionError) as caught:
+            call(project.root, installed)
+        assert caught.value.filename == unreadable
 
 
 @pytest.mark.parametrize("name", ["state.json", "journal.json"])
@@ -130,7 +160,7 @@ def test_linked_lock_truncates_nothing(project: Project, installed: Checkout, tm
     victim.write_bytes(b"precious")
     (installed.state_dir / "lock").unlink()
     (installed.state_dir / "lock").symlink_to(victim)
-    refused(ExitCode.DAMAGED_STATE, undo.uninstall, project.root, installed)
+    assert_damaged(project, installed)
     assert victim.read_bytes() == b"precious"
 
 
@@ -145,7 +175,7 @@ def test_linked_directory_empties_nothing(
     (target / "precious.txt").write_bytes(b"precious")
     place.symlink_to(target)
     before = snapshot(target)
-    refused(ExitCode.DAMAGED_STATE, undo.uninstall, project.root, installed)
+    assert_damaged(project, installed)
     assert snapshot(target) == before
 
 
@@ -157,14 +187,75 @@ def test_files_that_we_did_not_name_stay_among_the_originals(project: Project, i
     assert sorted(path.name for path in blobs.iterdir()) == ["1" * 40, "notes.txt"]
 
 
-def test_file_of_upstreams_that_the_record_calls_ours_stays(project: Project, installed: Checkout) -> None:
-    path = "src/lerobot/other.py"
+@pytest.mark.parametrize("was_there", [False, True])
+@pytest.mark.parametrize(
+    "path", ["src/lerobot/other.py", "src/mine.py", "tests/mine.py", "src/rewact/mine.py"]
+)
+def test_file_that_is_not_ours_stays_whatever_the_record_says(
+    project: Project, installed: Checkout, path: str, was_there: bool
+) -> None:
+    """Tracked or not, named with its exact blob id: it would be removed, or replaced by a kept original."""
+    if path != "src/lerobot/other.py":
+        write(installed.root, {path: b"precious\n"})
     entry = {"blob": blob_id((installed.root / path).read_bytes()), "mode": 0o644}
-    files = tamper(installed)["files"] | {path: {"kind": "overlay", "pristine": None, "target": entry}}
+    (installed.record.blobs / blob_id(b"evil\n")).write_bytes(b"evil\n")
+    pristine = {"blob": blob_id(b"evil\n"), "mode": 0o644} if was_there else None
+    kind = "patch" if was_there else "overlay"
+    files = tamper(installed)["files"] | {path: {"kind": kind, "pristine": pristine, "target": entry}}
     tamper(installed, files=files)
-    before = snapshot(installed.root)
-    assert path in refused(ExitCode.DAMAGED_STATE, undo.uninstall, project.root, installed)
-    assert snapshot(installed.root) == before
+    assert_damaged(project, installed)
+
+
+def test_patched_file_that_the_record_calls_ours_stays(project: Project, installed: Checkout) -> None:
+    files = tamper(installed)["files"]
+    files[ACT_PATH]["pristine"] = None
+    tamper(installed, files=files)
+    assert_damaged(project, installed)
+
+
+def test_empty_directory_that_is_not_ours_stays(project: Project, installed: Checkout) -> None:
+    (installed.root / "outputs").mkdir()
+    tamper(installed, directories=["outputs"])
+    assert_damaged(project, installed)
+
+
+@pytest.mark.parametrize("change", ["made", "replaced", "directory"])
+def test_file_that_is_not_ours_stays_whatever_the_journal_says(
+    project: Project, checkout: Checkout, change: str
+) -> None:
+    write(checkout.root, {"src/mine.py": b"precious\n"})
+    (checkout.root / "outputs").mkdir()
+    (checkout.state_dir / "blobs").mkdir(parents=True)
+    (checkout.record.blobs / blob_id(b"evil\n")).write_bytes(b"evil\n")
+    side = {"blob": blob_id(b"precious\n"), "mode": 0o644}
+    old = {"blob": blob_id(b"evil\n"), "mode": 0o644} if change == "replaced" else None
+    changes = [] if change == "directory" else [{"path": "src/mine.py", "old": old, "new": side}]
+    directories = ["outputs"] if change == "directory" else []
+    text = json.dumps(JOURNAL | {"changes": changes, "directories": directories})
+    checkout.record.journal_path.write_text(text)
+    assert_damaged(project, checkout)
+
+
+def test_what_an_earlier_version_wrote_is_taken_out(project: Project, installed: Checkout) -> None:
+    """Its names are listed: the installation stays ours when the overlay and the patches have moved on."""
+    before = git(installed.root, "ls-tree", "-r", "HEAD")
+    (project.root / "overlay/lerobot/head.py").unlink()
+    project.patch_path("0002-b.patch").unlink()
+    project.series("v9.9.1").write_text("0001-a.patch\n0003-c.patch\n")
+    assert_damaged(project, installed)
+    project.retire("overlay/lerobot/head.py", "src/lerobot/train.py")
+    undo.uninstall(project.root, installed)
+    assert git(installed.root, "status", "--porcelain") == b""
+    assert git(installed.root, "ls-tree", "-r", "HEAD") == before
+
+
+def test_former_names_what_the_history_of_this_project_wrote() -> None:
+    """Whoever takes a file out of overlay/ or patches/ lists it: clones are rid of it then as well."""
+    if not (PROJECT / ".git").exists():
+        pytest.skip("no history")
+    names = git(PROJECT, "log", "--format=", "--name-only", "--no-renames", "--", "overlay").decode()
+    made = {f"src/{name.removeprefix('overlay/')}" for name in names.split() if not name.endswith(".pyc")}
+    assert made - read_places(PROJECT).made == set()
 
 
 def test_directory_behind_a_link_is_not_removed(
@@ -172,6 +263,7 @@ def test_directory_behind_a_link_is_not_removed(
 ) -> None:
     (tmp_path / "elsewhere" / "empty").mkdir(parents=True)
     (installed.root / "src/rewact/linked").symlink_to(tmp_path / "elsewhere")
+    project.retire("overlay/rewact/linked/empty/former.py")
     tamper(installed, directories=["src/rewact/deep", "src/rewact/linked/empty", "src/rewact"])
     undo.uninstall(project.root, installed)
     assert (tmp_path / "elsewhere" / "empty").is_dir()
@@ -209,7 +301,7 @@ def test_staged_name_that_is_no_file_of_ours_stays(
     checkout.record.journal_path.write_text(json.dumps(JOURNAL | {"changes": changes}))
     staged = (checkout.root / ACT_PATH).with_name(".act.py.rewact-0123456789abcdef")
     staged.mkdir()
-    undo.recover(checkout)
+    undo.recover(project.root, checkout)
     assert staged.is_dir() and (checkout.root / ACT_PATH).exists()
 
 

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: MIT
 """Whatever ends a run, the checkout is as before or as wanted after the next one."""
 
+import contextlib
 import errno
+import itertools
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import textwrap
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -41,25 +44,20 @@ def called(command: str):
 
 def killed_at(step: int, command: str, project: Project, checkout: Checkout) -> None:
     """Runs a command in a process of its own that kills itself, with SIGKILL, before the given step."""
-    program = textwrap.dedent(
-        """
-        import itertools, os, signal, sys
-        from pathlib import Path
-        sys.path.insert(0, sys.argv[1])
-        from installer import patching, undo
-        from verify.checkout import Checkout
-        os.fsync = lambda descriptor: None  # the process dies here, not the machine
+    killed_before(step, lambda on_step: called(command)(project.root, checkout, on_step))
+
+
+def killed_before(step: int, call: Callable[[Callable[[str], None]], object]) -> None:
+    """Likewise for whatever takes `on_step`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of pytest's own threads the child uses none
+        child = os.fork()
+    if child == 0:
         count = itertools.count()
-        def on_step(name):
-            if next(count) == int(sys.argv[5]):
-                os.kill(os.getpid(), signal.SIGKILL)
-        call = undo.uninstall if sys.argv[2] == "uninstall" else patching.install
-        call(Path(sys.argv[3]), Checkout(Path(sys.argv[4])), on_step)
-        """
-    )
-    words = [str(PROJECT), command, str(project.root), str(checkout.root), str(step)]
-    result = subprocess.run([sys.executable, "-c", program, *words], capture_output=True)
-    assert result.returncode == -signal.SIGKILL, result.stderr
+        with contextlib.suppress(BaseException):
+            call(lambda name: next(count) == step and os.kill(os.getpid(), signal.SIGKILL))
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
 
 
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
@@ -72,6 +70,7 @@ def test_kill_at_every_step_then_old_or_new(project: Project, checkout: Checkout
         project.add_overlay("lerobot/head.py", b"ours = 2\n")
         project.add_overlay("rewact/new/deeper/__init__.py")
         (project.root / "overlay/rewact/deep/__init__.py").unlink()
+        project.retire("overlay/rewact/deep/__init__.py")
     verb = "uninstall" if command == "uninstall" else "install"
 
     reference = copied(checkout, "reference")
@@ -83,7 +82,7 @@ def test_kill_at_every_step_then_old_or_new(project: Project, checkout: Checkout
     for number, step in enumerate(steps):
         victim = copied(checkout, f"killed-{number}")
         killed_at(number, verb, project, victim)
-        undo.recover(victim)
+        undo.recover(project.root, victim)
         committed = step in ("remove journal", "remove originals")
         found = snapshot(victim.root)
         assert found == (new if committed else old), step
@@ -131,11 +130,11 @@ def test_repair_that_ends_anywhere_is_finished_by_the_next(
             for owner, name in ((os, "replace"), (Path, "unlink"), (Path, "rmdir")):
                 patch.setattr(owner, name, ending_at(last, getattr(owner, name)))
             try:
-                undo.recover(victim)
+                undo.recover(project.root, victim)
                 finished = True
             except _StopError:
                 pass
-        undo.recover(victim)
+        undo.recover(project.root, victim)
         assert snapshot(victim.root) == wanted, changes
         assert not victim.record.journal_path.exists()
         last += 1
@@ -261,7 +260,7 @@ def test_edit_while_the_installer_runs_is_kept(project: Project, checkout: Check
     refused(ExitCode.EDITED, patching.install, project.root, checkout, on_step)
     assert (checkout.root / "src/lerobot/train.py").read_bytes() == b"mine\n"
     write(checkout.root, {"src/lerobot/train.py": before["src/lerobot/train.py"][1]})
-    undo.recover(checkout)
+    undo.recover(project.root, checkout)
     assert snapshot(checkout.root) == before
 
 

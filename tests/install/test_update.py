@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: MIT
 """`update`: a patched clone at another commit, all of it or nothing."""
 
+import contextlib
 import os
 from pathlib import Path
 
 import pytest
 
-from installer import patching
+from installer import patching, undo
+from installer.transaction import OnStep, ignore_step
 from installer.update import update
-from tests.install.upstreams import ACT, PYPROJECT, UPSTREAM, Project, git, refused, snapshot, write
+from tests.install.test_transaction import copied, killed_before, steps_of
+from tests.install.upstreams import ACT, PYPROJECT, TALLY, UPSTREAM, Project, git, refused, snapshot, write
 from verify.checkout import Checkout
 from verify.errors import ExitCode, RewactError
+from verify.standing import file_states
 
 ACT_PATH, TRAIN_PATH = "src/lerobot/act.py", "src/lerobot/train.py"
 SECOND = ACT.replace(b"print(1)\n", b"print(first)\n")
@@ -100,7 +104,8 @@ def test_comes_back_where_the_installation_fails(project: Project, patched: Chec
     """The patches fit, but what was installed does not work, or there is no network."""
     before = snapshot(patched.root)
 
-    def put_in() -> None:
+    def put_in(install: bool) -> None:
+        assert not install
         patching.install(project.root, patched)
         raise RewactError(ExitCode.INDEX, "offline")
 
@@ -109,3 +114,37 @@ def test_comes_back_where_the_installation_fails(project: Project, patched: Chec
 
     assert "back at main" in refused(ExitCode.INDEX, call)
     assert snapshot(patched.root) == before and patched.state().tag == "v9.9.1"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
+@pytest.mark.parametrize("ref", ["v9.9.2", "strange"])
+def test_kill_at_every_step_then_old_or_new(project: Project, patched: Checkout, ref: str) -> None:
+    """Run again it arrives, or is back where the first run began; no file is a mixture in between."""
+
+    def call(checkout: Checkout, on_step: OnStep = ignore_step) -> None:
+        with contextlib.suppress(RewactError):
+            update(project.root, checkout, ref, on_step=on_step)
+
+    def found(checkout: Checkout) -> tuple:
+        state = checkout.state()
+        return snapshot(checkout.root), git(checkout.root, "branch", "--show-current"), state and state.tag
+
+    reference = copied(patched, "reference")
+    steps = steps_of(lambda on_step: call(reference, on_step))
+    wanted = found(reference)
+    assert len(steps) > 20 and wanted[2] == ("v9.9.2" if ref == "v9.9.2" else "v9.9.1")
+    assert (found(patched) == wanted) == (ref == "strange")
+    # Of steps that do the same to one file after the other, the first.
+    kinds = [step.split()[0] for step in steps]
+    for number in [at for at, kind in enumerate(kinds) if kind not in kinds[at - 1 : at]]:
+        step = steps[number]
+        victim = copied(patched, f"killed-{number}")
+        killed_before(number, lambda on_step, victim=victim: call(victim, on_step))
+        undo.recover(project.root, victim)
+        state = victim.state()
+        assert state is None or set(file_states(victim, state).values()) == {"applied"}, step
+        assert state is not None or git(victim.root, "status", "--porcelain") == b"", step
+        call(victim)
+        assert found(victim) == wanted, step
+        TALLY["kill points"] += 1
+        TALLY["new tree" if ref == "v9.9.2" else "old tree"] += 1

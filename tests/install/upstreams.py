@@ -179,6 +179,11 @@ class Project:
             file.write(f"{name}\n")
         return path
 
+    def retire(self, *names: str) -> None:
+        """Lists what an earlier version of this project wrote."""
+        with open(self.root / "patches" / "former", "a") as file:
+            file.writelines(f"{name}\n" for name in names)
+
     def add_overlay(self, path: str, data: bytes = b"ours = 1\n") -> Path:
         target = self.root / "overlay" / path
         target.parent.mkdir(parents=True, exist_ok=True)

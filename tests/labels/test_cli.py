@@ -69,6 +69,7 @@ def test_neither_help_nor_a_missing_option_waits_for_torch(tool, arguments):
         ([DATA, "--batch_size=many", "--progress=[x]"], "--batch_size: Couldn't parse 'many' into an int"),
         ([DATA], "nothing to judge: give --policy.path, --progress, or both"),
         ([DATA, "--policy.type=act"], "--policy.type: give a trained policy's checkpoint with --policy.path"),
+        ([DATA, "--policy.path=x", "--policy.value_max=1"], "--policy.value_max is gone: it is always 1."),
         ([DATA, "--policy.device=cpu"], "give its checkpoint with --policy.path"),
         ([DATA, "--policy.path=a/b/c"], "a/b/c is not a checkpoint: it has no config.json"),
         (

@@ -82,3 +82,11 @@ def test_a_former_flag_says_what_it_is_called_now(monkeypatch, former, now):
     with pytest.raises(SystemExit) as end:
         parse(monkeypatch, *NEW, former)
     assert str(end.value) == f"error: {former.split('=')[0]} is called {now} now."
+
+
+@pytest.mark.parametrize("words", [("--policy.value_min=0",), ("--policy.value_max", "1.0")])
+def test_a_flag_that_is_gone_says_so_though_files_with_it_are_read(monkeypatch, words):
+    with pytest.raises(SystemExit) as end:
+        parse(monkeypatch, *NEW, *words)
+    name = words[0].split("=")[0]
+    assert str(end.value) == f"error: {name} is gone: it is always {int('max' in name)}. Leave it out."

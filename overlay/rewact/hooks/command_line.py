@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from functools import wraps
 
 from rewact.options.errors import say_errors_in_one_line
+from rewact.options.head import GONE_OPTIONS
 
 # Flags of earlier releases of this project, before and after; those that end in a dot stand for all below.
 FORMER_FLAGS = {
@@ -48,7 +49,7 @@ def knows_former_flags(wrap: Callable) -> Callable:
 
 
 def refuse_former_flags(arguments: Sequence[str], known: Collection[str]) -> None:
-    """End the process with one sentence where a flag has another name now.
+    """End the process with one sentence where a flag has another name now, or is gone.
 
     Args:
         arguments: The command line.
@@ -56,6 +57,8 @@ def refuse_former_flags(arguments: Sequence[str], known: Collection[str]) -> Non
     """
     for argument in arguments:
         flag = argument.split("=", 1)[0].removeprefix("--")
+        if argument.startswith("--policy.") and (name := flag.removeprefix("policy.")) in GONE_OPTIONS:
+            sys.exit(f"error: --{flag} is gone: it is always {GONE_OPTIONS[name]:g}. Leave it out.")
         for before, now in FORMER_FLAGS.items():
             is_former = flag.startswith(before) if before.endswith(".") else flag == before
             if argument.startswith("--") and is_former and before.split(".")[0] not in {*known} - {"eval"}:

@@ -18,6 +18,9 @@ VALUE_TARGETS = ("two_hot", "hl_gauss")
 # MSE on a value in [0, 1] and cross-entropy over a few hundred bins live on different scales.
 DEFAULT_REWARD_LOSS_WEIGHT = {"sigmoid": 2.0, "distributional": 0.1}
 
+# Options of earlier releases, with what they always are now: read in their files, refused on a command line.
+GONE_OPTIONS = {"value_min": 0.0, "value_max": 1.0}
+
 
 @dataclass
 class RewardHeadConfig:
@@ -66,9 +69,8 @@ class RewardHeadConfig:
     reward_forecast: bool = True
     reward_refresh_steps: int | None = None
     num_value_bins: int = 201
-    # Another range could be given, and not be trained.
-    value_min: float = former_option(0.0)
-    value_max: float = former_option(1.0)
+    value_min: float = former_option(GONE_OPTIONS["value_min"])
+    value_max: float = former_option(GONE_OPTIONS["value_max"])
     value_target: str = "two_hot"
     hl_gauss_sigma_ratio: float = 0.75
     stop_on_completion: bool = False
@@ -92,7 +94,7 @@ class RewardHeadConfig:
         """What a saved configuration leaves out: without a head it is plain ACT's, for LeRobot to load."""
         if self._is_plain():
             return {field.name for field in fields(RewardHeadConfig)}
-        return {"value_min", "value_max"}
+        return {*GONE_OPTIONS}
 
     def _is_plain(self) -> bool:
         return self.type == "act" and not self.use_reward_head  # type: ignore[attr-defined]
@@ -118,7 +120,7 @@ class RewardHeadConfig:
             )
         if self.num_value_bins < 2:
             return f"`num_value_bins` must be at least 2. Got {self.num_value_bins}."
-        for name, value in (("value_min", 0.0), ("value_max", 1.0)):
+        for name, value in GONE_OPTIONS.items():
             if getattr(self, name) != value:
                 return f"`{name}` is always {value:g}: rewards lie in [0, 1]. Got {getattr(self, name)}."
         if self.hl_gauss_sigma_ratio <= 0:
