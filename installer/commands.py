@@ -15,6 +15,7 @@ from installer import export as exporting
 from installer import status as report
 from installer import update as updating
 from installer.develop import Setup
+from installer.environment import Environment
 from installer.locate import open_checkout
 from installer.releases import DEFAULT, RELEASES, find_release
 from verify.errors import ExitCode, RewactError
@@ -50,9 +51,10 @@ _ONCE = (
 _EVERYWHERE = ("tests/install/test_real_patches.py",)
 
 
-def _activation(setup: Setup) -> str:
-    activate = setup.environment.activate if setup.environment else None
-    return f"{activate}\n  " if activate else ""
+def _say_next(environment: Environment, *commands: str) -> None:
+    """The last words of an installation: what to type now."""
+    lines = [environment.activate, *commands] if environment.activate else [*commands]
+    console.done("\n  ".join(["Ready. Next:", *lines]))
 
 
 def dev(arguments: Namespace) -> int:
@@ -72,7 +74,11 @@ def dev(arguments: Namespace) -> int:
     if setup.environment.reason:
         console.done(f"Installed in {setup.environment.prefix}: {setup.environment.reason}")
     script = shlex.quote(str(installer.PROJECT / "install.py"))
-    console.done(f"Ready. Next:\n  {_activation(setup)}python {script} demo")
+    _say_next(
+        setup.environment,
+        "lerobot-train --help    (LeRobot's commands, with rewards)",
+        f"python {script} demo    (the whole job on data made here)",
+    )
     return ExitCode.OK
 
 
@@ -84,7 +90,7 @@ def prod(arguments: Namespace) -> int:
     env, changed = wheel.install(installer.PROJECT, checkout, plan, arguments.env)
     if not changed:
         console.done("Nothing to do: everything is in place.")
-    console.done(f"Ready. Next:\n  {env.activate or env.prefix}\n  lerobot-eval-rewards --help")
+    _say_next(env, "lerobot-train --help", "lerobot-eval-rewards --help")
     return ExitCode.OK
 
 
@@ -117,7 +123,7 @@ def test(arguments: Namespace) -> int:
     if arguments.lerobot:  # another release than the one that is set up here must not take its place
         setup = develop.dev_apart(installer.PROJECT, find_release(arguments.lerobot))
     else:
-        setup = develop.dev(installer.PROJECT, None, None, install=True)
+        setup = develop.dev_own(installer.PROJECT)
     return _test(setup, arguments.rest)
 
 
@@ -212,7 +218,10 @@ def _test_directories(whole: bool) -> list[str]:
 
 
 def demo(arguments: Namespace) -> int:
-    setup = develop.dev(installer.PROJECT, None, arguments.lerobot, install=True)
+    if arguments.lerobot:
+        setup = develop.dev_apart(installer.PROJECT, find_release(arguments.lerobot))
+    else:
+        setup = develop.dev_own(installer.PROJECT)
     output = (
         []
         if "--output-dir" in arguments.rest

@@ -70,6 +70,25 @@ def require_version(checkout: Checkout, plan: Plan, version: str | None) -> None
         )
 
 
+def dev_own(project: Path) -> Setup:
+    """`dev` for the commands that run the product: on a patched clone nearby, else on a copy of their own.
+
+    A clone that happens to lie here is not theirs to patch.
+    """
+    found = find_checkout(project, patched=True)
+    directory = found[0] if found else project / "lerobot"
+    if found:
+        console.step(f"using {found[0]} ({found[1]})")
+    elif not looks_like_lerobot(directory):
+        if directory.exists():
+            raise RewactError(
+                ExitCode.NOT_LEROBOT, f"{directory} exists, but is not a LeRobot clone: rename it."
+            )
+        require_git()
+        fetch.unpack(fetch.archive(DEFAULT), DEFAULT, directory)
+    return dev(project, directory, None, install=True)
+
+
 def dev_apart(project: Path, release: Release) -> Setup:
     """`dev` for one release in a checkout and an environment of its own, both beside install.py."""
     directory = project / f"lerobot-{release.version}"

@@ -4,10 +4,12 @@
 import contextlib
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from installer.files import write_atomically
 from installer.locate import parse_direct_url
 from installer.pythons import Python, find_python, try_python
 from installer.releases import Release
-from verify.errors import ExitCode, RewactError
+from verify.errors import ExitCode, RewactError, last_words
 
 # What the overlay declares that it imports beyond LeRobot's own extras.
 _DECLARED = Path(__file__).resolve().parent.parent / "overlay" / "rewact" / "requirements.txt"
@@ -235,8 +237,7 @@ def _fill(prefix: Path, command: list[str]) -> Environment:
     result = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     environment = _opened(prefix, ours=True)
     if result.returncode or environment is None:
-        reason = (result.stderr or result.stdout).strip().splitlines()[-1:] or ["no reason given"]
-        raise RewactError(ExitCode.NO_PYTHON, f"{prefix} could not be made: {reason[0]}")
+        raise RewactError(ExitCode.NO_PYTHON, f"{prefix} could not be made: {last_words(result)}")
     (prefix / _UNFINISHED).unlink()
     return environment
 
@@ -299,7 +300,7 @@ def _tool(environment: Environment) -> _Tool:
 
 
 def pip_install(environment: Environment, arguments: list[str], *, replace_lerobot: bool = False) -> None:
-    """Installs with uv where there is one, else with the environment's pip; output goes to the terminal.
+    """Installs with uv where there is one, else with the environment's pip.
 
     Args:
         replace_lerobot: also where the same version is installed already.
@@ -321,15 +322,34 @@ def build_wheel(environment: Environment, source: Path, output: Path) -> None:
 
 def _run_tool(command: list[str], environment: Environment) -> None:
     # Run where no pyproject.toml or uv.toml of the user's is in the way.
+    start = time.monotonic()
     result = subprocess.run(
-        command, check=False, stdin=subprocess.DEVNULL, cwd=environment.prefix, env=_tool_variables()
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+        stdin=subprocess.DEVNULL,
+        cwd=environment.prefix,
+        env=_tool_variables(),
     )
     if result.returncode:
+        console.fault(f"{shlex.join(command)}\n{result.stdout.rstrip()}")
         raise RewactError(
             ExitCode.INDEX,
             f"{Path(command[0]).name} failed (its reason is above): check the network and the package index, "
             "then run again; what was downloaded is kept.",
         )
+    if count := _count_installed(result.stdout):
+        console.step(f"{console.plural(count, 'package')} installed in {time.monotonic() - start:.0f} s")
+
+
+def _count_installed(said: str) -> int:
+    """How many packages uv or pip says that it installed."""
+    of_uv = re.findall(r"^ [+~] ", said, re.MULTILINE)
+    of_pip = re.findall(r"^Successfully installed (.+)", said, re.MULTILINE)
+    return len(of_uv) + sum(len(names.split()) for names in of_pip)
 
 
 def _tool_variables() -> dict[str, str]:

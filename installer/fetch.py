@@ -43,13 +43,22 @@ def find_pip() -> list[str]:
     raise RewactError(ExitCode.INDEX, "No Python with pip was found to fetch with: install pip.")
 
 
+def _kept(release: Release) -> Path:
+    return cache_directory() / f"lerobot-{release.version}.tar.gz"
+
+
+def is_kept(release: Release) -> bool:
+    """Whether the release's archive needs no fetching."""
+    return _holds(_kept(release), release)
+
+
 def archive(release: Release) -> Path:
     """The release's source archive: from the cache, else from the package index, its checksum verified.
 
     Raises:
         RewactError: INDEX, when it cannot be fetched or is not what was released.
     """
-    kept = cache_directory() / f"lerobot-{release.version}.tar.gz"
+    kept = _kept(release)
     if _holds(kept, release):
         console.step(f"LeRobot {release.version}: using {kept}")
         return kept

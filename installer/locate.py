@@ -48,23 +48,34 @@ def parse_direct_url(text: str | None) -> Path | None:
     return Path(url2pathname(url.path) if os.name == "nt" else unquote(url.path))
 
 
-def find_checkout(project: Path, version: str | None = None) -> tuple[Path, str] | None:
+def find_checkout(
+    project: Path, version: str | None = None, *, patched: bool = False
+) -> tuple[Path, str] | None:
     """The clone the user stands in or beside, else the editable install of this interpreter.
 
     Args:
         project: the directory of install.py.
         version: only a checkout that declares this version counts.
+        patched: only one in which something is installed counts.
 
     Returns:
         The directory and how it was found, or None.
     """
-    for directory in _nearby(project):
-        if looks_like_lerobot(directory) and (directory / ".git").exists() and _declares(directory, version):
-            return directory.resolve(), "found here"
-    editable = editable_install()
-    if editable is not None and looks_like_lerobot(editable) and _declares(editable, version):
-        return editable.resolve(), "the editable install of this Python"
+    places = [(path, "found here") for path in _nearby(project) if (path / ".git").exists()]
+    if (editable := editable_install()) is not None:
+        places.append((editable, "the editable install of this Python"))
+    for directory, how in places:
+        fits = looks_like_lerobot(directory) and _declares(directory, version)
+        if fits and (not patched or _is_patched(directory)):
+            return directory.resolve(), how
     return None
+
+
+def _is_patched(directory: Path) -> bool:
+    try:
+        return Checkout(directory).state() is not None
+    except RewactError:
+        return False
 
 
 def _declares(directory: Path, version: str | None) -> bool:

@@ -12,7 +12,7 @@ from installer.transaction import OnStep
 from installer.undo import locked, recover, recover_locked
 from verify.checkout import Checkout, looks_like_lerobot
 from verify.drift import Drift, Released, directory_reader, nearest, pristine_reader
-from verify.errors import RewactError
+from verify.errors import ExitCode, RewactError
 from verify.fitted import LABEL, describe_left_out, plan_checkout
 from verify.gitcmd import require_git
 from verify.originals import Originals, cached_archive
@@ -24,25 +24,36 @@ from verify.series import fingerprint, load_overlay, load_unread
 from verify.standing import is_applied, is_exactly
 
 
-def read_plan(project: Path, checkout: Checkout, *, exact: bool = False) -> tuple[Plan, Drift | None]:
+def read_plan(
+    project: Path, checkout: Checkout, *, exact: bool = False, offline: bool = False
+) -> tuple[Plan, Drift | None]:
     """Plans for a checkout with the patches and the overlay of this project; writes nothing into it.
 
     Args:
         exact: refuse a tree that no series was made for.
+        offline: refuse, with INDEX, where a release's archive would have to be fetched.
 
     Returns:
         The plan, and for a fitted series how it fits.
     """
     patch_sets, overlay = sets.load(project)
-    return plan_checkout(checkout, patch_sets, overlay, originals_of(checkout.root), exact=exact)
+    return plan_checkout(
+        checkout, patch_sets, overlay, originals_of(checkout.root, offline=offline), exact=exact
+    )
 
 
-def originals_of(root: Path | None) -> Originals:
+def originals_of(root: Path | None, *, offline: bool = False) -> Originals:
     """Where the files of releases are: in a clone, else in their archives, fetched where they are needed."""
 
     @functools.cache  # it is found, and said, once
     def archive(tag: str) -> Path | None:
         known = [release for release in RELEASES if release.tag == tag]
+        if known and offline and not fetch.is_kept(known[0]):
+            raise RewactError(
+                ExitCode.INDEX,
+                f"LeRobot {known[0].version}'s files are neither in this clone nor in the cache: "
+                "`install.py dev` fetches them, and says whether the patches fit.",
+            )
         return fetch.archive(known[0]) if known else cached_archive(tag)
 
     return Originals(root, archive)
@@ -87,15 +98,21 @@ def _in_place(project: Path, checkout: Checkout) -> Plan | None:
     """
     state = checkout.state()
     directory = project / "patches" / state.tag if state is not None else None
-    if directory is None or state.fitted or not directory.is_dir():
+    if directory is None or not directory.is_dir():
         return None
+    if state.fitted and state.commit != checkout.commit():
+        return None  # what was proven is another tree
     try:
         patch_set, overlay = load_unread(directory), load_overlay(project / "overlay")
     except (OSError, ValueError, RewactError):
         return None  # said in full where it is read in full
     if fingerprint(patch_set, overlay) != state.fingerprint:
         return None
-    optional = [patch.data for patch in patch_set.patches if b"\nOptional: yes" in patch.data]
+    optional = [
+        patch.data
+        for patch in patch_set.patches
+        if b"\nOptional: yes" in patch.data and patch.name not in state.left_out
+    ]
     for path in re.findall(r"^Pre-Image: (.*) ", b"\n".join(optional).decode(errors="replace"), re.MULTILINE):
         if path not in state.files and checkout.read(path) is not None:
             return None  # a file that the last run did not find
@@ -104,7 +121,7 @@ def _in_place(project: Path, checkout: Checkout) -> Plan | None:
         found = checkout.read(path)
         if not is_exactly(found, record.target) or (found and found.mode != record.target.mode):
             return None
-    return Plan(patch_set, state.fingerprint, (), state.files, {}, applied=len(patch_set.patches))
+    return Plan(patch_set, state.fingerprint, (), state.files, {}, state.fitted, state.left_out)
 
 
 def install(
@@ -128,9 +145,16 @@ def install(
     """
     recover(project, checkout)
     lock.refuse_held(checkout.state_dir)
-    if (plan := _in_place(project, checkout)) is not None:
-        label = f" ({LABEL})" if plan.fitted else ""
-        console.step(f"{checkout.root} is LeRobot {plan.patch_set.tag}{label}")
+    plan = _in_place(project, checkout)
+    if plan is not None and not (plan.fitted and exact):
+        release = f"LeRobot {plan.patch_set.tag}"
+        console.step(
+            f"{checkout.root} has the patches for {release} ({LABEL})"
+            if plan.fitted
+            else f"{checkout.root} is {release}"
+        )
+        for name in plan.left_out:
+            console.step(f"left out: {name} (optional)")
         accept(plan)
         console.step("patches and overlay are in place already: nothing changed")
         return plan

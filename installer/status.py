@@ -62,9 +62,10 @@ def collect(project: Path, checkout: Checkout) -> dict:
 def _unlisted(project: Path, checkout: Checkout) -> dict:
     """Of a tree that is not a release, and in which nothing is installed: whether a series fits it."""
     try:
-        plan, _ = patching.read_plan(project, checkout)
+        plan, _ = patching.read_plan(project, checkout, offline=True)
     except RewactError as error:
-        return _report(project, checkout, None, False, (), "unsupported", str(error), {})
+        summary = "not installed" if error.code is ExitCode.INDEX else "unsupported"
+        return _report(project, checkout, None, False, (), summary, str(error), {})
     tag, message = plan.patch_set.tag, f"`install.py dev` fits the series for {plan.patch_set.tag} to it."
     return _report(project, checkout, tag, plan.fitted, plan.left_out, "not installed", message, {})
 
@@ -98,9 +99,9 @@ def refusal_of_dev(project: Path, checkout: Checkout) -> ExitCode:
     if transaction.needs_recovery(checkout):
         return ExitCode.OK  # it puts that right first
     try:
-        patching.read_plan(project, checkout)
+        patching.read_plan(project, checkout, offline=True)
     except RewactError as error:
-        return error.code
+        return ExitCode.OK if error.code is ExitCode.INDEX else error.code  # `dev` would fetch
     return ExitCode.OK
 
 

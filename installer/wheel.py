@@ -13,7 +13,7 @@ from installer import console, environment
 from installer.environment import RUNTIME, Environment
 from installer.releases import Release, find_release
 from verify.checkout import Checkout
-from verify.errors import ExitCode, RewactError
+from verify.errors import ExitCode, RewactError, last_words
 from verify.fitted import LABEL
 from verify.plan import Plan
 
@@ -148,9 +148,9 @@ def check(env: Environment, checkout: Checkout, release: Release) -> None:
             check=False,
         )
     if result.returncode:
-        reason = result.stderr.strip().splitlines()[-1:] or ["no reason given"]
         raise RewactError(
-            ExitCode.CHECK_FAILED, f"What was installed in {env.prefix} does not import: {reason[0]}"
+            ExitCode.CHECK_FAILED,
+            f"What was installed in {env.prefix} does not import: {last_words(result)}",
         )
     version, *files = json.loads(result.stdout.splitlines()[-1])  # a module may greet when imported
     inside = [file for file in files if Path(file).resolve().is_relative_to(checkout.root)]

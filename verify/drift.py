@@ -286,9 +286,10 @@ def nearest(
             return drift
         if best is None or _misfit(drift) < _misfit(best):
             best = drift
-    if best is None:
-        assert lost is not None, "there is no series"
+    # A series whose files were not looked for, as that would need the network, may fit all the same.
+    if lost is not None and (best is None or not best.fits and lost.code is ExitCode.INDEX):
         raise lost
+    assert best is not None, "there is no series"
     return best
 
 

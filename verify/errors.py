@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The one exception users see, and the exit codes of install.py and `python -m verify`."""
 
+import subprocess
 from enum import IntEnum
 
 
@@ -32,3 +33,9 @@ class RewactError(Exception):
     def __init__(self, code: ExitCode, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+def last_words(ended: "subprocess.CompletedProcess[str]") -> str:
+    """Why a program failed: the last line that it wrote."""
+    lines = (ended.stderr or "").strip().splitlines() or (ended.stdout or "").strip().splitlines()
+    return lines[-1].strip() if lines else "no reason given"

@@ -65,7 +65,7 @@ def plan_checkout(
     try:
         drift = nearest(series, overlay, read, str(checkout.root))
     except RewactError as error:
-        raise edited or error from None
+        raise (error if edited is None or error.code is ExitCode.INDEX else edited) from None
     if edited is not None and any(checkout.read(path) is None for path in patch_sets[drift.tag].pre_images):
         raise edited  # it names the files that are missing, and how they come back
     if not drift.fits:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from verify.checkout import Checkout
-from verify.errors import ExitCode, RewactError
+from verify.errors import ExitCode, RewactError, last_words
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -64,8 +64,11 @@ def prove_parity(
         rebuild_pristine(checkout, pristine)
         checkpoints = Path(temporary) / "checkpoints"
         words = [*([f"--steps={steps}"] if steps is not None else []), str(checkpoints), *cases]
-        before = _trace(python, pristine / "src", Path(temporary), ["--create", *words])
-        after = _trace(python, checkout.root / "src", Path(temporary), words)
+        trees = {"without the patches": pristine, "as patched": checkout.root}
+        before, after = (
+            _trace(python, tree / "src", Path(temporary), [*create, *words], f"{checkout.root} {how}")
+            for (how, tree), create in zip(trees.items(), (["--create"], []), strict=True)
+        )
     if before["patched"] or not after["patched"]:
         raise RewactError(
             ExitCode.CHECK_FAILED,
@@ -126,7 +129,7 @@ def _facts(value: object, name: str = ""):
         yield name, value
 
 
-def _trace(python: str, source: Path, directory: Path, arguments: Iterable[str]) -> dict:
+def _trace(python: str, source: Path, directory: Path, arguments: Iterable[str], what: str) -> dict:
     command = [python, "-B", "-m", "verify.parity_trace", *arguments]
     # PYTHONPATH comes before an editable install, so that each process sees its own tree.
     env = {
@@ -137,10 +140,7 @@ def _trace(python: str, source: Path, directory: Path, arguments: Iterable[str])
     }
     result = subprocess.run(command, env=env, cwd=directory, capture_output=True, text=True, check=False)
     if result.returncode:
-        raise RewactError(
-            ExitCode.CHECK_FAILED,
-            f"The proof could not run on {source}:\n{result.stderr.strip() or result.stdout}",
-        )
+        raise RewactError(ExitCode.CHECK_FAILED, f"{what} does not run: {last_words(result)}")
     return json.loads(result.stdout.splitlines()[-1])
 
 

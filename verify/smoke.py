@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 from verify.checkout import Checkout
-from verify.errors import ExitCode, RewactError
+from verify.errors import ExitCode, RewactError, last_words
 from verify.parity import PROJECT, prove_parity
 
 STEPS = 2
@@ -45,8 +45,8 @@ def smoke(checkout: Checkout, python: str = sys.executable) -> str:
             command, cwd=temporary, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL
         )
     if tried.returncode:
-        reason = (tried.stderr.strip() or tried.stdout.strip()).splitlines()[-1:] or ["no reason given"]
-        raise RewactError(ExitCode.CHECK_FAILED, f"{checkout.root} does not work as patched: {reason[0]}")
+        reason = last_words(tried)
+        raise RewactError(ExitCode.CHECK_FAILED, f"{checkout.root} does not work as patched: {reason}")
     parity = prove_parity(checkout, python, ["environment-state"], STEPS)
     if parity.differences:
         raise RewactError(

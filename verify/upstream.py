@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from verify.checkout import Checkout
-from verify.errors import ExitCode, RewactError
+from verify.errors import ExitCode, RewactError, last_words
 from verify.parity import rebuild_pristine
 
 # Which of upstream's tests are about a touched file; those that a release does not have are left out.
@@ -212,8 +212,7 @@ def run_tests(
     )
     # 1: some failed; 2: some could not be collected; 5: nothing was selected.
     if ran.returncode not in (0, 1, 2, 5) or not results.is_file():
-        reason = (ran.stderr.strip() or ran.stdout.strip()).splitlines()[-1:] or ["no reason given"]
-        raise RewactError(ExitCode.CHECK_FAILED, f"Upstream's tests could not run: {reason[0]}")
+        raise RewactError(ExitCode.CHECK_FAILED, f"Upstream's tests could not run: {last_words(ran)}")
     return read_results(results)
 
 

@@ -2,12 +2,13 @@
 """`dev` and `prod` around the patching: what is installed when, and what a second run does."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 import installer
-from installer import commands, develop, environment, patching, undo, wheel
+from installer import commands, develop, environment, locate, patching, status, undo, wheel
 from installer.environment import Environment, Installed
 from installer.pythons import Python
 from installer.releases import Release
@@ -16,6 +17,7 @@ from tests.install.upstreams import (
     PYPROJECT,
     UPSTREAM,
     Project,
+    git,
     make_repository,
     refused,
     snapshot,
@@ -241,7 +243,7 @@ def test_tests_and_demo_pass_on_arguments_and_exit_code(
     from argparse import Namespace
 
     env = fake_python(tmp_path / "env/bin/python", f'echo "$@" > {tmp_path}/words; exit 7')
-    monkeypatch.setattr(commands.develop, "dev", lambda *_, **__: develop.Setup(checkout, env, False))
+    monkeypatch.setattr(commands.develop, "dev_own", lambda _: develop.Setup(checkout, env, False))
     assert commands.demo(Namespace(lerobot=None, rest=["--fast"])) == 7
     words = (tmp_path / "words").read_text().split()
     assert words[:2] == ["-m", "verify.demo"] and words[-1] == "--fast" and "--output-dir" in words
@@ -398,3 +400,76 @@ def test_another_release_is_tested_apart_from_the_one_set_up_here(
     )
     assert commands.test(Namespace(lerobot="0.5.1", all=False, rest=[])) == 0
     assert asked == ["0.5.1"]
+
+
+@pytest.mark.parametrize("patched", [False, True])
+def test_tests_and_demo_take_a_copy_of_their_own_or_what_was_patched_for_them(
+    project: Project, upstream: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, patched: bool
+) -> None:
+    """A clone called lerobot that lies beside the project may be the user's work of today."""
+    clone = upstream.rename(tmp_path / "lerobot")
+    if patched:
+        patching.install(project.root, Checkout(clone))
+    before = snapshot(clone)
+    monkeypatch.chdir(tmp_path)
+    taken: list[Path] = []
+    monkeypatch.setattr(develop, "dev", lambda _, directory, *__, **___: taken.append(directory))
+    monkeypatch.setattr(develop.fetch, "archive", lambda _: None)
+    monkeypatch.setattr(develop.fetch, "unpack", lambda _, __, target: taken.append(target))
+    monkeypatch.setattr(locate, "editable_install", lambda: None)
+    develop.dev_own(project.root)
+    assert taken == ([clone] if patched else [project.root / "lerobot"] * 2)
+    assert snapshot(clone) == before
+
+
+def test_second_run_on_a_fitted_tree_reads_no_patch(
+    project: Project, checkout: Checkout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    write(checkout.root, {"src/lerobot/train.py": b"import os\n\n\ndef train():\n    return 1\n"})
+    git(checkout.root, "commit", "--quiet", "--all", "--message", "a fork")
+    assert patching.install(project.root, checkout).fitted
+    monkeypatch.setattr(patching, "read_plan", lambda *_, **__: pytest.fail("it was planned again"))
+    plan = patching.install(project.root, checkout)
+    assert plan.fitted and not plan.changes and "fitted, not released" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("offline", [False, True])
+def test_reading_fetches_nothing(
+    project: Project, checkout: Checkout, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, offline: bool
+) -> None:
+    """A shallow clone of a commit that is not a release, and a cache without its archive."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "empty"))
+    monkeypatch.setattr(patching, "RELEASES", (RELEASE,))
+    asked: list[str] = []
+    monkeypatch.setattr(patching.fetch, "archive", lambda release: asked.append(release.tag))
+    shutil.rmtree(checkout.git_dir)
+    train, version = b"import os\n\n\ndef train():\n    return 1\n", PYPROJECT.replace(b"9.9.1", b"8.0")
+    write(checkout.root, {"src/lerobot/train.py": train, "pyproject.toml": version})
+    git(checkout.root, "init", "--quiet")
+    git(checkout.root, "add", "--all", "--force")
+    git(checkout.root, "commit", "--quiet", "--message", "shallow")
+    shallow = Checkout(checkout.root)
+    if offline:
+        found = status.collect(project.root, shallow)
+        assert found["summary"] == "not installed" and "`install.py dev` fetches them" in found["message"]
+        assert status.refusal_of_dev(project.root, shallow) is ExitCode.OK and not asked
+    else:
+        refused(ExitCode.UNSUPPORTED_VERSION, patching.read_plan, project.root, shallow)
+        assert set(asked) == {"v9.9.1"}
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_what_is_installed_is_said_in_a_line_and_in_full_where_it_fails(
+    tmp_path: Path, capsys: pytest.CaptureFixture, code: int
+) -> None:
+    env = fake_python(tmp_path / "env/bin/python", "")
+    said = "Resolved 131 packages\\n + torch==2.11.0\\n - numpy==1.0\\n + numpy==2.0\\n"
+    tool = tmp_path / "uv"
+    tool.write_text(f"#!/bin/sh\nprintf '{said}'\nexit {code}\n")
+    tool.chmod(0o755)
+    if code:
+        refused(ExitCode.INDEX, environment._run_tool, [str(tool)], env)
+        assert "torch==2.11.0" in capsys.readouterr().err
+    else:
+        environment._run_tool([str(tool)], env)
+        assert capsys.readouterr().out.startswith("- 2 packages installed in ")
