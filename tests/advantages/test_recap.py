@@ -2,6 +2,7 @@
 """The loop command: which commands it runs, what it skips, continues and refuses."""
 
 import json
+import logging
 import sys
 
 import pytest
@@ -310,9 +311,11 @@ def test_without_a_value_function(commands, tmp_path):
     assert [module for module, _ in commands[5:7]] == [TRAIN, COMPUTE] and "policy.path" in commands[6][1]
 
 
-def test_without_an_environment(commands, tmp_path):
-    run_loop(Loop.parse([f"--output_dir={tmp_path / 'run'}", "--dataset.repo_id=a/b"]))
+def test_without_an_environment(commands, tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        run_loop(Loop.parse([f"--output_dir={tmp_path / 'run'}", "--dataset.repo_id=a/b"]))
     assert [module for module, _ in commands] == [TRAIN, COMPUTE, TRAIN]
+    assert f"The policy is {tmp_path / 'run/policy/checkpoints/last/pretrained_model'};" in caplog.text
 
 
 @pytest.mark.parametrize(

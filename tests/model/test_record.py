@@ -32,6 +32,8 @@ def record(policy, preprocessor, postprocessor, monkeypatch, n_actions, dataset=
         if len(sent) == n_actions:  # somebody presses a key
             events["exit_early"] = True
 
+    if dataset is None:
+        dataset = SimpleNamespace(fps=30, features=FEATURES, add_frame=frames.append)
     robot = SimpleNamespace(
         name="robot", robot_type="robot", get_observation=lambda: dict(RAW), send_action=send_action
     )
@@ -46,7 +48,7 @@ def record(policy, preprocessor, postprocessor, monkeypatch, n_actions, dataset=
         teleop_action_processor=None,
         robot_action_processor=lambda action_and_observation: action_and_observation[0],
         robot_observation_processor=lambda observation: observation,
-        dataset=dataset or SimpleNamespace(fps=30, features=FEATURES, add_frame=frames.append),
+        dataset=dataset,
         policy=policy,
         preprocessor=preprocessor,
         postprocessor=postprocessor,

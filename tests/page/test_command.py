@@ -112,12 +112,13 @@ def test_wrong_settings_are_said(config, tmp_path):
         listen("203.0.113.1", 0)
 
 
-def test_a_policy_reads_the_episodes_in_the_background(root, page, tmp_path):
+def test_a_policy_reads_the_episodes_in_the_background(root, page, tmp_path, capsys):
     meta = LeRobotDatasetMetadata(REPO_ID, root=root)
     path = save_checkpoint(tmp_path / "policy", meta, seed=0)
     policy = PolicyOptions(str(path))
     made = page(policy=policy)
     made.predictions.join()
+    assert "Predicting" not in capsys.readouterr().err  # a bar for each episode buried the page's address
     client = browse(made)
     detail = client.get("/api/episodes/1").json()
     load = episode_loader(DataOptions(REPO_ID, root=str(root), video_backend="pyav"), 1e-4)
@@ -138,7 +139,7 @@ def test_a_model_that_fails_is_a_sentence_and_the_page_goes_on(page, monkeypatch
     meta = LeRobotDatasetMetadata(REPO_ID, root=root)
     path = save_checkpoint(tmp_path / "policy", meta, seed=0)
 
-    def predict(load, table, predictor, store, episodes, batch_size):
+    def predict(load, table, predictor, store, episodes, batch_size, **options):
         if episodes == [1]:
             raise ValueError("its training has diverged")
         return {episodes[0]: Prediction(np.full(LENGTHS[episodes[0]], 0.5, dtype=np.float32))}

@@ -285,6 +285,12 @@ def run_loop(loop: Loop) -> None:
             _note(loop, stage, is_done=False)
             RUNNERS[stage](loop, stage)
             _note(loop, stage, is_done=True)
+    if _is_done(loop, "policy"):
+        logging.info(
+            "The policy is %s; what it was asked to imitate is drawn in %s",
+            loop.checkpoint("policy"),
+            loop.flags("advantages")["plots_dir"],
+        )
 
 
 def _read_results(loop: Loop) -> dict[str, Any]:

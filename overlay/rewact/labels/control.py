@@ -10,7 +10,14 @@ import numpy as np
 from rewact.keys import DAGGER_DIR, FOREIGN_DIR, INTERVENTION_KEY
 from rewact.labels.columns import read_frame_column
 from rewact.labels.episodes import EpisodeTable
-from rewact.labels.files import EXTENSIONS_DIR, is_integer, parse_episode, read_json, write_json
+from rewact.labels.files import (
+    EXTENSIONS_DIR,
+    existing_files,
+    is_integer,
+    parse_episode,
+    read_json,
+    write_json,
+)
 from rewact.options.labels import RewardLabelsConfig
 
 UNKNOWN_MODE, POLICY, HUMAN = 0, 1, 2
@@ -101,13 +108,8 @@ def control_mode_paths(config: RewardLabelsConfig, root: Path) -> list[Path]:
     Raises:
         ValueError: if the configuration names a file that does not exist.
     """
-    if config.control_modes_path is None:
-        candidates = (root / name for name in (CONTROL_MODES_FILE, *FOREIGN_CONTROL_MODES_FILES))
-        return [path for path in candidates if path.exists()]
-    path = Path(config.control_modes_path).expanduser()
-    if not path.is_file():
-        raise ValueError(f"reward.control_modes_path: there is no file {path}")
-    return [path]
+    names = (CONTROL_MODES_FILE, *FOREIGN_CONTROL_MODES_FILES)
+    return existing_files("reward.control_modes_path", config.control_modes_path, root, names)
 
 
 def load_control_modes(path: Path, table: EpisodeTable) -> dict[int, Segments]:

@@ -7,7 +7,7 @@ import math
 import operator
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,26 @@ with contextlib.suppress(ImportError):  # not on Windows
     import fcntl
 
 ADVANTAGES_FILE = f"{EXTENSIONS_DIR}/advantages.parquet"
+
+
+def existing_files(option: str, given: str | None, root: Path, names: Iterable[str]) -> list[Path]:
+    """The label files to read: the one that an option names, or those of these names that a dataset has.
+
+    Args:
+        option: What the option is called.
+        given: Its value.
+        root: Folder of the dataset.
+        names: Paths in that folder.
+
+    Raises:
+        ValueError: if the option names a file that does not exist.
+    """
+    if given is None:
+        return [path for path in (root / name for name in names) if path.exists()]
+    path = Path(given).expanduser()
+    if not path.is_file():
+        raise ValueError(f"{option}: there is no file {path}")
+    return [path]
 
 
 def read_json(path: Path) -> Any:

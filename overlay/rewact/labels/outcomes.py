@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from rewact.keys import FOREIGN_DIR, SUCCESS_KEY
 from rewact.labels.columns import read_frame_column
 from rewact.labels.episodes import EpisodeTable
-from rewact.labels.files import EXTENSIONS_DIR, is_integer, read_json, write_json
+from rewact.labels.files import EXTENSIONS_DIR, existing_files, is_integer, read_json, write_json
 from rewact.options.labels import RewardLabelsConfig
 
 UNKNOWN, FAILURE, SUCCESS = -1, 0, 1
@@ -85,12 +85,8 @@ def outcome_paths(config: RewardLabelsConfig, root: Path) -> list[Path]:
     Raises:
         ValueError: if the configuration names a file that does not exist.
     """
-    if config.outcomes_path is None:
-        return [path for path in (root / OUTCOMES_FILE, root / FOREIGN_OUTCOMES_FILE) if path.exists()]
-    path = Path(config.outcomes_path).expanduser()
-    if not path.is_file():
-        raise ValueError(f"reward.outcomes_path: there is no file {path}")
-    return [path]
+    names = (OUTCOMES_FILE, FOREIGN_OUTCOMES_FILE)
+    return existing_files("reward.outcomes_path", config.outcomes_path, root, names)
 
 
 def load_outcomes(path: Path, table: EpisodeTable) -> dict[int, str]:

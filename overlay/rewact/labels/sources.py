@@ -15,7 +15,7 @@ import numpy as np
 from rewact.labels.columns import read_frame_column
 from rewact.labels.control import read_interventions
 from rewact.labels.episodes import EpisodeTable
-from rewact.labels.files import EXTENSIONS_DIR
+from rewact.labels.files import EXTENSIONS_DIR, existing_files
 from rewact.labels.interpolation import interpolate_keypoints, linear_rewards
 from rewact.labels.keypoints import KEYPOINTS_FILE, load_keypoints, refuse_failure_that_reaches_1
 from rewact.labels.outcomes import FAILURE
@@ -34,12 +34,8 @@ def keypoints_path(config: RewardLabelsConfig, root: Path) -> Path:
     Raises:
         ValueError: if the configuration names a file that does not exist.
     """
-    if config.keypoints_path is None:
-        return root / KEYPOINTS_FILE
-    path = Path(config.keypoints_path).expanduser()
-    if not path.is_file():
-        raise ValueError(f"reward.keypoints_path: there is no file {path}")
-    return path
+    found = existing_files("reward.keypoints_path", config.keypoints_path, root, (KEYPOINTS_FILE,))
+    return found[0] if found else root / KEYPOINTS_FILE
 
 
 def keypoints_source(table: EpisodeTable, config: RewardLabelsConfig, outcomes: np.ndarray) -> Labeller:

@@ -95,7 +95,9 @@ class CheckpointPredictions:
     ) -> None:
         self.name = predictor.config.type
         self.problem: str | None = None
-        self._predict = lambda episodes: predict_episodes(load, table, predictor, store, episodes, batch_size)
+        self._predict = lambda episodes: predict_episodes(
+            load, table, predictor, store, episodes, batch_size, show_progress=False
+        )
         self._waiting = list(episodes)
         self._known: dict[int, Prediction] = {}
         self._changed = changed

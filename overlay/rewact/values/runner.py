@@ -68,6 +68,7 @@ def predict_episodes(
     episodes: Sequence[int],
     batch_size: int,
     num_workers: int = 0,
+    show_progress: bool = True,
 ) -> dict[int, Prediction]:
     """Predict the rewards of some episodes, or read them where an earlier run has stored them.
 
@@ -81,6 +82,7 @@ def predict_episodes(
         episodes: Episodes to predict.
         batch_size: Frames per forward pass.
         num_workers: Processes that decode, 0 for none.
+        show_progress: Whether the main process shows a bar.
 
     Returns:
         The predictions by episode.
@@ -95,7 +97,8 @@ def predict_episodes(
     with together():
         if mine := missing[state.process_index :: state.num_processes]:
             batches = EpisodeBatches(load(mine), mine, batch_size, predictor.cameras)
-            _predict(predictor, batches, table, store, num_workers, state.is_main_process)
+            is_shown = show_progress and state.is_main_process
+            _predict(predictor, batches, table, store, num_workers, is_shown)
     return {episode: store.load(episode) for episode in episodes}
 
 
