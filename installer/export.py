@@ -12,7 +12,6 @@
 
 import os
 import re
-import shlex
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -133,13 +132,7 @@ def export(project: Path, checkout: Checkout, *, name: str, description: str) ->
     """
     patches = project / "patches"
     patch_sets, overlay = sets.load(project)
-    state = checkout.state()
-    if state is None:
-        raise RewactError(
-            ExitCode.USAGE,
-            f"Nothing is installed in {checkout.root}: run `install.py dev --no-install "
-            f"{shlex.quote(str(checkout.root))}`, edit, then export.",
-        )
+    state = checkout.installed()
     if state.tag not in patch_sets:
         raise RewactError(
             ExitCode.UNSUPPORTED_VERSION,

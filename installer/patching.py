@@ -70,7 +70,8 @@ def show_drift(drift: Drift) -> None:
     for change in drift.fit.changes:
         advice = " (upstream has it: drop it)" if change.status == "merged" else ""
         optional = " (optional: left out)" if change.change.optional and not change.fits else ""
-        console.done(f"  {change.status:8} {change.change.name}{advice}{optional}")
+        anchors = " ({} of {} anchors left)".format(*change.anchors) if change.anchors else ""
+        console.done(f"  {change.status:8} {change.change.name}{anchors}{advice}{optional}")
         for file in change.files:
             if not file.fits:
                 where = f" in {file.scope}" if file.scope else ""

@@ -1,14 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""GitPython and unidiff for a Python that lacks them: pinned wheels in a cached folder, hashes required.
+"""Fetches GitPython and unidiff for a Python that lacks them: pinned wheels, hashes required.
 
-The wheels are pure Python, so one folder serves every interpreter, and nothing of the user's is touched.
+They go to a cached folder (`verify.tools`); nothing of the user's is touched.
 """
 
-import hashlib
-import importlib
-import importlib.metadata
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -17,22 +13,9 @@ from pathlib import Path
 
 from installer import console
 from installer.faults import explain
-from installer.fetch import cache_directory, find_pip
+from installer.fetch import find_pip
 from verify.errors import ExitCode, RewactError
-
-# Older ones of GitPython run what a repository tells them.
-_OLDEST = {"GitPython": (3, 2, 1), "unidiff": (1, 0, 1)}
-_REQUIREMENTS = """\
-GitPython==3.2.1 --hash=sha256:d66b0832aa8755c1a84892937282df0befb16c97e5a64aeebd68be9c5e323f53
-gitdb==4.0.12 --hash=sha256:67073e15955400952c6565cc3e707c554a4eea2e428946f7a4c162fab9bd9bcf
-smmap==5.0.3 --hash=sha256:c106e05d5a61449cf6ba9a1e650227ecfb141590d2a98412103ff35d89fc7b2f
-unidiff==1.0.1 --hash=sha256:5e2ca461eda8a4c761ad0922e3e8a65742f359dc60301a3a055b70fd7c158680
-"""
-
-
-def directory() -> Path:
-    """Where the tools of this version of install.py are kept."""
-    return cache_directory() / f"tools-{hashlib.sha256(_REQUIREMENTS.encode()).hexdigest()[:12]}"
+from verify.tools import REQUIREMENTS, directory, use_kept
 
 
 def require() -> None:
@@ -41,27 +24,15 @@ def require() -> None:
     Raises:
         RewactError: INDEX, when they cannot be fetched.
     """
-    if _are_there():
+    if use_kept():
         return
     kept = directory()
     if not kept.is_dir():
         _make(kept)
-    sys.path.insert(0, str(kept))
-    importlib.invalidate_caches()
-    if not _are_there():
+    if not use_kept():
         raise RewactError(
             ExitCode.INDEX, f"{kept} does not hold GitPython and unidiff: remove it and run again."
         )
-
-
-def _are_there() -> bool:
-    try:
-        found = {name: importlib.metadata.version(name) for name in (*_OLDEST, "gitdb", "smmap")}
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return all(
-        tuple(map(int, re.findall(r"\d+", found[name])[:3])) >= oldest for name, oldest in _OLDEST.items()
-    )
 
 
 def _installer() -> list[str]:
@@ -80,7 +51,7 @@ def _make(target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="tools-", dir=target.parent) as temporary:
             requirements, wheels = Path(temporary, "requirements.txt"), Path(temporary, "wheels")
-            requirements.write_text(_REQUIREMENTS)
+            requirements.write_text(REQUIREMENTS)
             result = subprocess.run(
                 [
                     *_installer(), "--quiet", "--require-hashes", "--no-deps", "--only-binary", ":all:",

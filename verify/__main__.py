@@ -9,16 +9,13 @@ after. Nothing is written into the checkout.
 import argparse
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
-from verify import interpreter
+from verify import interpreter, tools
 from verify.errors import ExitCode, RewactError
 from verify.gitcmd import require_git
 from verify.interpreter import PROJECT
-
-_HANDED_ON = "REWACT_VERIFY_HANDED_ON"
 
 
 def main() -> int:
@@ -37,14 +34,16 @@ def main() -> int:
             require_git()
             root = Checkout(arguments.checkout).root
         python, rank = interpreter.best(None if arguments.quick else root)
+        if rank == 0 and tools.use_kept():
+            rank = 1
         if rank == 0:
             raise RewactError(
                 ExitCode.USAGE,
                 f"{sys.executable} lacks GitPython or unidiff, and so do the environments beside install.py: "
                 "run `python install.py dev` first, or `pip install 'GitPython>=3.2.1' unidiff`.",
             )
-        if python != Path(sys.executable) and not os.environ.get(_HANDED_ON):
-            return _hand_on(python)
+        if python != Path(sys.executable) and not os.environ.get(interpreter.HANDED_ON):
+            return interpreter.hand_on(python, "verify", sys.argv[1:])
         from verify.report import collect, show  # needs GitPython and unidiff
 
         report = collect(PROJECT, arguments.checkout, proofs=not arguments.quick, able=rank > 1)
@@ -53,14 +52,6 @@ def main() -> int:
         return int(error.code)
     print(json.dumps(report, indent=2) if arguments.json else show(report))
     return int(ExitCode.OK if report["sound"] else ExitCode.CHECK_FAILED)
-
-
-def _hand_on(python: Path) -> int:
-    """Runs the same command with the Python of an environment that has what it needs."""
-    print(f"verify: using {python}", file=sys.stderr)
-    path = [str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(path), _HANDED_ON: "1"}
-    return subprocess.call([str(python), "-m", "verify", *sys.argv[1:]], env=env)
 
 
 if __name__ == "__main__":

@@ -176,3 +176,15 @@ class Checkout:
     def state(self) -> State | None:
         """What is installed, or None; see `Record.state`."""
         return self.record.state()
+
+    def installed(self) -> State:
+        """What is installed.
+
+        Raises:
+            RewactError: USAGE, where nothing is.
+        """
+        state = self.state()
+        if state is None:
+            command = f"python install.py dev {shlex.quote(str(self.root))}"
+            raise RewactError(ExitCode.USAGE, f"{self.root} is not patched: run `{command}` first.")
+        return state

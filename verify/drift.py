@@ -80,6 +80,7 @@ class Drift:
                     "name": change.change.name,
                     "status": change.status,
                     "optional": change.change.optional,
+                    "anchors": change.anchors,
                     "files": [
                         {
                             "path": file.path,

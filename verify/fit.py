@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from verify.edits import MisfitError
-from verify.structure import place
+from verify.structure import count_anchors, place
 from verify.toml import place_in_toml
 
 Read = Callable[[str], bytes | None]
@@ -69,6 +69,16 @@ class ChangeFit:
     @property
     def fits(self) -> bool:
         return all(file.fits for file in self.files)
+
+    @property
+    def anchors(self) -> tuple[int, int] | None:
+        """Of what was moved, how many anchors are left, and of how many; None where nothing was."""
+        counts = [
+            count_anchors(self.change.before[path], self.change.after[path], self.before[path])
+            for path in (file.path for file in self.files if file.status == "moved")
+            if path.endswith(".py")
+        ]
+        return (sum(left for left, _ in counts), sum(of for _, of in counts)) if counts else None
 
     @property
     def status(self) -> str:

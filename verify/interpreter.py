@@ -13,6 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
+HANDED_ON = "REWACT_VERIFY_HANDED_ON"
+# What `python -m` runs: those that work on patches, and those that run LeRobot.
+_LINT = ("verify.drift",)
+_PROOFS = ("verify.parity", "verify.smoke", "verify.demo", "verify.bench")
 
 
 def abilities() -> dict:
@@ -66,6 +70,50 @@ def best(checkout: Path | None) -> tuple[Path, int]:
         if found is not None and rank(found, checkout) > highest:
             python, highest = candidate, rank(found, checkout)
     return python, highest
+
+
+def environment(*path: Path) -> dict[str, str]:
+    """The variables of a process that runs LeRobot: offline, on one thread, with these folders first.
+
+    PYTHONPATH comes before an editable install, so that each process sees its own tree.
+    """
+    quiet = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "MPLBACKEND": "agg", "WANDB_MODE": "disabled"}
+    return {**os.environ, **quiet, "PYTHONPATH": os.pathsep.join(map(str, path))}
+
+
+def hand_on(python: Path, module: str, words: list[str]) -> int:
+    """Runs a module of this project with another Python; returns its exit code."""
+    print(f"verify: using {python}", file=sys.stderr)
+    path = [str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(path), HANDED_ON: "1"}
+    return subprocess.call([str(python), "-m", module, *words], env=env)
+
+
+def serve(command: list[str]) -> None:
+    """Before `python -m verify.X` imports what this Python lacks, another takes it over, and it ends here.
+
+    Args:
+        command: `sys.orig_argv`.
+    """
+    at = command.index("-m") + 1
+    module, words = command[at], command[at + 1 :]
+    needed = 1 if module in _LINT else 2 if ".".join(module.split(".")[:2]) in _PROOFS else 0
+    if needed == 0 or os.environ.get(HANDED_ON) or rank(abilities(), None) >= needed:
+        return
+    from verify import tools
+
+    if needed == 1 and tools.use_kept():
+        return
+    python, found = best(PROJECT)
+    if found >= needed:
+        sys.exit(hand_on(python, module, words))
+    lacking = "GitPython or unidiff" if needed == 1 else "what LeRobot needs"
+    print(
+        f"verify: {sys.executable} lacks {lacking}, and so do the environments beside install.py: run "
+        "`python install.py dev` first.",
+        file=sys.stderr,
+    )
+    sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,6 @@ in which LeRobot's dependencies are installed.
 
 import argparse
 import json
-import os
-import shlex
 import shutil
 import subprocess
 import sys
@@ -23,8 +21,7 @@ from pathlib import Path
 
 from verify.checkout import Checkout
 from verify.errors import ExitCode, RewactError, last_words
-
-PROJECT = Path(__file__).resolve().parent.parent
+from verify.interpreter import PROJECT, environment
 
 
 @dataclass(frozen=True)
@@ -83,13 +80,7 @@ def rebuild_pristine(checkout: Checkout, directory: Path) -> None:
     Raises:
         RewactError: when nothing is recorded as installed, or a kept original is gone.
     """
-    state = checkout.state()
-    if state is None:
-        raise RewactError(
-            ExitCode.USAGE,
-            f"{checkout.root} is not patched: run `python install.py dev "
-            f"{shlex.quote(str(checkout.root))}` first.",
-        )
+    state = checkout.installed()
     ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
     shutil.copytree(checkout.root / "src", directory / "src", ignore=ignore)
     for path, record in state.files.items():
@@ -131,13 +122,7 @@ def _facts(value: object, name: str = ""):
 
 def _trace(python: str, source: Path, directory: Path, arguments: Iterable[str], what: str) -> dict:
     command = [python, "-B", "-m", "verify.parity_trace", *arguments]
-    # PYTHONPATH comes before an editable install, so that each process sees its own tree.
-    env = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(source), str(PROJECT)]),
-        "OMP_NUM_THREADS": "1",
-        "HF_HUB_OFFLINE": "1",
-    }
+    env = environment(source, PROJECT)
     result = subprocess.run(command, env=env, cwd=directory, capture_output=True, text=True, check=False)
     if result.returncode:
         raise RewactError(ExitCode.CHECK_FAILED, f"{what} does not run: {last_words(result)}")

@@ -11,7 +11,6 @@ Reads the checkout only.
 """
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
@@ -19,7 +18,8 @@ from pathlib import Path
 
 from verify.checkout import Checkout
 from verify.errors import ExitCode, RewactError, last_words
-from verify.parity import PROJECT, prove_parity
+from verify.interpreter import PROJECT, environment
+from verify.parity import prove_parity
 
 STEPS = 2
 
@@ -36,10 +36,9 @@ def smoke(checkout: Checkout, python: str = sys.executable) -> str:
     Raises:
         RewactError: CHECK_FAILED, with the reason.
     """
+    checkout.installed()
     with tempfile.TemporaryDirectory(prefix="rewact-smoke-") as temporary:
-        path = [str(checkout.root / "src"), str(PROJECT)]
-        env = {**os.environ, "PYTHONPATH": os.pathsep.join(path), "OMP_NUM_THREADS": "1"}
-        env |= {"HF_HUB_OFFLINE": "1", "MPLBACKEND": "agg"}
+        env = environment(checkout.root / "src", PROJECT)
         command = [python, "-B", "-m", "verify.smoke_steps", str(STEPS)]
         tried = subprocess.run(
             command, cwd=temporary, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL

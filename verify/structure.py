@@ -41,6 +41,30 @@ def place(before: bytes, after: bytes, tree: bytes) -> bytes:
     return _apply(old, edits, _source(tree, "this version"))
 
 
+def count_anchors(before: bytes, after: bytes, tree: bytes) -> tuple[int, int]:
+    """How many of the statements that say where a change goes are left in another version, and of how many.
+
+    A place with one of two is a place still; the next commit may take it.
+    """
+    old, new, other = _source(before, "before"), _source(after, "after"), _source(tree, "this version")
+    anchors = [anchor for edit in read_edits(old, new) for anchor in _anchors(edit)]
+    return sum(_is_left(old, anchor, other) for anchor in anchors), len(anchors)
+
+
+def _anchors(edit: Edit | Decoration) -> list[Statement]:
+    if isinstance(edit, Decoration):
+        return [edit.statement]
+    return [*edit.old] or [beside for beside in (edit.previous, edit.following) if beside is not None]
+
+
+def _is_left(old: Source, anchor: Statement, tree: Source) -> bool:
+    try:
+        _find(old, anchor, tree, is_neighbour=True)
+    except MisfitError:
+        return False
+    return True
+
+
 def _source(data: bytes, what: str) -> Source:
     if b"\r" in data:
         raise MisfitError(f"{what} has line ends of several kinds", (), b"")

@@ -8,7 +8,6 @@ patch (most of those want the network) proves nothing here, and is listed as not
 
 import ast
 import os
-import shlex
 import shutil
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from pathlib import Path
 
 from verify.checkout import Checkout
 from verify.errors import ExitCode, RewactError, last_words
+from verify.interpreter import environment
 from verify.parity import rebuild_pristine
 
 # Which of upstream's tests are about a touched file; those that a release does not have are left out.
@@ -139,13 +139,7 @@ def compare_upstream_tests(checkout: Checkout, python: str = sys.executable) -> 
     Raises:
         RewactError: when the checkout is not patched, or pytest does not run.
     """
-    state = checkout.state()
-    if state is None:
-        raise RewactError(
-            ExitCode.USAGE,
-            f"{checkout.root} is not patched: run `python install.py dev "
-            f"{shlex.quote(str(checkout.root))}` first.",
-        )
+    state = checkout.installed()
     files = covering_tests(state.patched_files, checkout.root)
     adapted = tuple(sorted(path for path in state.patched_files if path.startswith("tests/")))
     if not files:
@@ -197,16 +191,7 @@ def run_tests(
         python, "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--continue-on-collection-errors",
         f"--junitxml={results}", *files,
     ]  # fmt: skip
-    env = {
-        **os.environ,
-        # Comes before an editable install, so that each process sees its own tree.
-        "PYTHONPATH": str(tree / "src"),
-        "OMP_NUM_THREADS": "1",
-        "HF_HUB_OFFLINE": "1",
-        "MPLBACKEND": "agg",
-        "WANDB_MODE": "disabled",
-        **variables,
-    }
+    env = {**environment(tree / "src"), **variables}
     ran = subprocess.run(
         command, cwd=tree, env=env, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
     )

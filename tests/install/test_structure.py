@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from verify.edits import MisfitError
-from verify.structure import place
+from verify.structure import count_anchors, place
 
 BEFORE = b'''\
 # A licence.
@@ -270,3 +270,10 @@ def test_wherever_a_statement_lands_it_is_beside_a_neighbour_of_its(
     beside = (names[found - 1] if found else None), (names[found + 1] if found + 1 < len(names) else None)
     previous, following = (new[at - 1] if at else None), (new[at + 1] if at + 1 < len(new) else None)
     assert beside[0] == previous or beside[1] == following
+
+
+def test_anchors_that_are_left_are_counted() -> None:
+    before, after = b"a = 1\nb = 2\nc = 3\n", b"a = 1\nours = 0\nb = 2\nc = 3\n"
+    assert count_anchors(before, after, before) == (2, 2)
+    assert count_anchors(before, after, b"a = 1\nc = 3\n") == (1, 2)
+    assert count_anchors(before, b"a = 1\nb = 4\nc = 3\n", b"a = 1\nb = 2\n") == (1, 1)

@@ -9,6 +9,7 @@ import pytest
 
 from installer import patching, tools
 from tests.install.upstreams import Project, git, refused
+from verify import tools as kept_tools
 from verify.checkout import Checkout
 from verify.errors import ExitCode
 
@@ -53,7 +54,7 @@ def test_tools_are_made_once_and_whole(
     """A pip that is ended in the middle leaves nothing that a later run would take for the tools."""
     kept = cached_tools / "rewact-lerobot" / tools.directory().name
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(tools, "_are_there", lambda: str(tools.directory()) in sys.path)
+    monkeypatch.setattr(kept_tools, "are_there", lambda: str(tools.directory()) in sys.path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     program = tmp_path / "pip.py"
     head = "import os, shutil, sys; target = sys.argv[sys.argv.index('--target') + 1]; "
