@@ -13,6 +13,7 @@ from rewact.options.values import FeatureOptions, ValueOptions
 from rewact.values.backbones import load_backbone
 from rewact.values.crossfit import Targets, cross_fit, deal_folds, read_out_of_fold
 from rewact.values.feature_cache import FeatureCache, Stream
+from rewact.values.samples import Samples
 from rewact.values.window import Window
 
 OPTIONS = ValueOptions(folds=2, members=1, components=3, window_s=[0.2], hidden_dim=8, steps=20)
@@ -56,7 +57,7 @@ def test_an_episode_does_not_touch_its_own_values(cache):
 @settings(derandomize=True, max_examples=25, deadline=None)
 @given(length=st.integers(1, 12), cut=st.integers(0, 12), lag=st.integers(1, 5), first=st.booleans())
 def test_a_window_does_not_depend_on_how_an_episode_is_cut(length, cut, lag, first):
-    window = Window({"camera": 4}, [], 4, [lag], first)
+    window = Window({"camera": 4}, [], 4, 2, [lag], first)
     latents = torch.arange(length * 4, dtype=torch.float32).view(length, 4).square()
     whole = window.look_back(latents, latents[0], length)
     cut = min(cut, length - 1)
@@ -64,11 +65,23 @@ def test_a_window_does_not_depend_on_how_an_episode_is_cut(length, cut, lag, fir
     np.testing.assert_array_equal(window.look_back(rest, latents[0], length - cut), whole[cut:])
 
 
-def test_look_ahead_is_look_back_on_the_reversed_episode():
-    window = Window({"camera": 4}, [], 4, [1, 3], use_first_frame=False)
-    latents = torch.randn(9, 4, generator=torch.Generator().manual_seed(0))
+def test_backwards_is_forwards_on_the_reversed_episode():
+    window = Window({"camera": 4}, [], 4, 2, [1, 3], use_first_frame=False)
+    latents = torch.randn(9, 4, generator=torch.Generator().manual_seed(0)).half()
+    frames, nothing = torch.arange(9), torch.zeros(9)
+    samples = Samples(latents, torch.zeros_like(frames), torch.full_like(frames, 8), nothing, nothing)
     backwards = window.look_back(latents.flip(0), latents[-1], 9).flip(0)
-    torch.testing.assert_close(window.look_ahead(latents, latents[0]), backwards)
+    torch.testing.assert_close(samples.inputs(window, frames, frames >= 0), backwards)
+
+
+def test_samples_are_what_is_read_of_an_episode():
+    """In training and in use a network sees the same of a frame, whatever else is in the batch."""
+    window = Window({"camera": 4, "state": 3}, ["state"], 4, 2, [1, 3], use_first_frame=True)
+    latents = torch.randn(12, 7, generator=torch.Generator().manual_seed(0)).half()
+    first, last = torch.tensor([0] * 5 + [5] * 7), torch.tensor([4] * 5 + [11] * 7)
+    samples = Samples(latents, first, last, torch.zeros(12), torch.zeros(12))
+    expected = [window.look_back(latents[:5], latents[0], 5), window.look_back(latents[5:], latents[5], 7)]
+    torch.testing.assert_close(samples.inputs(window, torch.arange(12)), torch.cat(expected))
 
 
 def test_folds_have_their_share_of_every_group():

@@ -68,11 +68,13 @@ def clock(labels: np.ndarray, table: EpisodeTable, rows: np.ndarray, folds: np.n
             others = rows[(folds != fold) & (tasks == task)]
             mine = rows[(folds == fold) & (tasks == task)]
             others = others if len(others) else rows[folds != fold]
-            length = int(max(table.lengths[others].max(), table.lengths[mine].max()))
-            steps = np.arange(length)
-            # An episode that has ended by then counts with its last label.
-            curves = [labels[table.starts[o] + np.minimum(steps, table.lengths[o] - 1)] for o in others]
-            mean = np.mean(curves, 0)
+            mean = np.zeros(int(max(table.lengths[others].max(), table.lengths[mine].max())))
+            for other in others:
+                curve = labels[table.starts[other] : table.ends[other]] / len(others)
+                mean[: len(curve)] += curve
+                mean[len(curve) :] += curve[
+                    -1
+                ]  # an episode that has ended by then counts with its last label
             for row in mine:
                 values[table.starts[row] : table.ends[row]] = mean[: table.lengths[row]]
     return values

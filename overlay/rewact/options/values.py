@@ -51,6 +51,8 @@ class ValueOptions:
     aggregate: str = "mean"
     # Principal components that are kept of each camera's features.
     components: int = 256
+    # How many of these are seen of earlier frames.
+    context_components: int = 64
     # How many seconds before a frame it is compared with what was seen then.
     window_s: list[float] = field(default_factory=lambda: [0.5, 1.0, 2.0, 3.0])
     # Whether the episode's first frame is an input.
@@ -63,28 +65,31 @@ class ValueOptions:
     hidden_dim: int = 256
     # Of these layers.
     dropout: float = 0.3
-    # Optimizer steps of each network.
-    steps: int = 500
+    # Of what the first of them sees.
+    input_dropout: float = 0.3
+    # Optimizer steps of each network. Default: what shows each frame twice on average, at least 300.
+    steps: int | None = None
     # Frames per step.
     batch_size: int = 128
     # Highest learning rate.
     lr: float = 1e-3
     # Of AdamW.
     weight_decay: float = 0.05
-    # Most frames that a network is trained on; of larger datasets, a sample.
-    max_frames: int = 100_000
+    # Most frames that a network is trained on; of larger datasets, a sample of episodes.
+    max_frames: int = 200_000
 
     def __post_init__(self) -> None:
         if self.folds < 2:
             raise ValueError(f"folds must be at least 2, got {self.folds}")
-        for name in ("members", "components", "hidden_dim", "steps", "batch_size", "max_frames"):
-            if getattr(self, name) < 1:
+        counts = ("members", "components", "context_components", "hidden_dim", "batch_size", "max_frames")
+        for name in (*counts, "steps"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.aggregate not in AGGREGATES:
             raise ValueError(f"aggregate must be one of {', '.join(AGGREGATES)}, got {self.aggregate!r}")
         if any(seconds <= 0 for seconds in self.window_s):
             raise ValueError(f"window_s must hold times above 0 seconds, got {self.window_s}")
-        for name in ("rewind", "dropout"):
+        for name in ("rewind", "dropout", "input_dropout"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
         if self.lr <= 0 or self.weight_decay < 0:

@@ -14,6 +14,8 @@ from rewact.options.values import FeatureOptions
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 # SigLIP's own.
 CENTRED = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+# Of the softmax that finds where a channel is high, per standard deviation of the channel.
+SHARPNESS = 2.0
 
 
 class Backbone(nn.Module):
@@ -48,12 +50,14 @@ class Backbone(nn.Module):
             images: ``(B, 3, H, W)`` float in [0, 1].
 
         Returns:
-            float32 ``(B, D)``: the channels of each cell of the grid.
+            float32 ``(B, D)``: the channels of each cell of the grid, and where in the picture each is high.
         """
         size = (self.image_size, self.image_size)
         images = F.interpolate(images.float(), size, mode="bilinear", antialias=True)
         images = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        return F.adaptive_avg_pool2d(self.network(images), self.grid).flatten(1).float()
+        maps = self.network(images)
+        cells = F.adaptive_avg_pool2d(maps, self.grid).flatten(1)
+        return torch.cat([cells, _find_places(maps)], 1).float()
 
     def fingerprint(self) -> str:
         """Hexadecimal digest of the weights."""
@@ -62,6 +66,15 @@ class Backbone(nn.Module):
             digest.update(name.encode())
             digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
+
+
+def _find_places(maps: Tensor) -> Tensor:
+    """Row and column, in [-1, 1], where each channel of (B, C, H, W) maps is high, (B, 2 C): a spatial softmax."""
+    flat = maps.flatten(2)
+    flat = (flat - flat.mean(2, keepdim=True)) / (flat.std(2, keepdim=True) + 1e-4)
+    weights = (SHARPNESS * flat).softmax(2).view_as(maps)
+    row, column = (torch.linspace(-1, 1, side, device=maps.device) for side in maps.shape[2:])
+    return torch.cat([weights.sum(3) @ row, weights.sum(2) @ column], 1)
 
 
 class _EfficientNetStages(nn.Module):

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from rewact.options.values import ValueOptions
 from rewact.values.ensemble import BATCH_SIZE, Ensemble
 from rewact.values.feature_cache import FeatureCache
+from rewact.values.samples import Samples
 from rewact.values.window import MAX_PROJECTION_FRAMES, Window
 
 
@@ -91,35 +92,52 @@ def fit_ensemble(
     rng = np.random.default_rng(seed)
     rows = _sample_episodes(rng.permutation(rows), table.lengths, options.max_frames)
     n_frames = int(table.lengths[rows].sum())
-    dims = {stream.key: stream.dim for stream in cache.streams if stream.key in keys}
-    states = [stream.key for stream in cache.streams if stream.dtype == "float32"]
-    window = Window(dims, states, options.components, options.lags(table.fps), options.use_first_frame)
-    with torch.random.fork_rng(devices=[]):  # directions are found by chance
+    window = make_window(cache, keys, options)
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         share = min(MAX_PROJECTION_FRAMES / n_frames, 1.0)
-        window.fit_projections(_some_frames(cache, dims, rows, share, rng))
-    share = min(options.max_frames / n_frames, 1.0)
-    inputs, frames = [], []
-    for row in np.sort(rows).tolist():
-        latents = window.latents(_tensors(cache.read(row), dims))
-        chosen = _choose(len(latents), share, rng)
-        stretch = window.look_back(latents, latents[0], len(latents))[chosen]
-        backwards = torch.from_numpy(rng.random(len(chosen)) < options.rewind)
-        if backwards.any():
-            stretch[backwards] = window.look_ahead(latents, latents[0])[chosen][backwards]
-        inputs.append(stretch)
-        frames.append(int(table.starts[row]) + chosen)
-    index = np.concatenate(frames)
-    labels, done = (torch.from_numpy(values[index]).to(device) for values in (targets.labels, targets.done))
-    ensemble = Ensemble(window, options).to(device)
-    ensemble.fit(torch.cat(inputs).to(device), labels, done, options, seed)
+        window.fit_projections(_some_frames(cache, window.keys, rows, share, rng))  # found by chance
+        ensemble = Ensemble(window, options)
+    samples = _read_samples(cache, window, targets, np.sort(rows), device)
+    ensemble.to(device)
+    chosen = torch.from_numpy(rng.integers(n_frames, size=MAX_PROJECTION_FRAMES)).to(device)
+    window.fit_scale(samples.inputs(window, chosen))
+    ensemble.fit(samples, options, seed)
     return ensemble
 
 
+def make_window(cache: FeatureCache, keys: Sequence[str], options: ValueOptions) -> Window:
+    """A window on some streams of a cache, not fitted yet."""
+    return Window(
+        {stream.key: stream.dim for stream in cache.streams if stream.key in keys},
+        [stream.key for stream in cache.streams if stream.dtype == "float32"],
+        options.components,
+        options.context_components,
+        options.lags(cache.table.fps),
+        options.use_first_frame,
+    )
+
+
+def _read_samples(
+    cache: FeatureCache, window: Window, targets: Targets, rows: np.ndarray, device: str | torch.device
+) -> Samples:
+    """All frames of some episodes."""
+    lengths = cache.table.lengths[rows]
+    n_frames = int(lengths.sum())
+    latents = torch.empty(n_frames, window.n_latent, dtype=torch.float16)
+    ends = np.cumsum(lengths)
+    for row, start, end in zip(rows.tolist(), ends - lengths, ends, strict=True):
+        latents[start:end] = window.latents(_tensors(cache.read(row), window.keys))
+    bounds = (np.repeat(ends - lengths, lengths), np.repeat(ends - 1, lengths))
+    index = cache.table.frames(rows)
+    parts = (torch.from_numpy(part) for part in (*bounds, targets.labels[index], targets.done[index]))
+    return Samples(latents.to(device), *(part.to(device) for part in parts))
+
+
 def _sample_episodes(rows: np.ndarray, lengths: np.ndarray, max_frames: int) -> np.ndarray:
-    """As many of the rows as give four times the frames that are used, so that these are of many episodes."""
-    n_enough = int(np.searchsorted(np.cumsum(lengths[rows]), 4 * max_frames)) + 1
-    return rows[:n_enough]
+    """As many of the rows as there is room for, at least one."""
+    n_fitting = int(np.searchsorted(np.cumsum(lengths[rows]), max_frames, side="right"))
+    return rows[: max(n_fitting, 1)]
 
 
 def _choose(length: int, share: float, rng: np.random.Generator) -> np.ndarray:
@@ -130,19 +148,19 @@ def _choose(length: int, share: float, rng: np.random.Generator) -> np.ndarray:
 
 
 def _some_frames(
-    cache: FeatureCache, dims: dict[str, int], rows: np.ndarray, share: float, rng: np.random.Generator
+    cache: FeatureCache, keys: Sequence[str], rows: np.ndarray, share: float, rng: np.random.Generator
 ) -> dict[str, Tensor]:
-    parts: dict[str, list[Tensor]] = {key: [] for key in dims}
+    parts: dict[str, list[Tensor]] = {key: [] for key in keys}
     for row in rows[: 2 * MAX_PROJECTION_FRAMES].tolist():
-        features = _tensors(cache.read(row), dims)
+        features = _tensors(cache.read(row), keys)
         chosen = _choose(int(cache.table.lengths[row]), share, rng)
-        for key in dims:
+        for key in keys:
             parts[key].append(features[key][chosen])
     return {key: torch.cat(tensors) for key, tensors in parts.items()}
 
 
-def _tensors(features: dict[str, np.ndarray], dims: dict[str, int]) -> dict[str, Tensor]:
-    return {key: torch.from_numpy(features[key]) for key in dims}
+def _tensors(features: dict[str, np.ndarray], keys: Sequence[str]) -> dict[str, Tensor]:
+    return {key: torch.from_numpy(features[key]) for key in keys}
 
 
 Order = Callable[[int], np.ndarray]

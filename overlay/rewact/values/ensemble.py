@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: MIT
 """Small networks from inputs to values, and their training."""
 
+import math
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from rewact.options.values import ValueOptions
+from rewact.values.samples import Samples
 from rewact.values.window import Window
 
 N_BINS = 51
@@ -13,46 +16,46 @@ N_BINS = 51
 SIGMA = 0.05
 DONE_WEIGHT = 0.3
 BATCH_SIZE = 4096
+# Without a number of steps each frame is shown so often on average, and networks take at least so many steps.
+N_PASSES = 2
+MIN_STEPS = 300
 
 
-class ValueNet(nn.Module):
-    """A two-layer perceptron to a histogram over [0, 1], and to whether the task is done.
+class Layer(nn.Module):
+    """A linear layer of each of several networks, computed together.
 
     Args:
+        n_networks: Number of networks.
         n_inputs: Length of an input.
-        hidden_dim: Units of each layer.
-        dropout: Of each layer.
+        n_outputs: Length of an output.
+        is_hidden: Whether a layer norm and a GELU follow.
+        dropout: Of what comes out.
     """
 
-    def __init__(self, n_inputs: int, hidden_dim: int, dropout: float):
+    def __init__(
+        self, n_networks: int, n_inputs: int, n_outputs: int, is_hidden: bool = False, dropout: float = 0.0
+    ):
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(n_inputs, hidden_dim),
-            nn.LayerNorm(hidden_dim),
-            nn.GELU(),
-            nn.Dropout(dropout),
-            nn.Linear(hidden_dim, hidden_dim),
-            nn.LayerNorm(hidden_dim),
-            nn.GELU(),
-            nn.Dropout(dropout),
-            nn.Linear(hidden_dim, N_BINS + 1),
-        )
-        centres = (torch.arange(N_BINS) + 0.5) / N_BINS
-        self.register_buffer("centres", centres, persistent=False)
+        self.is_hidden = is_hidden
+        self.dropout = dropout
+        bound = 1 / math.sqrt(n_inputs)
+        self.weight = nn.Parameter(torch.empty(n_networks, n_inputs, n_outputs).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(n_networks, 1, n_outputs).uniform_(-bound, bound))
+        if is_hidden:
+            self.gain = nn.Parameter(torch.ones(n_networks, 1, n_outputs))
+            self.shift = nn.Parameter(torch.zeros(n_networks, 1, n_outputs))
 
-    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, n_inputs) to logits of the histogram (B, N_BINS), and of done (B,)."""
-        logits = self.layers(inputs)
-        return logits[:, :-1], logits[:, -1]
-
-    def read(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, n_inputs) to values (B,) in [0, 1], and the probability of done (B,)."""
-        logits, done = self(inputs)
-        return logits.softmax(1) @ self.centres, done.sigmoid()
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(M, B, n_inputs) to (M, B, n_outputs)."""
+        outputs = torch.baddbmm(self.bias, inputs, self.weight)
+        if self.is_hidden:
+            outputs = F.layer_norm(outputs, outputs.shape[-1:]) * self.gain + self.shift
+            outputs = F.gelu(outputs)
+        return F.dropout(outputs, self.dropout, self.training)
 
 
 class Ensemble(nn.Module):
-    """Several networks on one window.
+    """Perceptrons on one window, each to a histogram over [0, 1] and to whether the task is done.
 
     Args:
         window: Makes their inputs.
@@ -63,71 +66,65 @@ class Ensemble(nn.Module):
         super().__init__()
         self.window = window
         self.aggregate = options.aggregate
-        self.members = nn.ModuleList(
-            ValueNet(window.n_inputs, options.hidden_dim, options.dropout) for _ in range(options.members)
+        self.input_dropout = options.input_dropout
+        members, hidden, dropout = options.members, options.hidden_dim, options.dropout
+        self.layers = nn.Sequential(
+            Layer(members, window.n_inputs, hidden, is_hidden=True, dropout=dropout),
+            Layer(members, hidden, hidden, is_hidden=True, dropout=dropout),
+            Layer(members, hidden, N_BINS + 1),
         )
+        self.register_buffer("centres", (torch.arange(N_BINS) + 0.5) / N_BINS, persistent=False)
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Unscaled (M, B, n_inputs) inputs to logits of the histogram (M, B, N_BINS), and of done (M, B)."""
+        inputs = F.dropout(self.window.scale_inputs(inputs), self.input_dropout, self.training)
+        logits = self.layers(inputs)
+        return logits[..., :-1], logits[..., -1]
 
     def read(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Values and probabilities of done of unscaled (B, n_inputs) inputs, each (B,)."""
-        inputs = self.window.scale_inputs(inputs)
-        values, done = (
-            torch.stack(parts) for parts in zip(*(m.read(inputs) for m in self.members), strict=True)
-        )
-        return (values.amin(0) if self.aggregate == "min" else values.mean(0)), done.mean(0)
+        """Values in [0, 1] and probabilities of done of unscaled (B, n_inputs) inputs, each (B,)."""
+        logits, done = self(inputs.expand(len(self.layers[0].weight), -1, -1))
+        values = logits.softmax(-1) @ self.centres
+        return (values.amin(0) if self.aggregate == "min" else values.mean(0)), done.sigmoid().mean(0)
 
-    def fit(self, inputs: Tensor, labels: Tensor, done: Tensor, options: ValueOptions, seed: int) -> None:
-        """Train the members on unscaled inputs.
+    def fit(self, samples: Samples, options: ValueOptions, seed: int) -> None:
+        """Train the networks, each on batches of its own.
 
         Args:
-            inputs: ``(n, n_inputs)``.
-            labels: ``(n,)`` in [0, 1].
-            done: ``(n,)`` 1 where the task is done, 0 where it is not, NaN where that is not known.
+            samples: What they are trained on, on the same device.
             options: Steps and the like.
-            seed: Of initialization and order.
+            seed: Of order and dropout.
         """
-        self.window.fit_scale(inputs)
-        inputs = self.window.scale_inputs(inputs)
-        for member, network in enumerate(self.members):
-            generator = torch.Generator().manual_seed(seed + member)
-            _train(network, inputs, labels, done, options, generator)
-
-
-def _train(
-    network: ValueNet,
-    inputs: Tensor,
-    labels: Tensor,
-    done: Tensor,
-    options: ValueOptions,
-    generator: torch.Generator,
-) -> None:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
-        for module in network.layers:
-            if isinstance(module, nn.Linear):
-                module.reset_parameters()
-        optimizer = torch.optim.AdamW(network.parameters(), lr=options.lr, weight_decay=options.weight_decay)
+        n, device = len(samples.labels), samples.labels.device
+        steps = options.steps or max(N_PASSES * n // options.batch_size, MIN_STEPS)
+        optimizer = torch.optim.AdamW(self.parameters(), lr=options.lr, weight_decay=options.weight_decay)
         scheduler = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, options.lr, total_steps=max(options.steps, 2), pct_start=0.1
+            optimizer, options.lr, total_steps=max(steps, 2), pct_start=0.1
         )
-        network.train()
-        for _ in range(options.steps):
-            chosen = torch.randint(len(inputs), (options.batch_size,), generator=generator)
-            chosen = chosen.to(inputs.device)
-            logits, done_logit = network(inputs[chosen])
-            loss = F.cross_entropy(logits, _histogram(labels[chosen]))
-            known = ~done[chosen].isnan()
-            if known.any():
-                is_done = F.binary_cross_entropy_with_logits(done_logit[known], done[chosen][known])
-                loss = loss + DONE_WEIGHT * is_done
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            scheduler.step()
-        network.eval()
+        histograms = _histogram(samples.labels)
+        shape = (options.members, options.batch_size)
+        self.train()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            for _ in range(steps):
+                chosen = torch.randint(n, shape).to(device)
+                backwards = (torch.rand(shape) < options.rewind).to(device) if options.rewind else None
+                logits, done_logits = self(samples.inputs(self.window, chosen, backwards))
+                # A sum over networks, so that each learns as if it was alone.
+                loss = -(histograms[chosen] * logits.log_softmax(-1)).sum(-1).mean(1).sum()
+                done = samples.done[chosen]
+                known = ~done.isnan()
+                errors = F.binary_cross_entropy_with_logits(done_logits, done.nan_to_num(), reduction="none")
+                loss = loss + DONE_WEIGHT * ((errors * known).sum(1) / known.sum(1).clamp(min=1)).sum()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                scheduler.step()
+        self.eval()
 
 
 def _histogram(labels: Tensor) -> Tensor:
-    """(B,) labels as (B, N_BINS) histograms of a normal distribution around them, cut off at 0 and 1."""
+    """(n,) labels as (n, N_BINS) histograms of a normal distribution around them, cut off at 0 and 1."""
     edges = torch.linspace(0, 1, N_BINS + 1, device=labels.device)
     below = torch.special.ndtr((edges - labels[:, None]) / SIGMA)
     mass = below.diff(dim=1)

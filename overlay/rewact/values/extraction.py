@@ -55,6 +55,7 @@ def open_cache(
         "backbone": None if backbone is None else [options.backbone, backbone.fingerprint()],
         "image_size": options.image_size,
         "grid": options.grid,
+        "parts": ["cells", "places"],
     }
     return FeatureCache.open(folder or CACHE_DIR, table, streams, source)
 

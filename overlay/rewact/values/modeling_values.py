@@ -66,6 +66,7 @@ class ValuesPolicy(PreTrainedPolicy):
                     config.dims,
                     states,
                     config.values.components,
+                    config.values.context_components,
                     config.lags,
                     config.values.use_first_frame,
                 ),

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 # Directions are found on this many frames at most.
 MAX_PROJECTION_FRAMES = 4096
+# Of a feature, added to its deviation: one that hardly ever changes tells little.
+MIN_DEVIATION = 1e-2
 
 
 class Projection(nn.Module):
@@ -26,30 +28,34 @@ class Projection(nn.Module):
         self.components = None if components is None else min(components, dim)
         n_kept = dim if self.components is None else self.components
         self.register_buffer("mean", torch.zeros(dim))
-        self.register_buffer("scale", torch.ones(n_kept))
+        self.register_buffer("deviation", torch.ones(dim))
         self.register_buffer("directions", torch.zeros(0 if self.components is None else dim, n_kept))
 
+    @property
+    def n_kept(self) -> int:
+        """How many numbers it makes of a feature vector."""
+        return self.directions.shape[1]
+
     def fit(self, features: Tensor) -> None:
-        """Find mean, directions and scale on (n, dim) float32 features."""
+        """Find mean, deviation and directions on (n, dim) float32 features."""
         self.mean = features.mean(0)
         centred = features - self.mean
+        self.deviation = centred.square().mean(0).sqrt() + MIN_DEVIATION
         if self.components is None:
-            self.scale = 1 / (centred.std(0) + 1e-3)
             return
+        centred /= self.deviation
         n_found = min(self.components, *centred.shape)
         n_tried = min(n_found + 16, *centred.shape)
         _, singular, directions = torch.svd_lowrank(centred, q=n_tried, niter=3)
-        self.directions = torch.zeros_like(self.directions)
-        self.directions[:, :n_found] = directions[:, :n_found]
         # Between keeping their size and whitening: the small ones are noise in part.
-        deviation = singular[:n_found] / max(len(features) - 1, 1) ** 0.5 + 1e-6
-        self.scale = torch.zeros_like(self.scale)
-        self.scale[:n_found] = 1 / (deviation * deviation[0]).sqrt()
+        size = singular[:n_found] / max(len(features), 1) ** 0.5 + 1e-6
+        self.directions = torch.zeros_like(self.directions)
+        self.directions[:, :n_found] = directions[:, :n_found] / (size * size[0]).sqrt()
 
     def forward(self, features: Tensor) -> Tensor:
-        """(n, dim) to (n, kept)."""
-        centred = features - self.mean
-        return (centred if self.components is None else centred @ self.directions) * self.scale
+        """(n, dim) to (n, n_kept)."""
+        standard = (features - self.mean) / self.deviation
+        return standard if self.components is None else standard @ self.directions
 
 
 class Window(nn.Module):
@@ -59,6 +65,7 @@ class Window(nn.Module):
         dims: Length of each stream's feature vectors.
         states: Which of the streams are states.
         components: Principal components of each of the others.
+        context_components: How many of these are seen of earlier frames.
         lags: Frames to look back, rising.
         use_first_frame: Whether the first frame of the episode is seen.
     """
@@ -68,6 +75,7 @@ class Window(nn.Module):
         dims: Mapping[str, int],
         states: Sequence[str],
         components: int,
+        context_components: int,
         lags: Sequence[int],
         use_first_frame: bool,
     ):
@@ -78,13 +86,27 @@ class Window(nn.Module):
         self.projections = nn.ModuleList(
             Projection(dim, None if key in states else components) for key, dim in dims.items()
         )
-        self.n_latent = sum(len(projection.scale) for projection in self.projections)
-        self.n_blocks = 1 + len(self.lags) + use_first_frame
-        self.register_buffer("block_scale", torch.ones(len(self.keys), self.n_blocks))
+        self.sizes = [projection.n_kept for projection in self.projections]
+        self.context_sizes = [
+            size if key in states else min(context_components, size)
+            for key, size in zip(self.keys, self.sizes, strict=True)
+        ]
+        n_context = len(self.lags) + use_first_frame
+        # Blocks of an input: of each stream the frame, what has changed since each earlier one, the first frame.
+        self.block_sizes = [
+            size
+            for now, before in zip(self.sizes, self.context_sizes, strict=True)
+            for size in (now, *[before] * n_context)
+        ]
+        self.register_buffer("block_scale", torch.ones(len(self.block_sizes)))
+
+    @property
+    def n_latent(self) -> int:
+        return sum(self.sizes)
 
     @property
     def n_inputs(self) -> int:
-        return self.n_latent * self.n_blocks
+        return sum(self.block_sizes)
 
     @property
     def reach(self) -> int:
@@ -98,8 +120,8 @@ class Window(nn.Module):
 
     def fit_scale(self, inputs: Tensor) -> None:
         """Give every block of (n, n_inputs) inputs the same mean square, which they get from now on."""
-        for stream, blocks in enumerate(self._by_stream(inputs)):
-            self.block_scale[stream] = 1 / (blocks.square().mean((0, 2)).sqrt() + 1e-6)
+        squares = [block.square().mean() for block in inputs.split(self.block_sizes, -1)]
+        self.block_scale = 1 / (torch.stack(squares).sqrt() + 1e-6)
 
     def latents(self, features: Mapping[str, Tensor]) -> Tensor:
         """(n, dim) features of each stream to (n, n_latent)."""
@@ -120,31 +142,32 @@ class Window(nn.Module):
             ``(n, n_inputs)``.
         """
         now = torch.arange(len(latents) - n, len(latents), device=latents.device)
-        return self._join(latents, now, [(now - lag).clamp(min=0) for lag in self.lags], first)
+        stretch = torch.cat([latents, first[None]])
+        before = [(now - lag).clamp(min=0) for lag in self.lags]
+        return self.join(stretch, now, before, torch.full_like(now, len(latents)))
 
-    def look_ahead(self, latents: Tensor, first: Tensor) -> Tensor:
-        """The same for all frames of an episode as if it was played backwards, up to each of them."""
-        now = torch.arange(len(latents), device=latents.device)
-        return self._join(latents, now, [(now + lag).clamp(max=len(now) - 1) for lag in self.lags], first)
+    def join(self, latents: Tensor, now: Tensor, before: Sequence[Tensor], first: Tensor) -> Tensor:
+        """Unscaled inputs of some frames.
+
+        Args:
+            latents: ``(m, n_latent)``.
+            now: int64 ``(...)`` positions of the frames.
+            before: For each lag the positions of the frames that they are compared with.
+            first: Positions of the first frames of their episodes.
+
+        Returns:
+            float32 ``(..., n_inputs)``.
+        """
+        blocks = []
+        for stream, size in zip(latents.split(self.sizes, 1), self.context_sizes, strict=True):
+            current, context = stream[now].float(), stream[:, :size]
+            blocks.append(current)
+            blocks += [current[..., :size] - context[frames].float() for frames in before]
+            if self.use_first_frame:
+                blocks.append(context[first].float())
+        return torch.cat(blocks, -1)
 
     def scale_inputs(self, inputs: Tensor) -> Tensor:
-        """Scale what `look_back` gives, as `fit_scale` has found."""
-        scaled = [
-            (blocks * scale[:, None]).flatten(1)
-            for blocks, scale in zip(self._by_stream(inputs), self.block_scale, strict=True)
-        ]
-        return torch.cat(scaled, 1)
-
-    def _join(self, latents: Tensor, now: Tensor, others: list[Tensor], first: Tensor) -> Tensor:
-        current = latents[now]
-        blocks = [current, *(current - latents[other] for other in others)]
-        if self.use_first_frame:
-            blocks.append(first.expand_as(current))
-        stacked = torch.stack(blocks, 1)  # (n, n_blocks, n_latent)
-        sizes = [len(projection.scale) for projection in self.projections]
-        return torch.cat([part.flatten(1) for part in stacked.split(sizes, 2)], 1)
-
-    def _by_stream(self, inputs: Tensor) -> list[Tensor]:
-        """(n, n_inputs) as one (n, n_blocks, kept) per stream."""
-        sizes = [len(projection.scale) * self.n_blocks for projection in self.projections]
-        return [part.unflatten(1, (self.n_blocks, -1)) for part in inputs.split(sizes, 1)]
+        """Scale what `join` gives, (..., n_inputs), as `fit_scale` has found."""
+        sizes = torch.tensor(self.block_sizes, device=inputs.device)
+        return inputs * self.block_scale.repeat_interleave(sizes, output_size=self.n_inputs)
