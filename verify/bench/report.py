@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from rewact.judge.values import wilson_interval
+from rewact.judge.intervals import share_interval
 
 # What is not a method among the results of a data set: accuracies of the advantages, quality of the values.
 FACTS = ("advantages", "values")
@@ -32,7 +32,7 @@ def summarize(results: dict[str, dict[str, list[dict[str, Any]]]]) -> dict[str, 
                 }
                 continue
             success = np.concatenate([seed["success"] for seed in seeds])
-            low, high = wilson_interval(int(success.sum()), len(success))
+            low, high = share_interval(int(success.sum()), len(success))
             summary[name][method] = {
                 "success": float(success.mean()),
                 "low": low,

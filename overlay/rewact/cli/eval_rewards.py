@@ -15,6 +15,15 @@ lerobot-eval-rewards \
     --policy.path=outputs/train/pusht/checkpoints/last/pretrained_model
 ```
 
+The same, and from now on `--policy.stop_on_completion=true` stops where these episodes say so:
+```
+lerobot-eval-rewards \
+    --dataset.repo_id=lerobot/pusht \
+    --dataset.eval_split=0.1 \
+    --policy.path=outputs/train/pusht/checkpoints/last/pretrained_model \
+    --save_threshold=true
+```
+
 Against another reward model on the same episodes:
 ```
 lerobot-eval-rewards \
@@ -42,13 +51,19 @@ if TYPE_CHECKING:
 class EvalRewardsConfig(PredictionOptions):
     # Progress files of other models to judge on the same episodes; also looked for in the dataset's folder.
     progress: list[str] = field(default_factory=list)
-    detector: CompletionDetectorConfig = field(default_factory=CompletionDetectorConfig)
+    # When a task counts as done. Default: as the policy's configuration says.
+    detector: CompletionDetectorConfig | None = None
+    # Whether to choose from these episodes, held out in training, when --policy.stop_on_completion stops, and
+    # to save it with the checkpoint.
+    save_threshold: bool = False
     # Bins of the reliability diagram.
     calibration_bins: int = 10
 
     def __post_init__(self) -> None:
         if self.policy is None and not self.progress:
             raise ValueError("nothing to judge: give --policy.path, --progress, or both")
+        if self.save_threshold and self.policy is None:
+            raise ValueError("--save_threshold needs a checkpoint to save to: give --policy.path")
         if self.calibration_bins < 1:
             raise ValueError(f"--calibration_bins must be at least 1, got {self.calibration_bins}")
         self.complete("eval_rewards")
@@ -61,8 +76,9 @@ def eval_rewards(cfg: EvalRewardsConfig) -> dict[str, Any]:
     from rewact.judge.completion import CompletionDetector
     from rewact.judge.doubts import describe_training
     from rewact.judge.metrics import collect_episodes
-    from rewact.judge.report import print_evaluation
+    from rewact.judge.report import describe_stop, print_evaluation, wide_console
     from rewact.judge.score import judge_models
+    from rewact.judge.stopping import require_held_out, save_stop
     from rewact.labels import build_reward_labels
     from rewact.labels.files import write_json
     from rewact.labels.hub import open_metadata
@@ -73,14 +89,17 @@ def eval_rewards(cfg: EvalRewardsConfig) -> dict[str, Any]:
     from rewact.values.runner import choose_episodes, episode_loader, predict_episodes
     from rewact.values.store import ValueStore
 
-    detector = CompletionDetector(**asdict(cfg.detector))
     policy = None if cfg.policy is None else load_policy_config(cfg.policy)
+    of_policy = getattr(policy, "completion_detector", None)
+    detector = CompletionDetector(**asdict(cfg.detector or of_policy or CompletionDetectorConfig()))
     processes = join_processes([] if policy is None else [policy])
     meta = open_metadata(cfg.dataset)
     episodes = choose_episodes(cfg.dataset, meta)
     labels = build_reward_labels(meta, cfg.dataset.reward)
     labels.require(episodes)
     logging.info(labels.describe())
+    if cfg.save_threshold:
+        require_held_out(policy.pretrained_path, meta, episodes)
 
     # Files first: what is wrong with them shows before the long part begins.
     predictions: dict[str, Mapping[int, Prediction]] = {}
@@ -130,6 +149,12 @@ def eval_rewards(cfg: EvalRewardsConfig) -> dict[str, Any]:
             remarks,
         )
         print_evaluation({**results, **judgement["controls"]}, title, remarks)
+        judged = next(iter(results.values()))
+        if judged["stop"] is not None:
+            wide_console().print(describe_stop(judged["stop"]), soft_wrap=True)
+        if cfg.save_threshold:
+            path, ece = Path(policy.pretrained_path), judged["calibration"]["ece"]
+            save_stop(path, judged["stop"], cfg.dataset.repo_id, ece)
         logging.info("Wrote %s", cfg.output_dir)
     return info
 

@@ -98,6 +98,7 @@ def train_values(cfg: TrainValuesConfig) -> dict[str, Any] | None:
 
     from rewact.draw.values import plot_values
     from rewact.judge.report import print_values
+    from rewact.judge.stopping import as_detector
     from rewact.judge.value_report import judge_values
     from rewact.judge.values import frame_slices, value_metrics
     from rewact.labels import build_reward_labels
@@ -151,7 +152,7 @@ def train_values(cfg: TrainValuesConfig) -> dict[str, Any] | None:
         ensembles,
         dict(zip(episodes, folds.tolist(), strict=True)),
         task_pace(table, labels.outcomes),
-        None if report["stop"] is None else report["stop"]["threshold"],
+        None if report["stop"] is None else as_detector(report["stop"]),
         asdict(cfg.dataset.reward),
     )
     write_json(cfg.output_dir / "values.json", report)

@@ -69,7 +69,7 @@ def _draw_curves(
     axes.plot(time, sampled["labels"].mean(0), color=LABEL_COLOR, linewidth=2, label="label, mean")
     axes.plot(time, sampled["values"].mean(0), color=MODEL_COLORS[0], linewidth=2, label="value, mean")
     if stop is not None:
-        text = f"stop at {stop['threshold']:.2f}: {stop['false_stops']:.0%} false, {stop['recall']:.0%} found"
+        text = f"stop at {stop['threshold']:.3f}: {stop['false_stops']:.0%} false, {stop['recall']:.0%} found"
         axes.axhline(stop["threshold"], color=MODEL_COLORS[2], linestyle="--", linewidth=1, label=text)
     axes.set(title="values, some episodes and the mean", xlabel="share of the episode", ylim=(0, 1))
     axes.legend(frameon=False, fontsize=8, loc="upper left")

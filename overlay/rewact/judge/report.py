@@ -88,9 +88,14 @@ def print_values(report: Mapping[str, Any], title: str) -> None:
                 f"average precision {_format(report[name]['average_precision'])}, "
                 f"calibration error {_format(report[name]['ece'])}"
             )
-    if (stop := report["stop"]) is not None:
-        console.print(
-            f"stop at {stop['threshold']:.2f}: false in {stop['false_stops']:.1%} of the episodes "
-            f"({stop['false_stops_low']:.1%} to {stop['false_stops_high']:.1%}), found {stop['recall']:.1%}, "
-            f"delay {_format(stop['delay_s'])} s"
-        )
+    if report["stop"] is not None:
+        console.print(describe_stop(report["stop"]))
+
+
+def describe_stop(stop: Mapping[str, Any]) -> str:
+    """What `choose_stop` has chosen, in a line."""
+    return (
+        f"stop at {stop['threshold']:.3f} for {stop['dwell']} frames: false in {stop['false_stops']:.1%} of "
+        f"the episodes ({stop['false_stops_low']:.1%} to {stop['false_stops_high']:.1%}), found "
+        f"{stop['recall']:.1%}, delay {_format(stop['delay_s'])} s"
+    )

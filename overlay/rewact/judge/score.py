@@ -16,6 +16,7 @@ from rewact.judge.metrics import (
     episode_metrics,
     overall_metrics,
 )
+from rewact.judge.stopping import choose_stop
 from rewact.labels import RewardLabels, build_reward_labels
 from rewact.options.labels import RewardLabelsConfig
 from rewact.options.tools import DataOptions
@@ -23,6 +24,7 @@ from rewact.values.checkpoint import trained_episodes
 from rewact.values.predictor import RewardPredictor
 from rewact.values.runner import choose_episodes, episode_loader, predict_episodes
 from rewact.values.store import ValueStore
+from rewact.values.targets import done_by_label
 
 
 def score(
@@ -38,7 +40,7 @@ def score(
         device: Torch device such as "cpu" or "cuda"; by default the one it was trained on, if it is there.
 
     Returns:
-        ``overall``, ``calibration`` and ``per_episode`` of the policy, and ``rewards``, the predictions by
+        ``overall``, ``calibration``, ``per_episode`` and ``stop`` of the policy, and ``rewards``, the predictions by
         episode, float32 ``(T,)``; ``controls``, the same of a clock and of a constant; ``trained_on``, those
         of the episodes that the policy was trained on; ``remarks``, what speaks against the figures.
 
@@ -90,8 +92,8 @@ def judge_models(
         n_bins: Of the reliability diagram.
 
     Returns:
-        ``models``, of each model ``overall``, ``calibration`` and ``per_episode``; ``controls``, the first
-        two of each control; ``remarks``, sentences on what speaks against the figures.
+        ``models``, of each model ``overall``, ``calibration``, ``per_episode`` and ``stop``, when its
+        predictions best say that a task is done; ``controls``, the first two of each control; ``remarks``, sentences on what speaks against the figures.
     """
     detector = detector or CompletionDetector()
     reference = sorted(seen) if seen else labels.table.episodes.tolist()
@@ -100,9 +102,20 @@ def judge_models(
     def measure(episodes: Sequence[EpisodeRewards]) -> dict[str, Any]:
         return {"overall": overall_metrics(episodes, detector), "calibration": calibration(episodes, n_bins)}
 
+    table, done = labels.table, done_by_label(labels)
+
+    def stop(episodes: Sequence[EpisodeRewards]) -> dict[str, Any] | None:
+        rows = [table.row(rewards.episode) for rewards in episodes]
+        flags = [done[table.starts[row] : table.ends[row]] for row in rows]
+        return choose_stop([rewards.prediction for rewards in episodes], flags, table.fps)
+
     return {
         "models": {
-            name: {**measure(episodes), "per_episode": [episode_metrics(episode) for episode in episodes]}
+            name: {
+                **measure(episodes),
+                "per_episode": [episode_metrics(episode) for episode in episodes],
+                "stop": stop(episodes),
+            }
             for name, episodes in models.items()
         },
         "controls": {name: measure(episodes) for name, episodes in controls.items()},

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from rewact.judge.stopping import choose_stop
 from rewact.judge.values import (
     binary_metrics,
-    choose_threshold,
     clock,
     expected_calibration_error,
     frame_slices,
@@ -49,7 +49,7 @@ def judge_values(
 
     Returns:
         ``values`` (`voc`, `spearman`, `mae`, `ece`, `bins`), ``done`` and ``success`` (`auroc`,
-        `average_precision`, `ece`), ``stop`` (the chosen threshold and what it does) and ``controls``.
+        `average_precision`, `ece`), ``stop`` (see `choose_stop`) and ``controls``.
     """
     table, labels = cache.table, targets.labels
     episodes = frame_slices(table, rows)
@@ -67,7 +67,9 @@ def judge_values(
         },
         "done": binary_metrics(targets.done[frames], readings.done[frames]),
         "success": success_metrics(readings.values, episodes, outcomes[rows]),
-        "stop": choose_threshold(readings.values, targets.done, episodes, table.fps),
+        "stop": choose_stop(
+            [readings.values[e] for e in episodes], [targets.done[e] for e in episodes], table.fps, seed
+        ),
         "controls": {
             "clock": value_metrics(clock(labels, table, rows, folds), labels, episodes),
             **_halves(cache, ensembles, readings, labels, control_rows, control_folds),

@@ -5,18 +5,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm, spearmanr
+from scipy.stats import spearmanr
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from rewact.judge.completion import CompletionDetector
 from rewact.labels.episodes import EpisodeTable
 from rewact.labels.outcomes import FAILURE, SUCCESS, UNKNOWN
 
-# Of the episodes, this share at most may be stopped before they are done.
-MAX_FALSE_STOPS = 0.05
-MIN_RECALL = 0.5
-DWELL = 3
-THRESHOLDS = np.arange(0.5, 1.0, 0.01)
 # Frames at the end of an episode that say how it went.
 N_LAST = 5
 
@@ -132,87 +126,6 @@ def success_metrics(
         **binary_metrics(truth, np.clip(final[known], 0, 1)),
         "n_failures": int((outcomes == FAILURE).sum()),
     }
-
-
-def choose_threshold(
-    values: np.ndarray, done: np.ndarray, episodes: Sequence[slice], fps: float
-) -> dict[str, Any] | None:
-    """The lowest threshold that finds most ends and stops few episodes before they are done.
-
-    A stop is false at a frame that is not done. The threshold is the lowest at which at most
-    `MAX_FALSE_STOPS` of the episodes are stopped falsely and at least `MIN_RECALL` of the ends are found;
-    where there is none, the one at which the second share exceeds the first by most.
-
-    Args:
-        values: float ``(N,)``, out of fold.
-        done: float ``(N,)``: 1 done, 0 not, NaN unknown.
-        episodes: Frames of each.
-        fps: Frames per second.
-
-    Returns:
-        ``threshold``, ``false_stops`` with ``false_stops_low`` and ``false_stops_high`` (95 %, Wilson),
-        ``recall`` among the episodes that get done, ``delay_s`` (median, from the first frame that is done);
-        None where no episode is known to get done.
-    """
-    known = [frames for frames in episodes if not np.isnan(done[frames]).any()]
-    if not any((done[frames] > 0.5).any() for frames in known):
-        return None
-    judged = [_judge_threshold(threshold, values, done, known, fps) for threshold in THRESHOLDS.tolist()]
-    good = [row for row in judged if row["false_stops"] <= MAX_FALSE_STOPS and row["recall"] >= MIN_RECALL]
-    return good[0] if good else max(judged, key=lambda row: row["recall"] - row["false_stops"])
-
-
-def _judge_threshold(
-    threshold: float, values: np.ndarray, done: np.ndarray, episodes: Sequence[slice], fps: float
-) -> dict[str, Any]:
-    false, hits, completed, delays = 0, 0, 0, []
-    for frames in episodes:
-        is_done = done[frames] > 0.5
-        stop = _first_stop(values[frames], threshold)
-        completed += is_done.any()
-        if stop is None:
-            continue
-        if is_done[stop]:
-            hits += 1
-            delays.append((stop - int(np.argmax(is_done))) / fps)
-        else:
-            false += 1
-    low, high = wilson_interval(false, len(episodes))
-    return {
-        "threshold": round(threshold, 2),
-        "dwell": DWELL,
-        "false_stops": false / len(episodes),
-        "false_stops_low": low,
-        "false_stops_high": high,
-        "recall": hits / completed if completed else 0.0,
-        "delay_s": float(np.median(delays)) if delays else None,
-    }
-
-
-def _first_stop(values: np.ndarray, threshold: float) -> int | None:
-    """What `CompletionDetector` does on an episode, without its steps."""
-    above = np.convolve(values >= threshold, np.ones(DWELL, int))[: len(values)] == DWELL
-    return int(np.argmax(above)) if above.any() else None
-
-
-def make_detector(threshold: float) -> CompletionDetector:
-    """The detector that a threshold of `choose_threshold` is for."""
-    return CompletionDetector(threshold, dwell=DWELL)
-
-
-def wilson_interval(n_hits: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Confidence interval of a proportion (Wilson, 1927).
-
-    Raises:
-        ValueError: If there are no trials, or more hits than trials.
-    """
-    if not 0 <= n_hits <= n or n == 0:
-        raise ValueError(f"{n_hits} of {n} is not a proportion")
-    z = float(norm.ppf(0.5 + confidence / 2))
-    share = n_hits / n
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return float(max(centre - half, 0.0)), float(min(centre + half, 1.0))
 
 
 def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:

@@ -69,7 +69,7 @@ class Backbone(nn.Module):
 
 
 def _find_places(maps: Tensor) -> Tensor:
-    """Row and column, in [-1, 1], where each channel of (B, C, H, W) maps is high, (B, 2 C): a spatial softmax."""
+    """Row and column in [-1, 1] where each channel of (B, C, H, W) maps is high: (B, 2 C)."""
     flat = maps.flatten(2)
     flat = (flat - flat.mean(2, keepdim=True)) / (flat.std(2, keepdim=True) + 1e-4)
     weights = (SHARPNESS * flat).softmax(2).view_as(maps)

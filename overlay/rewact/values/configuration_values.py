@@ -3,6 +3,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lerobot.configs.policies import PreTrainedConfig
+from rewact.options.completion import CompletionDetectorConfig
 from rewact.options.values import FeatureOptions, ValueOptions
 
 
@@ -19,7 +20,7 @@ class ValuesConfig(PreTrainedConfig):
         dataset: Fingerprint of the dataset that was trained on.
         episodes: Its episodes, by number.
         folds: Fold of each: the ensemble that has not seen it.
-        completion_threshold: Value from which the task counts as done, None where the data could not say.
+        completion_detector: When the task counts as done, None where the data could not say.
         n_action_steps: N for `lerobot-compute-advantages`, from the pace of the task.
     """
 
@@ -30,7 +31,7 @@ class ValuesConfig(PreTrainedConfig):
     dataset: str = ""
     episodes: list[int] = field(default_factory=list)
     folds: list[int] = field(default_factory=list)
-    completion_threshold: float | None = None
+    completion_detector: CompletionDetectorConfig | None = None
     n_action_steps: int = 1
     use_reward_head: bool = True
 

@@ -11,6 +11,7 @@ from lerobot.configs.types import FeatureType, PolicyFeature
 from rewact.labels.episodes import EpisodeTable
 from rewact.labels.files import write_json
 from rewact.labels.outcomes import FAILURE
+from rewact.options.completion import CompletionDetectorConfig
 from rewact.options.values import FeatureOptions, ValueOptions
 from rewact.values.checkpoint import TRAIN_CONFIG
 from rewact.values.configuration_values import ValuesConfig
@@ -40,7 +41,7 @@ def save_checkpoint(
     ensembles: Sequence[Ensemble],
     folds: Mapping[int, int],
     n_action_steps: int,
-    completion_threshold: float | None,
+    completion_detector: CompletionDetectorConfig | None,
     labels: Mapping[str, Any],
 ) -> None:
     """Write ensembles with their processors, and how they were trained.
@@ -53,7 +54,7 @@ def save_checkpoint(
         ensembles: One per fold.
         folds: For each episode the fold that has not seen it.
         n_action_steps: N for advantages.
-        completion_threshold: Value from which the task counts as done, None if that is not known.
+        completion_detector: When the task counts as done, None if that is not known.
         labels: The `RewardLabelsConfig` of what they learned, as JSON values.
 
     Raises:
@@ -74,7 +75,7 @@ def save_checkpoint(
         dataset=episodes_digest(EpisodeTable.from_metadata(meta)),
         episodes=list(folds),
         folds=list(folds.values()),
-        completion_threshold=completion_threshold,
+        completion_detector=completion_detector,
         n_action_steps=n_action_steps,
     )
     policy = ValuesPolicy(config)

@@ -42,7 +42,7 @@ def make_targets(
         labels.require(table.episodes[rows].tolist())
         rewards = labels.rewards.numpy()
     if done_column is None:
-        done = _done_by_label(labels)
+        done = done_by_label(labels)
     elif done_column not in table.columns:
         raise ValueError(
             f"done_column: {table.repo_id} has no column {done_column!r}; its columns are "
@@ -54,8 +54,8 @@ def make_targets(
     return Targets(rewards, done)
 
 
-def _done_by_label(labels: RewardLabels) -> np.ndarray:
-    """Done is where the label has reached 1, except in failures, which are never done."""
+def done_by_label(labels: RewardLabels) -> np.ndarray:
+    """Where the label has reached 1, but for failures, which are never done: float32 (N,), NaN without it."""
     rewards = labels.rewards.numpy()
     done = np.where(np.isnan(rewards), np.nan, rewards >= 1.0).astype(np.float32)
     done[labels.table.frames(np.flatnonzero(labels.outcomes == FAILURE))] = 0.0

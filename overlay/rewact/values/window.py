@@ -92,7 +92,7 @@ class Window(nn.Module):
             for key, size in zip(self.keys, self.sizes, strict=True)
         ]
         n_context = len(self.lags) + use_first_frame
-        # Blocks of an input: of each stream the frame, what has changed since each earlier one, the first frame.
+        # Of each stream: the frame, what has changed since each earlier one, the first frame.
         self.block_sizes = [
             size
             for now, before in zip(self.sizes, self.context_sizes, strict=True)

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: MIT
+"""Choosing from readings of known episodes when a task counts as done."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rewact.judge.intervals import share_interval
+from rewact.labels.files import read_json, write_json
+from rewact.options.completion import CompletionDetectorConfig
+from rewact.values.checkpoint import trained_episodes
+
+if TYPE_CHECKING:
+    from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
+
+CONFIG_NAME = "config.json"
+COMPLETION_FILE = "completion.json"
+
+# Of the episodes, this share at most may be stopped before they are done.
+MAX_FALSE_STOPS = 0.05
+MIN_RECALL = 0.5
+# A stop this long before the task is done is not false.
+TOLERANCE_S = 0.5
+DWELLS = (1, 3)
+N_THRESHOLDS = 100
+# The figures of a choice are of episodes that it was not made on, these dealt out to so many parts.
+N_PARTS = 5
+
+
+@dataclass(frozen=True)
+class Stops:
+    """What each of several detectors does on each of several episodes.
+
+    Attributes:
+        detectors: float ``(D, 2)``: threshold and dwell.
+        is_false: bool ``(D, E)``: stopped where the task is not done.
+        is_hit: bool ``(D, E)``: stopped where it is.
+        delay: float ``(D, E)`` seconds from the first frame that is done to a hit, NaN elsewhere.
+        gets_done: bool ``(E,)``.
+    """
+
+    detectors: np.ndarray
+    is_false: np.ndarray
+    is_hit: np.ndarray
+    delay: np.ndarray
+    gets_done: np.ndarray
+
+    def choose(self, episodes: np.ndarray) -> int:
+        """The detector that finds most ends of some episodes at `MAX_FALSE_STOPS`.
+
+        Where each of these finds less than `MIN_RECALL`, the one whose share of ends found exceeds its share
+        of false stops by most.
+        """
+        false = self.is_false[:, episodes].mean(1)
+        found = self.is_hit[:, episodes].sum(1) / max(self.gets_done[episodes].sum(), 1)
+        good = (false <= MAX_FALSE_STOPS) & (found >= MIN_RECALL)
+        return int(np.argmax(np.where(good, 2.0 + found, found - false)))
+
+
+def choose_stop(
+    values: Sequence[np.ndarray], done: Sequence[np.ndarray], fps: float, seed: int = 0
+) -> dict[str, Any] | None:
+    """Choose threshold and dwell of a `CompletionDetector` from the readings of held-out episodes.
+
+    A stop is false if the task is not done then, nor `TOLERANCE_S` later.
+
+    Args:
+        values: Readings of each episode, float ``(T,)``.
+        done: For each 1 where the task is done, 0 where it is not, NaN where that is not known.
+        fps: Frames per second.
+        seed: Of the parts that the figures are counted on.
+
+    Returns:
+        ``threshold`` and ``dwell``; and of episodes that they were not chosen on ``false_stops`` with
+        ``false_stops_low`` and ``false_stops_high`` (95 %), ``recall`` among the episodes that get done and
+        ``delay_s`` (median, from the first frame that is done). None where no episode is known to get done.
+    """
+    known = [i for i, flags in enumerate(done) if len(flags) and not np.isnan(flags).any()]
+    values, done = [values[i] for i in known], [done[i] > 0.5 for i in known]
+    if not any(flags.any() for flags in done):
+        return None
+    stops = _try_detectors(values, done, fps)
+    n = len(values)
+    part = np.random.default_rng(seed).permutation(n) % min(N_PARTS, n)
+    false, hits, delays = np.zeros(n, bool), np.zeros(n, bool), np.full(n, np.nan)
+    for number in range(min(N_PARTS, n)):
+        mine = np.flatnonzero(part == number)
+        others = np.flatnonzero(part != number)
+        chosen = stops.choose(others if len(others) else mine)
+        false[mine], hits[mine] = stops.is_false[chosen, mine], stops.is_hit[chosen, mine]
+        delays[mine] = stops.delay[chosen, mine]
+    threshold, dwell = stops.detectors[stops.choose(np.arange(n))]
+    low, high = share_interval(int(false.sum()), n)
+    return {
+        "threshold": round(float(threshold), 4),
+        "dwell": int(dwell),
+        "n_episodes": n,
+        "false_stops": float(false.mean()),
+        "false_stops_low": low,
+        "false_stops_high": high,
+        "recall": float(hits.sum() / stops.gets_done.sum()),
+        "delay_s": float(np.nanmedian(delays)) if hits.any() else None,
+    }
+
+
+def as_detector(stop: dict[str, Any]) -> CompletionDetectorConfig:
+    """The detector that `choose_stop` has chosen."""
+    return CompletionDetectorConfig(threshold=stop["threshold"], dwell=stop["dwell"])
+
+
+def require_held_out(checkpoint: str | Path, meta: "LeRobotDatasetMetadata", episodes: Sequence[int]) -> None:
+    """Stop with a ValueError, unless a checkpoint can be written to and was not trained on some episodes."""
+    if not (Path(checkpoint) / CONFIG_NAME).is_file():
+        raise ValueError(f"{checkpoint} is not a folder of this machine: a threshold cannot be saved there")
+    seen = trained_episodes(checkpoint, meta)
+    if seen is None:
+        raise ValueError(
+            f"{checkpoint} does not say which episodes it was trained on; a threshold is chosen from others"
+        )
+    if read := sorted(seen.intersection(episodes)):
+        raise ValueError(
+            f"{checkpoint} was trained on {len(read)} of these {len(episodes)} episodes (the first is "
+            f"{read[0]}), and its readings of them say little: choose others with --dataset.eval_split or "
+            "--dataset.episodes"
+        )
+
+
+def save_stop(checkpoint: Path, stop: dict[str, Any] | None, dataset: str, ece: float) -> None:
+    """Save with a checkpoint when it stops on completion.
+
+    Its configuration gets the detector; `completion.json` says what that was chosen on, and how well it does.
+
+    Args:
+        checkpoint: Folder with a configuration.
+        stop: As of `choose_stop`.
+        dataset: Name of the dataset that it was chosen on.
+        ece: Calibration error of the readings there.
+
+    Raises:
+        ValueError: If there is nothing to save.
+        OSError: If it cannot be written.
+    """
+    if stop is None:
+        raise ValueError(f"{dataset}: no episode of these is known to get done, so no threshold can be saved")
+    config = read_json(checkpoint / CONFIG_NAME)
+    write_json(checkpoint / COMPLETION_FILE, {"dataset": dataset, **stop, "ece": ece})
+    write_json(checkpoint / CONFIG_NAME, {**config, "completion_detector": asdict(as_detector(stop))})
+    logging.info("%s stops from now on at %s", checkpoint, stop["threshold"])
+
+
+def _try_detectors(values: Sequence[np.ndarray], done: Sequence[np.ndarray], fps: float) -> Stops:
+    frames = np.concatenate(values)
+    thresholds = np.unique(np.quantile(frames, 1 - np.geomspace(0.5, 0.5 / len(frames), N_THRESHOLDS)))
+    thresholds = np.clip(thresholds, 0.01, 1.0).round(4)
+    tolerance = round(TOLERANCE_S * fps)
+    shape = (len(DWELLS), len(thresholds), len(values))
+    is_false, is_hit, delay = np.zeros(shape, bool), np.zeros(shape, bool), np.full(shape, np.nan)
+    for episode, (value, flags) in enumerate(zip(values, done, strict=True)):
+        is_close = np.array([flags[t : t + tolerance + 1].any() for t in range(len(flags))])
+        for number, dwell in enumerate(DWELLS):
+            stop = _first_stops(value, thresholds, dwell)
+            stopped = stop < len(value)
+            at = np.minimum(stop, len(value) - 1)
+            hit = is_hit[number, :, episode] = stopped & is_close[at]
+            is_false[number, :, episode] = stopped & ~is_close[at]
+            delay[number, hit, episode] = (at[hit] - int(np.argmax(flags))) / fps
+    detectors = np.stack(np.meshgrid(thresholds, DWELLS), -1).reshape(-1, 2)
+    flat = (len(detectors), len(values))
+    gets_done = np.array([flags.any() for flags in done])
+    return Stops(detectors, is_false.reshape(flat), is_hit.reshape(flat), delay.reshape(flat), gets_done)
+
+
+def _first_stops(values: np.ndarray, thresholds: np.ndarray, dwell: int) -> np.ndarray:
+    """Where a `CompletionDetector` first says done, for each threshold; the length where it never does."""
+    if len(values) < dwell:
+        return np.full(len(thresholds), len(values))
+    lowest = np.lib.stride_tricks.sliding_window_view(values, dwell).min(1)
+    highest = np.maximum.accumulate(lowest)
+    stop = np.searchsorted(highest, thresholds, side="left") + dwell - 1
+    return np.where(stop >= len(values), len(values), stop)
