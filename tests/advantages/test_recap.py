@@ -11,7 +11,7 @@ from rewact.cli import recap
 from rewact.cli.recap import STAGES, Loop, run_loop
 
 BASE = ["--dataset.repo_id=local/tiny", "--dataset.root=data", "--env.type=pusht", "--seed=3", "--device=cpu"]
-TRAIN, COMPUTE, EVAL = recap.TRAIN, recap.COMPUTE, recap.EVAL
+TRAIN, VALUES, COMPUTE, EVAL = recap.TRAIN, recap.TRAIN_VALUES, recap.COMPUTE, recap.EVAL
 
 
 @pytest.fixture
@@ -44,6 +44,10 @@ def commands(monkeypatch):
                     }
                 )
             )
+        elif module == VALUES:
+            (output / "pretrained_model").mkdir(parents=True, exist_ok=True)
+            for name in ("values.json", "values.png", "pretrained_model/config.json"):
+                (output / name).write_text("{}")
         else:
             if "resume" in flags:
                 output = Path(flags["config_path"]).parents[3]
@@ -69,14 +73,15 @@ def results(tmp_path):
 
 
 def test_the_whole_loop(commands, tmp_path):
-    run_loop(loop(tmp_path, "--value.steps=5", "--policy.chunk_size=8", "--advantages.positive_fraction=0.3"))
-    assert [module for module, _ in commands] == [TRAIN, COMPUTE, TRAIN, EVAL, EVAL, EVAL]
+    run_loop(loop(tmp_path, "--value.steps=5", "--policy.chunk_size=8", "--advantages.positive_fraction=0.2"))
+    assert [module for module, _ in commands] == [VALUES, COMPUTE, TRAIN, EVAL, EVAL, EVAL]
     value, advantages, policy = (flags for _, flags in commands[:3])
-    assert value["policy.type"] == "rewact" and value["steps"] == "5" and value["seed"] == "3"
-    assert value["dataset.reward.sources"] == '["returns"]' and value["policy.device"] == "cpu"
+    assert value["values.steps"] == "5" and value["seed"] == "3" and value["device"] == "cpu"
+    assert value["output_dir"] == str(tmp_path / "run/value")
     assert "chunk_size" not in str(value) and policy["policy.chunk_size"] == "8"
-    assert advantages["policy.path"] == str(tmp_path / "run/value/checkpoints/last/pretrained_model")
-    assert advantages["positive_fraction"] == "0.3" and "seed" not in advantages
+    assert advantages["policy.path"] == str(tmp_path / "run/value/pretrained_model")
+    assert advantages["positive_fraction"] == "0.2" and "seed" not in advantages
+    assert policy["policy.advantage_dropout"] == "0.1"
     assert policy["policy.type"] == "actvantage"
     assert policy["dataset.reward.advantages_path"] == advantages["output_path"]
     assert [flags["policy.inference_advantage"] for _, flags in commands[3:]] == [
@@ -88,6 +93,23 @@ def test_the_whole_loop(commands, tmp_path):
     assert [comparison[kind]["pc_success"] for kind in ("positive", "negative")] == [80.0, 10.0]
     assert comparison["positive"]["n_episodes"] == 10
     assert comparison["positive"]["intervals"]["pc_success"] == pytest.approx([49.0, 94.3], abs=0.1)
+
+
+def test_it_ends_with_a_page_of_plots(commands, tmp_path):
+    run_loop(loop(tmp_path))
+    page = (tmp_path / "run" / "recap.html").read_text()
+    assert "<img src='value/values.png'" in page and "<td>80 % (49 to 94)</td>" in page
+
+
+def test_the_value_function_can_be_a_policy(commands, tmp_path):
+    run_loop(loop(tmp_path, "--value.type=rewact", "--value.steps=5", "--policy.n_action_steps=5"))
+    assert [module for module, _ in commands] == [TRAIN, COMPUTE, TRAIN, EVAL, EVAL, EVAL]
+    value, advantages, policy = (flags for _, flags in commands[:3])
+    assert value["policy.type"] == "rewact" and value["steps"] == "5" and value["policy.device"] == "cpu"
+    assert value["dataset.reward.sources"] == '["returns"]'
+    assert advantages["policy.path"] == str(tmp_path / "run/value/checkpoints/last/pretrained_model")
+    assert advantages["n_steps"] == "5" and "positive_fraction" not in advantages
+    assert "policy.advantage_dropout" not in policy
 
 
 def test_what_is_done_is_not_done_again(commands, tmp_path, capsys):
@@ -121,7 +143,7 @@ def test_conditions_that_cannot_be_told_apart_are_said_to(commands, tmp_path, ca
     ],
 )
 def test_an_option_is_typed_once(commands, tmp_path, flag, module, expected):
-    run_loop(loop(tmp_path, flag))
+    run_loop(loop(tmp_path, "--value.type=rewact", flag))
     of_module = [flags for name, flags in commands if name == module]
     assert all(expected.items() <= flags.items() for flags in of_module[-1:])
     if not flag.startswith(("--eval.", "--policy.")):
@@ -160,7 +182,7 @@ def test_a_stopped_loop_continues(commands, tmp_path, fail_at):
     ("fail_at", "option", "name"),
     [
         (1, "dataset.root", "dataset.root"),
-        (1, "value.steps", "steps"),
+        (1, "value.steps", "values.steps"),
         (3, "policy.kl_weight", "policy.kl_weight"),
         (4, "eval.n_episodes", "eval.n_episodes"),
     ],
@@ -179,7 +201,7 @@ def test_a_stage_that_was_interrupted_keeps_its_options(commands, tmp_path):
     stop_at_the_first(commands, tmp_path)
     (tmp_path / "run/value/checkpoints/000020/pretrained_model").mkdir(parents=True)
     with pytest.raises(ValueError, match="of a run with other options"):
-        run_loop(loop(tmp_path, "--value.steps=9"))
+        run_loop(loop(tmp_path, "--value.type=rewact", "--value.steps=9"))
 
 
 def test_what_a_training_says_of_its_policy_names_the_option_of_this_command(commands, tmp_path, monkeypatch):
@@ -189,13 +211,13 @@ def test_what_a_training_says_of_its_policy_names_the_option_of_this_command(com
 
     monkeypatch.setattr(recap, "execute", fail)
     with pytest.raises(RuntimeError, match=r"no weights; --pretrained_backbone_weights=null leaves them out"):
-        run_loop(loop(tmp_path))
+        run_loop(loop(tmp_path, "--value.type=rewact"))
 
 
 def stop_at_the_first(commands, tmp_path):
     commands.fail_at = 1
     with pytest.raises(RuntimeError):
-        run_loop(loop(tmp_path, "--stages=value"))
+        run_loop(loop(tmp_path, "--value.type=rewact", "--stages=value"))
 
 
 @pytest.mark.parametrize("name", ["last", "000040"])
@@ -206,7 +228,7 @@ def test_training_resumes_from_its_checkpoint(commands, tmp_path, name):
         checkpoint = tmp_path / f"run/value/checkpoints/{step}/pretrained_model"
         checkpoint.mkdir(parents=True)
         (checkpoint / "train_config.json").write_text("{}")
-    run_loop(loop(tmp_path, "--stages=value"))
+    run_loop(loop(tmp_path, "--value.type=rewact", "--stages=value"))
     resumed = {"config_path": str(checkpoint / "train_config.json"), "resume": "true"}
     assert commands[1:] == [(TRAIN, resumed)]
 
@@ -214,7 +236,7 @@ def test_training_resumes_from_its_checkpoint(commands, tmp_path, name):
 def test_a_folder_without_a_checkpoint_is_started_anew(commands, tmp_path):
     stop_at_the_first(commands, tmp_path)
     (tmp_path / "run" / "value").mkdir(parents=True)
-    run_loop(loop(tmp_path, "--stages=value"))
+    run_loop(loop(tmp_path, "--value.type=rewact", "--stages=value"))
     assert len(commands) == 2 and "resume" not in commands[1][1]
 
 
@@ -255,7 +277,7 @@ def test_the_same_folder_written_otherwise_is_the_same_run(commands, tmp_path, m
 
 def test_stages_run_in_their_order(commands, tmp_path):
     run_loop(loop(tmp_path, "--stages=policy,value,advantages"))
-    assert [module for module, _ in commands] == [TRAIN, COMPUTE, TRAIN]
+    assert [module for module, _ in commands] == [VALUES, COMPUTE, TRAIN]
 
 
 def test_labels_of_the_value_function_can_be_chosen(commands, tmp_path):
@@ -263,9 +285,9 @@ def test_labels_of_the_value_function_can_be_chosen(commands, tmp_path):
     assert commands[0][1]["dataset.reward.sources"] == '["linear"]'
 
 
-def test_the_advantages_look_as_far_as_the_policy_acts(commands, tmp_path):
+def test_the_advantages_look_as_far_as_the_values_say(commands, tmp_path):
     run_loop(loop(tmp_path, "--policy.n_action_steps=5"))
-    assert commands[1][1]["n_steps"] == "5"
+    assert "n_steps" not in commands[1][1]
 
 
 def test_a_value_function_of_ones_own(commands, tmp_path):
@@ -280,7 +302,7 @@ def test_a_value_function_of_ones_own(commands, tmp_path):
         ("value", "--value.steps=9"),
         ("advantages", "--value.steps=9"),
         ("policy", "--advantages.n_steps=4"),
-        ("eval", "--policy.advantage_dropout=0.1"),
+        ("eval", "--policy.advantage_dropout=0.2"),
         ("policy", "--dataset.root=elsewhere"),
         ("compare", "--value.dataset.reward.c_fail=3"),
         ("compare", "--env.type=aloha"),
@@ -300,7 +322,7 @@ def test_a_stage_needs_those_before_it(commands, tmp_path):
     assert not commands and not (tmp_path / "run").exists()
     run_loop(loop(tmp_path, "--stages=value,advantages"))
     run_loop(loop(tmp_path, "--stages=policy"))
-    assert [module for module, _ in commands] == [TRAIN, COMPUTE, TRAIN]
+    assert [module for module, _ in commands] == [VALUES, COMPUTE, TRAIN]
 
 
 def test_without_a_value_function(commands, tmp_path):
@@ -308,14 +330,14 @@ def test_without_a_value_function(commands, tmp_path):
     assert [module for module, _ in commands] == [COMPUTE, TRAIN, EVAL, EVAL, EVAL]
     assert "policy.path" not in commands[0][1] and "policy.device" not in commands[0][1]
     run_loop(Loop.parse([f"--output_dir={tmp_path / 'not'}", *BASE, "--advantages.from_returns=false"]))
-    assert [module for module, _ in commands[5:7]] == [TRAIN, COMPUTE] and "policy.path" in commands[6][1]
+    assert [module for module, _ in commands[5:7]] == [VALUES, COMPUTE] and "policy.path" in commands[6][1]
 
 
 def test_without_an_environment(commands, tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         run_loop(Loop.parse([f"--output_dir={tmp_path / 'run'}", "--dataset.repo_id=a/b"]))
-    assert [module for module, _ in commands] == [TRAIN, COMPUTE, TRAIN]
-    assert f"The policy is {tmp_path / 'run/policy/checkpoints/last/pretrained_model'};" in caplog.text
+    assert [module for module, _ in commands] == [VALUES, COMPUTE, TRAIN]
+    assert f"The policy is {tmp_path / 'run/policy/checkpoints/last/pretrained_model'}" in caplog.text
 
 
 @pytest.mark.parametrize(

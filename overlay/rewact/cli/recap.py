@@ -6,21 +6,24 @@ lerobot-recap \
     --output_dir=outputs/recap \
     --dataset.repo_id=user/dataset \
     --env.type=pusht \
-    --value.steps=20000 \
     --policy.steps=50000 --policy.chunk_size=50 --policy.n_action_steps=50 \
     --eval.n_episodes=50
 ```
 
 The stages are LeRobot's own commands, in this order:
 
-- `value`: `lerobot-train --policy.type=rewact` on labels of source `returns`, or of
-  --dataset.reward.sources; left out with --advantages.from_returns=true or --advantages.policy.path=...;
-- `advantages`: `lerobot-compute-advantages` with it, written under the output folder; N is
-  --policy.n_action_steps, if that is given;
-- `policy`: `lerobot-train --policy.type=actvantage`;
+- `value`: `lerobot-train-values`: the progress of every frame, estimated by networks that have not seen its
+  episode. With --value.type=rewact instead `lerobot-train --policy.type=rewact`, on labels of source
+  `returns`, or of --dataset.reward.sources. Left out with --advantages.from_returns=true or
+  --advantages.policy.path=...;
+- `advantages`: `lerobot-compute-advantages` with it, written under the output folder. N is a tenth of a
+  typical episode, with --value.type=rewact what --policy.n_action_steps says; 0.3 of the frames are positive;
+- `policy`: `lerobot-train --policy.type=actvantage`, with an advantage_dropout of 0.1;
 - `eval`: `lerobot-eval` of the policy, conditioned on positive, on negative and on nothing (needs
   --env.type);
 - `compare`: a table of what these did.
+
+At the end stands `recap.html`, a page with the plots of all stages.
 
 Options:
   --output_dir
@@ -31,12 +34,13 @@ Options:
   --seed, --device
       Go to all stages.
   --<stage>.<option>
-      An option of that stage's command alone: `--value.steps`, `--advantages.positive_fraction`. In `value`
-      and `policy` the options of the policy need no second `policy.`: `--policy.chunk_size`. In `eval` those
-      of the evaluation need no second `eval.`: `--eval.n_episodes`.
+      An option of that stage's command alone: `--value.folds`, `--advantages.positive_fraction`. In `value`
+      those of the values need no second `values.`; in `policy` those of the policy no second `policy.`:
+      `--policy.chunk_size`; in `eval` those of the evaluation no second `eval.`: `--eval.n_episodes`.
   --<option>
-      Any other option of `lerobot-train`, such as --steps or --batch_size, or of both policies, such as
-      --chunk_size or --pretrained_backbone_weights, goes to both trainings.
+      Any other option of `lerobot-train`, such as --steps or --batch_size, or of the policy, such as
+      --chunk_size or --pretrained_backbone_weights, goes to the policy's training; with --value.type=rewact
+      to both.
   --stages (default: value,advantages,policy,eval,compare)
       Run only these, on what the others have left.
 
@@ -44,208 +48,26 @@ A stage that is done is not run again; one that was interrupted continues. A sta
 another run: if an option of an earlier stage has changed, name another output folder.
 """
 
-import hashlib
-import json
 import logging
 import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from rewact.cli.common import indent_examples, read_flags, report_errors, start_logging
+from rewact.cli.common import indent_examples, report_errors, start_logging
 from rewact.cli.comparison import compare
-from rewact.options.advantages import ComputeAdvantagesConfig
+from rewact.cli.recap_options import CONDITIONS, STAGES, Loop
 
-STAGES = ("value", "advantages", "policy", "eval", "compare")
-CONDITIONS = ("positive", "negative", "unconditional")
-# Beginnings of options that do not change a stage's result.
-HARMLESS = {
-    "value": ("num_workers", "log_freq", "save_freq", "wandb."),
-    "advantages": ("num_workers", "batch_size", "plots_dir", "plot_episodes", "values_dir"),
-    "policy": ("num_workers", "log_freq", "save_freq", "wandb."),
-    "eval": (),
-    "compare": (),
-}
-# Where an option of a stage goes that its command does not have itself.
-INNER = {"value": "policy", "policy": "policy", "eval": "eval"}
 RESULTS = "results.json"
+PAGE = "recap.html"
 
 TRAIN = "lerobot.scripts.lerobot_train"
+TRAIN_VALUES = "rewact.cli.train_values"
 COMPUTE = "rewact.cli.compute_advantages"
 EVAL = "lerobot.scripts.lerobot_eval"
-
-
-def command_options() -> dict[str, set[str]]:
-    """The options of each stage's command, without what follows a dot."""
-    from lerobot.configs.eval import EvalPipelineConfig
-    from lerobot.configs.train import TrainPipelineConfig
-
-    configs = {
-        "value": TrainPipelineConfig,
-        "advantages": ComputeAdvantagesConfig,
-        "policy": TrainPipelineConfig,
-        "eval": EvalPipelineConfig,
-    }
-    known = {stage: {option.name for option in fields(config)} for stage, config in configs.items()}
-    return {stage: names | {"config_path"} for stage, names in known.items()}
-
-
-@dataclass
-class Loop:
-    """The command line, taken apart.
-
-    Args:
-        output_dir: Folder of the run.
-        stages: Stages to run.
-        shared: Flags for several stages, without dashes, by name.
-        training: Flags for both trainings.
-        own: For each stage, the flags for it alone.
-    """
-
-    output_dir: Path
-    stages: tuple[str, ...] = STAGES
-    shared: dict[str, str] = field(default_factory=dict)
-    training: dict[str, str] = field(default_factory=dict)
-    own: dict[str, dict[str, str]] = field(default_factory=lambda: {stage: {} for stage in STAGES})
-
-    @classmethod
-    def parse(cls, arguments: Sequence[str]) -> "Loop":
-        """Read the command line.
-
-        Raises:
-            ValueError: If an argument is not understood, or something is missing.
-        """
-        flags = read_flags(arguments)
-        if missing := [name for name in ("output_dir", "dataset.repo_id") if name not in flags]:
-            raise ValueError(f"--{missing[0]} is needed; --help says more")
-        # The same folder is the same run, however it is written.
-        loop = cls(Path(flags.pop("output_dir")).expanduser().resolve())
-        if "stages" in flags:
-            chosen = flags.pop("stages").split(",")
-            if unknown := [stage for stage in chosen if stage not in STAGES]:
-                raise ValueError(f"there is no stage {unknown[0]!r}; the stages are {', '.join(STAGES)}")
-            loop.stages = tuple(stage for stage in STAGES if stage in chosen)
-        commands = command_options()
-        for name, value in flags.items():
-            stage, _, option = name.partition(".")
-            if stage in STAGES and option:
-                loop.own[stage][_full_name(stage, option, commands)] = value
-            elif stage in ("dataset", "env") and option or name in ("seed", "device"):
-                loop.shared[name] = value
-            elif stage in commands["policy"]:
-                loop.training[name] = value
-            elif all(_has_inner(training, stage) for training in ("value", "policy")):
-                loop.training[f"policy.{name}"] = value
-            else:
-                raise ValueError(
-                    f"--{name} is not understood: give options of a stage as --<stage>.{name}, with one of "
-                    f"{', '.join(STAGES)}"
-                )
-        return loop
-
-    def directory(self, stage: str) -> Path:
-        return self.output_dir / stage
-
-    def checkpoint(self, stage: str) -> Path:
-        return self.directory(stage) / "checkpoints" / "last" / "pretrained_model"
-
-    @property
-    def from_returns(self) -> bool:
-        return self.own["advantages"].get("from_returns", "false").lower() == "true"
-
-    def before(self, stage: str) -> list[str]:
-        """Stages whose results a stage builds on, directly or not."""
-        has_values = self.from_returns or "policy.path" in self.own["advantages"]
-        earlier = STAGES[: STAGES.index(stage)]
-        return [name for name in earlier if not (has_values and name == "value")]
-
-    def results(self, stage: str) -> list[Path]:
-        """Files that a stage leaves when it is done."""
-        return {
-            "advantages": [self.advantages_path],
-            "eval": [self.directory("eval") / condition / "eval_info.json" for condition in CONDITIONS],
-            "compare": [],
-        }.get(stage, [self.checkpoint(stage) / "train_config.json"])
-
-    def has_left_something(self, stage: str) -> bool:
-        """Whether a stage, done or not, has got as far as a result or a checkpoint."""
-        made = [*self.results(stage), *self.directory(stage).glob("checkpoints/[0-9]*")]
-        return any(path.exists() for path in made)
-
-    @property
-    def advantages_path(self) -> Path:
-        return self.directory("advantages") / "advantages.parquet"
-
-    def flags(self, stage: str) -> dict[str, str]:
-        """All flags of a stage, those given for it alone last."""
-        dataset = {name: value for name, value in self.shared.items() if name.startswith("dataset.")}
-        environment = {name: value for name, value in self.shared.items() if name.startswith("env.")}
-        general = {"seed": self.shared["seed"]} if "seed" in self.shared else {}
-        device = {"policy.device": self.shared["device"]} if "device" in self.shared else {}
-        training = {**dataset, **general, **device, "policy.push_to_hub": "false", **self.training}
-        executed = {**self.training, **self.own["policy"]}.get("policy.n_action_steps")
-        flags = {
-            "value": {"dataset.reward.sources": '["returns"]', **training, "policy.type": "rewact"},
-            "advantages": {
-                **dataset,
-                **({"n_steps": executed} if executed and not self.from_returns else {}),
-                **device,
-                "policy.path": str(self.checkpoint("value")),
-                "output_path": str(self.advantages_path),
-                "plots_dir": str(self.directory("advantages") / "plots"),
-            },
-            "policy": {
-                "dataset.reward.advantages_path": str(self.advantages_path),
-                **training,
-                "policy.type": "actvantage",
-            },
-            "eval": {**environment, **general, **device, "policy.path": str(self.checkpoint("policy"))},
-            "compare": {},
-        }[stage]
-        if stage == "advantages" and self.from_returns:
-            flags.pop("policy.path")
-            flags.pop("policy.device", None)
-        return {**flags, **self.own[stage]}
-
-    def identity(self, stage: str) -> str:
-        """What the result of a stage depends on: its own options and those of the stages before it."""
-        relevant = {
-            name: {
-                option: value
-                for option, value in self.flags(name).items()
-                if not option.startswith(HARMLESS[name])
-            }
-            for name in (*self.before(stage), stage)
-        }
-        return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
-
-
-def _full_name(stage: str, option: str, commands: dict[str, set[str]]) -> str:
-    """The name that an option of a stage has in its command.
-
-    Raises:
-        ValueError: If there is no such option, before the first stage has run for hours.
-    """
-    known, first = commands.get(stage, set()), option.split(".")[0]
-    if first in known:
-        return option
-    if stage not in INNER or not (_has_inner(stage, first) or first in ("path", "type")):
-        raise ValueError(f"--{stage}.{option}: the stage {stage!r} has no option --{option}")
-    return f"{INNER[stage]}.{option}"
-
-
-def _has_inner(stage: str, option: str) -> bool:
-    from lerobot.configs.default import EvalConfig
-    from lerobot.configs.policies import PreTrainedConfig
-    from lerobot.policies import factory  # noqa: F401 - registers the policies
-
-    kind = {"value": "rewact", "policy": "actvantage"}.get(stage)
-    config = EvalConfig if kind is None else PreTrainedConfig.get_choice_class(kind)
-    return option in {known.name for known in fields(config)}
 
 
 def run_loop(loop: Loop) -> None:
@@ -255,6 +77,7 @@ def run_loop(loop: Loop) -> None:
         ValueError: If a stage finds the result of another run, or lacks that of an earlier stage.
         RuntimeError: If a stage fails.
     """
+    from rewact.draw.recap_page import write_page
     from rewact.labels.files import write_json
 
     for stage in loop.stages:
@@ -285,12 +108,11 @@ def run_loop(loop: Loop) -> None:
             _note(loop, stage, is_done=False)
             RUNNERS[stage](loop, stage)
             _note(loop, stage, is_done=True)
+    page = loop.output_dir / PAGE
+    write_page(page, loop.shared["dataset.repo_id"], _read_results(loop).get("comparison"))
     if _is_done(loop, "policy"):
-        logging.info(
-            "The policy is %s; what it was asked to imitate is drawn in %s",
-            loop.checkpoint("policy"),
-            loop.flags("advantages")["plots_dir"],
-        )
+        logging.info("The policy is %s", loop.checkpoint("policy"))
+    logging.info("What the stages have drawn is on %s", page)
 
 
 def _read_results(loop: Loop) -> dict[str, Any]:
@@ -375,6 +197,13 @@ def _train(loop: Loop, stage: str) -> None:
     _run(loop, stage, TRAIN, {**loop.flags(stage), "output_dir": str(directory)})
 
 
+def _value(loop: Loop, stage: str) -> None:
+    if loop.is_value_policy:
+        _train(loop, stage)
+    else:  # goes on by itself
+        _run(loop, stage, TRAIN_VALUES, {**loop.flags(stage), "output_dir": str(loop.directory(stage))})
+
+
 def _advantages(loop: Loop, stage: str) -> None:
     _run(loop, stage, COMPUTE, loop.flags(stage))
 
@@ -391,7 +220,7 @@ def _evaluate(loop: Loop, stage: str) -> None:
             )
 
 
-RUNNERS = {"value": _train, "advantages": _advantages, "policy": _train, "eval": _evaluate}
+RUNNERS = {"value": _value, "advantages": _advantages, "policy": _train, "eval": _evaluate}
 
 
 def main() -> None:
