@@ -111,7 +111,9 @@ def test_a_score_in_python_is_that_of_the_command(data, camera_root, checkpoint,
     n_read = sum(counted)
     dataset = LeRobotDataset("local/cameras", root=camera_root)
     scored = rewact.score(dataset, checkpoint, episodes=[1, 3], device="cpu")
-    assert {key: scored[key] for key in ("overall", "calibration", "per_episode")} == info["models"]["rewact"]
+    assert {key: scored[key] for key in ("overall", "calibration", "per_episode", "stop")} == info["models"][
+        "rewact"
+    ]
     assert scored["controls"] == info["controls"] and scored["trained_on"] == info["trained_on"]
     assert [len(rewards) for rewards in scored["rewards"].values()] == [9, 7]
     assert len(scored["remarks"]) == len(info["remarks"])
@@ -253,7 +255,8 @@ def test_a_threshold_is_chosen_from_held_out_episodes_and_saved(data, checkpoint
     with pytest.raises(ValueError, match=r"was trained on 1 of these 2 episodes \(the first is 1\)"):
         evaluate([1, 2], save_threshold=True)
     assert not (chosen / "completion.json").exists()
-    stop = evaluate([2, 3, 4], save_threshold=True)["stop"]
+    (judged,) = evaluate([2, 3, 4], save_threshold=True)["models"].values()
+    stop = judged["stop"]
     saved = json.loads((chosen / "completion.json").read_text())
     assert saved == {"dataset": "local/cameras", **stop, "ece": saved["ece"]}
     detector = load_policy_config(policy(chosen)).completion_detector

@@ -40,9 +40,10 @@ def score(
         device: Torch device such as "cpu" or "cuda"; by default the one it was trained on, if it is there.
 
     Returns:
-        ``overall``, ``calibration``, ``per_episode`` and ``stop`` of the policy, and ``rewards``, the predictions by
-        episode, float32 ``(T,)``; ``controls``, the same of a clock and of a constant; ``trained_on``, those
-        of the episodes that the policy was trained on; ``remarks``, what speaks against the figures.
+        ``overall``, ``calibration``, ``per_episode`` and ``stop`` of the policy, and ``rewards``, the
+        predictions by episode, float32 ``(T,)``; ``controls``, the first two of a clock and of a constant;
+        ``trained_on``, those of the episodes that the policy was trained on; ``remarks``, what speaks against
+        the figures.
 
     Raises:
         ValueError: If there is no checkpoint, it has no reward head, or the dataset lacks an episode, labels
@@ -93,7 +94,8 @@ def judge_models(
 
     Returns:
         ``models``, of each model ``overall``, ``calibration``, ``per_episode`` and ``stop``, when its
-        predictions best say that a task is done; ``controls``, the first two of each control; ``remarks``, sentences on what speaks against the figures.
+        predictions best say that a task is done; ``controls``, the first two of each control; ``remarks``,
+        sentences on what speaks against the figures.
     """
     detector = detector or CompletionDetector()
     reference = sorted(seen) if seen else labels.table.episodes.tolist()
