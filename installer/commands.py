@@ -97,13 +97,14 @@ def prod(arguments: Namespace) -> int:
 def status(arguments: Namespace) -> int:
     with console.quiet() if arguments.json else contextlib.nullcontext():
         checkout = open_checkout(arguments.checkout)
-    check_record(installer.PROJECT, checkout)
-    found = report.collect(installer.PROJECT, checkout)
+        check_record(installer.PROJECT, checkout)
+        found = report.collect(installer.PROJECT, checkout)
+        refusal = report.refusal_of_dev(installer.PROJECT, checkout)
     if arguments.json:
         console.answer(json.dumps(found, indent=2))
     else:
         report.show(found)
-    return report.refusal_of_dev(installer.PROJECT, checkout)
+    return refusal
 
 
 def update(arguments: Namespace) -> int:

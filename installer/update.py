@@ -21,8 +21,9 @@ from installer.files import write_atomically
 from installer.transaction import OnStep, ignore_step
 from verify.checkout import Checkout
 from verify.errors import ExitCode, RewactError
-from verify.gitcmd import run_git, users_environment
+from verify.gitcmd import blob_id, run_git, users_environment
 from verify.record import as_object, as_text, read_json
+from verify.standing import is_as_in_head
 
 # What git keeps in its directory while it waits for the user to go on.
 _UNFINISHED = {
@@ -79,9 +80,13 @@ def update(
         patching.install(project, checkout, on_step)
 
     undo.recover(project, checkout)
+    killed = checkout.state() is None and os.path.lexists(checkout.record.update_path)
     before = _check(checkout, ref)
     _note(checkout, before)
     try:
+        if killed and before.patched:
+            target = _commit_of(checkout, ref or "@{upstream}")
+            _take_back_half_a_checkout(checkout, before.commit if checkout.commit() == target else target)
         if checkout.state() is not None:
             undo.uninstall(project, checkout, on_step)
         on_step("git")
@@ -113,6 +118,12 @@ def _check(checkout: Checkout, ref: str | None) -> Before:
     commit = checkout.commit()
     if commit is None:
         raise RewactError(ExitCode.USAGE, f"{checkout.root} has no commit to leave: use `install.py dev`.")
+    lock = checkout.git_dir / "index.lock"
+    if lock.exists():
+        raise RewactError(
+            ExitCode.GIT,
+            f"{lock} is there: git is at work, or was killed. Where no git runs, delete it, then run again.",
+        )
     for name, what in _UNFINISHED.items():
         if (checkout.git_dir / name).exists():
             raise RewactError(
@@ -137,6 +148,38 @@ def _commit_of(checkout: Checkout, name: str) -> str | None:
     words = ["rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"]
     answer = run_git(words, cwd=checkout.root)
     return answer.stdout.decode().strip() if answer.returncode == 0 else None
+
+
+def _take_back_half_a_checkout(checkout: Checkout, target: str | None) -> None:
+    """Puts back what git wrote of `target` before it was killed; HEAD and the index are the old ones then.
+
+    No edit is lost: only files that are exactly as `target` has them are put back, or removed.
+    """
+    if target is None:
+        return
+    changed = _listed(checkout, "diff-index", "--name-only", "-z", "--no-renames", "HEAD")
+    others = _listed(checkout, "ls-files", "-z", "--others", "--exclude-standard")
+    wanted = checkout.head_blobs([*changed, *others], target) if changed or others else {}
+    written = [path for path in (*changed, *others) if _is_as_stored(checkout, path, wanted.get(path))]
+    if back := [path for path in written if path in changed]:
+        words = ["--literal-pathspecs", "checkout", "HEAD", "--pathspec-from-file=-", "--pathspec-file-nul"]
+        names = b"".join(os.fsencode(path) + b"\0" for path in back)
+        subprocess.run(["git", *words], cwd=checkout.root, env=users_environment(), input=names, check=False)
+    for path in written:
+        if path not in changed:
+            (checkout.root / path).unlink()
+
+
+def _listed(checkout: Checkout, *words: str) -> list[str]:
+    return [os.fsdecode(name) for name in run_git([*words], cwd=checkout.root).stdout.split(b"\0") if name]
+
+
+def _is_as_stored(checkout: Checkout, path: str, identifier: str | None) -> bool:
+    found = checkout.read(path)
+    if found is None or found.regular:
+        return is_as_in_head(found, identifier)
+    full = checkout.root / path
+    return full.is_symlink() and blob_id(os.fsencode(os.readlink(full))) == identifier
 
 
 def _note(checkout: Checkout, before: Before | None) -> None:

@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 
 import install
-from installer import commands
+import installer
+from installer import commands, console
 from tests.install.upstreams import (
     ACT_PATCHED_TWICE,
     PROJECT,
@@ -24,6 +26,7 @@ from tests.install.upstreams import (
     snapshot,
     write,
 )
+from verify.checkout import Checkout
 from verify.errors import ExitCode
 
 
@@ -329,3 +332,19 @@ def test_listener_that_goes_away_does_not_stop_the_work(project: Project, upstre
         errors = process.stderr.read()
     assert process.returncode == 0 and b"Traceback" not in errors
     assert (upstream / "src/lerobot/train.py").read_bytes() == TRAIN_PATCHED
+
+
+def test_status_for_programs_is_json_and_nothing_else(
+    project: Project, checkout: Checkout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """What is found out for the exit code is said as it is found, behind the answer once."""
+
+    def refusal(*_: object) -> ExitCode:
+        console.step("using an archive")
+        return ExitCode.OK
+
+    monkeypatch.setattr(installer, "PROJECT", project.root)
+    monkeypatch.setattr(commands.report, "refusal_of_dev", refusal)
+    assert commands.status(Namespace(checkout=checkout.root, json=True)) == ExitCode.OK
+    said = capsys.readouterr()
+    assert json.loads(said.out)["summary"] == "not installed" and "using an archive" in said.err

@@ -116,7 +116,10 @@ def test_comes_back_where_the_installation_fails(project: Project, patched: Chec
     assert snapshot(patched.root) == before and patched.state().tag == "v9.9.1"
 
 
-@pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
+SIGKILL = pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
+
+
+@SIGKILL
 @pytest.mark.parametrize("ref", ["v9.9.2", "strange"])
 def test_kill_at_every_step_then_old_or_new(project: Project, patched: Checkout, ref: str) -> None:
     """Run again it arrives, or is back where the first run began; no file is a mixture in between."""
@@ -148,3 +151,33 @@ def test_kill_at_every_step_then_old_or_new(project: Project, patched: Checkout,
         assert found(victim) == wanted, step
         TALLY["kill points"] += 1
         TALLY["new tree" if ref == "v9.9.2" else "old tree"] += 1
+
+
+@SIGKILL
+def test_git_that_was_killed_halfway_is_taken_back(project: Project, patched: Checkout) -> None:
+    """Files of both commits, the old index: git would take them for edits. What is the user's stays."""
+    new = {"src/lerobot/new.py": b"new = 1\n", "README.md": b"another robot\n"}
+    git(patched.root, "stash", "--quiet", "--include-untracked")
+    git(patched.root, "checkout", "--quiet", "v9.9.2")
+    write(patched.root, new)
+    git(patched.root, "rm", "--quiet", "data/keep.bin")
+    git(patched.root, "add", "--all")
+    git(patched.root, "commit", "--quiet", "--message", "more")
+    git(patched.root, "checkout", "--quiet", "main")
+    git(patched.root, "stash", "pop", "--quiet")
+
+    steps = steps_of(lambda on_step: update(project.root, copied(patched, "copy"), "v9.9.2", on_step=on_step))
+    killed_before(
+        steps.index("git"), lambda on_step: update(project.root, patched, "v9.9.2", on_step=on_step)
+    )
+    write(patched.root, {**new, ACT_PATH: SECOND, "src/mine.py": b"mine\n"})
+    (patched.root / "data/keep.bin").unlink()
+    assert (patched.state_dir / "update.json").exists() and patched.state() is None
+    (patched.git_dir / "index.lock").touch()
+    assert "index.lock" in refused(ExitCode.GIT, update, project.root, patched, "v9.9.2")
+    (patched.git_dir / "index.lock").unlink()
+    update(project.root, patched, "v9.9.2")
+    assert patched.state().tag == "v9.9.2" and (patched.root / ACT_PATH).read_bytes() == SECOND + b"z\n"
+    assert (patched.root / "src/mine.py").read_bytes() == b"mine\n"
+    assert (patched.root / "README.md").read_bytes() == b"another robot\n"
+    assert not (patched.root / "data/keep.bin").exists()
