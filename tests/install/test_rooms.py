@@ -42,6 +42,13 @@ def imports_of(path: Path) -> list[tuple[int, str]]:
     return found
 
 
+def test_the_map_names_every_room() -> None:
+    drawn = (PROJECT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("```")[1]
+    words = set(drawn.replace(",", " ").split())
+    rooms = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert rooms - {"__init__", "__pycache__"} <= words
+
+
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

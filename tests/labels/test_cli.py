@@ -10,10 +10,15 @@ from urllib.error import URLError
 
 import pytest
 import torchvision
+from draccus.wrappers.docstring import get_attribute_docstring
 
+from rewact.act.configuration_actvantage import ACTvantageConfig
+from rewact.act.configuration_rewact import RewACTConfig
 from rewact.cli.common import describe, list_options, parse_options, run_tool
 from rewact.cli.eval_rewards import EvalRewardsConfig
+from rewact.options.completion import CompletionDetectorConfig
 from rewact.options.errors import one_line, say_errors_in_one_line, shorten_torchcodec_warning
+from rewact.options.head import GONE_OPTIONS, RewardHeadConfig
 from rewact.options.labels import RewardLabelsConfig
 
 TOOLS = {
@@ -126,6 +131,17 @@ def test_an_error_in_a_tool_is_its_last_line(monkeypatch, capsys):
 # LeRobot's own scripts
 
 
+@pytest.mark.parametrize(
+    "options",
+    [RewardHeadConfig, RewACTConfig, ACTvantageConfig, RewardLabelsConfig, CompletionDetectorConfig],
+)
+def test_their_help_describes_our_options(options):
+    """draccus takes the comment above a field; a docstring's list of arguments it prints nowhere."""
+    for name in options.__annotations__:
+        if name not in GONE_OPTIONS:
+            assert get_attribute_docstring(options, name).comment_above, name
+
+
 def test_a_mistake_in_our_options_ends_lerobots_scripts_in_one_line(monkeypatch, capsys):
     told = []
     monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: told.append(error))
@@ -167,11 +183,14 @@ def test_a_backbone_that_cannot_be_downloaded_is_told_with_the_option_that_helps
     assert one_line(URLError("of something else")) == "<urlopen error of something else>"
 
 
-def test_the_warning_of_torchcodec_is_one_line_told_once(caplog):
+def test_the_warning_of_torchcodec_is_one_line_told_once(caplog, monkeypatch):
     shorten_torchcodec_warning()
     logger = logging.getLogger("lerobot.utils.import_utils")
     for known in logger.filters:
         known.told = False
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "argv", ["lerobot-train", "--help"])  # which decodes nothing
+        logger.warning("'torchcodec' is installed but cannot be loaded (see above).")
     for _ in range(2):
         logger.warning("a\nlong\ntraceback\n'torchcodec' is installed but cannot be loaded (see above).")
     logger.warning("something else")

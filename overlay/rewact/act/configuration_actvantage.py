@@ -21,24 +21,20 @@ class ACTvantageConfig(ACTConfig):
     actions at inference. The idea is RECAP's, see "pi*0.6: a VLA That Learns From Experience"
     (https://huggingface.co/papers/2511.14759). Training needs an `advantage` in each batch:
     `lerobot-compute-advantages` writes them beside the dataset. All other options are those of `ACTConfig`.
-
-    Args:
-        use_reward_head: Whether the policy also predicts the reward, off by default. See `RewardHeadConfig`.
-        advantage_dropout: Fraction of the training samples, in [0, 1], whose condition is replaced by the
-            unconditional one. Has no effect at inference.
-        cfg_beta: Classifier-free guidance: the actions are u + cfg_beta * (c - u) for conditional actions c
-            and unconditional ones u. 1 turns guidance off, for free; other values double the batch of the
-            network.
-        inference_advantage: Condition at inference, one of "positive", "negative" and "unconditional", where
-            the call does not say otherwise.
-        train_without_advantage: Whether to train unconditionally on batches without an `advantage`, which is
-            an error otherwise.
     """
 
+    # Whether the policy also predicts the reward, off by default. See `RewardHeadConfig`.
     use_reward_head: bool = False
+    # Fraction of the training samples, in [0, 1], whose condition is replaced by the unconditional one. Has
+    # no effect at inference.
     advantage_dropout: float = 0.3
+    # Classifier-free guidance: the actions are u + cfg_beta * (c - u) for conditional actions c and
+    # unconditional ones u. 1 turns guidance off, for free; other values double the batch of the network.
     cfg_beta: float = 1.0
+    # Condition at inference, one of "positive", "negative" and "unconditional", where the call does not say
+    # otherwise.
     inference_advantage: str = "positive"
+    # Whether to train unconditionally on batches without an `advantage`, which is an error otherwise.
     train_without_advantage: bool = False
 
     def _find_problem(self) -> str | None:

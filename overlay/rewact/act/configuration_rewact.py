@@ -14,7 +14,10 @@ class RewACTConfig(ACTConfig):
     --policy.use_reward_head=false` is the policy without one.
     """
 
+    # Always on.
     use_reward_head: bool = True
+    # "distributional" predicts a categorical distribution over `num_value_bins` values with a cross-entropy;
+    # "sigmoid" regresses one value in (0, 1) with a squared error.
     reward_head_type: str = "distributional"
 
     def __post_init__(self) -> None:

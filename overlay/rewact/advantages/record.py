@@ -132,10 +132,13 @@ def require_current(
         then = {episode: provenance["episodes"].get(str(episode), {}).get(name) for episode in now}
         changed = [e for e, record in now.items() if then[e] not in (None, getattr(record, name))]
         if changed:
-            what = f"the {name.replace('_', ' ')} of {len(changed)} episodes ({shorten(changed)})"
+            several = f"{len(changed)} episodes ({shorten(changed)})"
+            of = several if len(changed) > 1 else f"episode {changed[0]}"
+            what = f"the {name.replace('_', ' ')} of {of}"
             if name == "outcome":
                 first = changed[0]
-                what += f", episode {first} from {then[first]} to {now[first].outcome},"
+                which = f"episode {first} " if len(changed) > 1 else ""
+                what += f", {which}from {then[first]} to {now[first].outcome},"
             raise ValueError(f"{path} is out of date: {what} changed since; {renew}")
 
 

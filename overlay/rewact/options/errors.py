@@ -77,7 +77,7 @@ class _OneLine(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if "'torchcodec' is installed but cannot be loaded" not in str(record.msg):
             return True
-        if self.told:
+        if self.told or {"-h", "--help"} & set(sys.argv):
             return False
         self.told = True
         record.msg = (

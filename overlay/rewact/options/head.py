@@ -27,54 +27,50 @@ class RewardHeadConfig:
     """Mixin that adds the reward head's options to an ACT configuration.
 
     The head predicts the reward of the current observation, that is, how far along the task is.
-
-    Args:
-        use_reward_head: Whether the policy has a reward head. With it, `select_action` returns
-            `(action, reward)` and training needs a `reward` in each batch. A configuration that does not
-            mention it has none, whatever wrote it; `lerobot-train --policy.type=act` makes a new policy and
-            turns it on.
-        reward_head_type: "sigmoid" regresses one value in (0, 1) with a squared error; "distributional"
-            predicts a categorical distribution over `num_value_bins` values with a cross-entropy.
-        reward_head_input: "observation" pools the tokens that the transformer encoder is given, which costs
-            no further pass of the network. "decoder" reads the transformer decoder's first output, as heads
-            did before there was a choice, and runs the encoder twice in training. A checkpoint of such a head
-            is loaded as one, whatever the option says.
-        train_only_reward_head: Whether training leaves all other weights as they are, so that a finished
-            policy gets a head and acts as before. Implies `use_reward_head`.
-        reward_loss_weight: Weight of the reward loss in the total loss. `None` takes the default of the head
-            type: 2.0 for "sigmoid" and 0.1 for "distributional".
-        reward_forecast: Whether the head also predicts the rewards of the following `chunk_size - 1` steps,
-            so that each queued action carries the reward expected at its own step.
-        reward_refresh_steps: Re-read the reward from the current observation every so many steps while queued
-            actions are being executed (1: at every step). The queued actions stay as they are. `None` relies
-            on the forecast alone, or re-reads at every step where there is no forecast.
-        num_value_bins: Number of bins of the distributional head.
-        value_target: Target distribution of the distributional head: "two_hot" splits the mass between the
-            two nearest bin centres, "hl_gauss" spreads it as a Gaussian histogram.
-        hl_gauss_sigma_ratio: Standard deviation of the "hl_gauss" target in units of the bin width.
-        stop_on_completion: Whether evaluations and rollouts end an episode where the policy predicts that the
-            task is done. The reward is then read from every observation, which costs one pass of the network
-            at each step; the queued actions stay as they are.
-        record_predicted_reward: Whether recordings of evaluations and rollouts store the predicted reward of
-            each frame, as their feature `predicted_reward`. It is read from every observation, as above.
-        completion_detector: When predicted rewards say that the task is done: from which reward on, and for
-            how many steps.
     """
 
+    # Whether the policy has a reward head. With it, `select_action` returns `(action, reward)` and training
+    # needs a `reward` in each batch. A configuration that does not mention it has none, whatever wrote it;
+    # `lerobot-train --policy.type=act` makes a new policy and turns it on.
     use_reward_head: bool = False
+    # "sigmoid" regresses one value in (0, 1) with a squared error; "distributional" predicts a categorical
+    # distribution over `num_value_bins` values with a cross-entropy.
     reward_head_type: str = "sigmoid"
+    # "observation" pools the tokens that the transformer encoder is given, which costs no further pass of the
+    # network. "decoder" reads the transformer decoder's first output, as heads did before there was a choice,
+    # and runs the encoder twice in training. A checkpoint of such a head is loaded as one, whatever the
+    # option says.
     reward_head_input: str = "observation"
+    # Whether training leaves all other weights as they are, so that a finished policy gets a head and acts as
+    # before. Implies `use_reward_head`.
     train_only_reward_head: bool = False
+    # Weight of the reward loss in the total loss. `None` takes the default of the head type: 2.0 for
+    # "sigmoid" and 0.1 for "distributional".
     reward_loss_weight: float | None = None
+    # Whether the head also predicts the rewards of the following `chunk_size - 1` steps, so that each queued
+    # action carries the reward expected at its own step.
     reward_forecast: bool = True
+    # Re-read the reward from the current observation every so many steps while queued actions are being
+    # executed (1: at every step). The queued actions stay as they are. `None` relies on the forecast alone,
+    # or re-reads at every step where there is no forecast.
     reward_refresh_steps: int | None = None
+    # Number of bins of the distributional head.
     num_value_bins: int = 201
     value_min: float = former_option(GONE_OPTIONS["value_min"])
     value_max: float = former_option(GONE_OPTIONS["value_max"])
+    # Target distribution of the distributional head: "two_hot" splits the mass between the two nearest bin
+    # centres, "hl_gauss" spreads it as a Gaussian histogram.
     value_target: str = "two_hot"
+    # Standard deviation of the "hl_gauss" target in units of the bin width.
     hl_gauss_sigma_ratio: float = 0.75
+    # Whether evaluations and rollouts end an episode where the policy predicts that the task is done. The
+    # reward is then read from every observation, which costs one pass of the network at each step; the queued
+    # actions stay as they are.
     stop_on_completion: bool = False
+    # Whether recordings of evaluations and rollouts store the predicted reward of each frame, as their
+    # feature `predicted_reward`. It is read from every observation, as with `stop_on_completion`.
     record_predicted_reward: bool = False
+    # When predicted rewards say that the task is done: from which reward on, and for how many steps.
     completion_detector: CompletionDetectorConfig = field(default_factory=CompletionDetectorConfig)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
