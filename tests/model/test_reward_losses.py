@@ -292,7 +292,8 @@ def test_the_head_leaves_the_actions_of_a_step_as_they_are(policy_type, use_vae,
     """With dropout and a sampled latent: the head draws no random numbers."""
     inputs = {"observation.images.front": CAMERA, "observation.state": ROBOT_STATE}
     policy = make_policy(policy_type, inputs, use_vae=use_vae)
-    plain = make_policy("act", inputs, use_vae=use_vae, use_reward_head=False)
+    options = {"use_vae": use_vae, "fast_path": policy.config.fast_path}
+    plain = make_policy("act", inputs, use_reward_head=False, **options)
     plain.load_state_dict({k: v for k, v in policy.state_dict().items() if "reward_head" not in k})
     batch = policy.add_image_list(make_batch(policy))
 

@@ -139,7 +139,7 @@ def test_temporal_ensembling_reads_the_reward_at_every_step(policy_type):
 @TYPES
 def test_actions_are_those_of_plain_act(policy_type):
     policy = make_policy(policy_type)
-    plain = make_policy("act", use_reward_head=False)
+    plain = make_policy("act", use_reward_head=False, fast_path=policy.config.fast_path)
     plain.load_state_dict(policy.state_dict(), strict=False)
     plain.reset()
     for observation, (action, _) in zip(*rollout(policy, 2 * N_ACTION_STEPS), strict=True):

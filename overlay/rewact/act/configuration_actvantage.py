@@ -36,6 +36,7 @@ class ACTvantageConfig(ACTConfig):
     inference_advantage: str = "positive"
     # Whether to train unconditionally on batches without an `advantage`, which is an error otherwise.
     train_without_advantage: bool = False
+    fast_path: bool = True
 
     def _find_problem(self) -> str | None:
         if not 0.0 <= self.advantage_dropout <= 1.0:

@@ -6,6 +6,7 @@ forecast), K the number of value bins, D the model dimension.
 """
 
 import abc
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -184,7 +185,12 @@ def add_reward_head(model: nn.Module) -> None:
 
 
 def encode_and_read_reward(
-    model: nn.Module, tokens: Tensor, pos_embed: Tensor, mu: Tensor | None, reward_only: bool
+    model: nn.Module,
+    tokens: Tensor,
+    pos_embed: Tensor,
+    mu: Tensor | None,
+    reward_only: bool,
+    encode: Callable[[nn.Module, Tensor, Tensor], Tensor] = nn.Module.__call__,
 ) -> tuple[Tensor | None, tuple[Tensor, ...]]:
     """Run the transformer encoder of an ACT forward pass, and read the reward of its observation.
 
@@ -198,6 +204,7 @@ def encode_and_read_reward(
         pos_embed: (ES, 1, D) their positional embeddings.
         mu: (B, L) mean of the posterior that the latent was sampled from, or `None` where the latent is zero.
         reward_only: Whether the output of the encoder may be left out.
+        encode: Runs the encoder it is given on tokens and positional embeddings.
 
     Returns:
         The (ES, B, D) output of the encoder, or `None`; and a tuple of one (B, T, outputs_per_step) tensor of
@@ -205,28 +212,28 @@ def encode_and_read_reward(
     """
     head = model.reward_head
     if head is None:
-        return model.encoder(tokens, pos_embed=pos_embed), ()
+        return encode(model.encoder, tokens, pos_embed), ()
     if head.pooling is None:
-        return _read_decoder(model, tokens, pos_embed, mu)
+        return _read_decoder(model, tokens, pos_embed, mu, encode)
     observed = (observation_tokens(model, each) for each in (tokens, pos_embed))
     logits = head(head.pooling(*observed))
-    return None if reward_only else model.encoder(tokens, pos_embed=pos_embed), (logits,)
+    return None if reward_only else encode(model.encoder, tokens, pos_embed), (logits,)
 
 
 def _read_decoder(
-    model: nn.Module, tokens: Tensor, pos_embed: Tensor, mu: Tensor | None
+    model: nn.Module, tokens: Tensor, pos_embed: Tensor, mu: Tensor | None, encode: Callable
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Read the reward from the decoder's first token, at a zero latent and without a condition.
 
     Where the latent is not zero or there is a condition, the encoder runs a second time.
     """
-    encoder_out = seen = model.encoder(tokens, pos_embed=pos_embed)
+    encoder_out = seen = encode(model.encoder, tokens, pos_embed)
     neutral = neutralize_extra_tokens(model, tokens)
     if mu is not None:
         zero_latent = model.encoder_latent_input_proj(torch.zeros_like(mu)).unsqueeze(0)
         neutral = torch.cat([zero_latent.to(tokens.dtype), neutral[1:]])
     if neutral is not tokens:
-        seen = model.encoder(neutral, pos_embed=pos_embed)
+        seen = encode(model.encoder, neutral, pos_embed)
     # The inputs of the decoder are zeros, so in its first layer every query attends to the same values
     # whatever the other queries are. With a single layer the first query can therefore be decoded alone.
     n_queries = 1 if len(model.decoder.layers) == 1 else model.config.chunk_size

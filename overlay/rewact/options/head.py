@@ -72,6 +72,10 @@ class RewardHeadConfig:
     record_predicted_reward: bool = False
     # When predicted rewards say that the task is done: from which reward on, and for how many steps.
     completion_detector: CompletionDetectorConfig = field(default_factory=CompletionDetectorConfig)
+    # Whether the network computes its outputs, which are the same up to rounding, in less time. Checkpoints
+    # do not depend on it. On by default for `rewact` and `actvantage`; off for `act`, whose numbers are those
+    # of LeRobot without this project.
+    fast_path: bool = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -89,7 +93,8 @@ class RewardHeadConfig:
     def _unused_options(self) -> set[str]:
         """What a saved configuration leaves out: without a head it is plain ACT's, for LeRobot to load."""
         if self._is_plain():
-            return {field.name for field in fields(RewardHeadConfig)}
+            unused = {field.name for field in fields(RewardHeadConfig)}
+            return unused - {"fast_path"} if self.fast_path else unused
         return {*GONE_OPTIONS}
 
     def _is_plain(self) -> bool:

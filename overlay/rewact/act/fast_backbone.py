@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: MIT
+"""ACT's ResNet in the fast path: channels last, frozen batch norms folded into convolutions."""
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+from torchvision.models._utils import IntermediateLayerGetter
+from torchvision.models.resnet import BasicBlock, Bottleneck
+from torchvision.ops.misc import FrozenBatchNorm2d
+
+from rewact.act.fast_ops import is_stock
+
+# Elsewhere (MPS) the layout is not known to be right.
+_CHANNELS_LAST_DEVICES = ("cpu", "cuda")
+
+
+def image_features(backbone: nn.Module, images: list[Tensor]) -> list[Tensor]:
+    """The (B, C, h, w) feature maps of the cameras' (B, 3, H, W) images."""
+    if not is_stock(backbone, IntermediateLayerGetter):
+        return [backbone(image)["feature_map"] for image in images]
+    if len({image.shape for image in images}) > 1:
+        return [_run(backbone, image) for image in images]
+    together = torch.cat(images) if len(images) > 1 else images[0]
+    return list(_run(backbone, together).chunk(len(images)))
+
+
+def _run(backbone: nn.Module, x: Tensor) -> Tensor:
+    if x.device.type in _CHANNELS_LAST_DEVICES:
+        x = x.contiguous(memory_format=torch.channels_last)
+    x = F.relu(_convolve(backbone.conv1, backbone.bn1, x), inplace=True)
+    x = backbone.maxpool(x)
+    for layer in (backbone.layer1, backbone.layer2, backbone.layer3, backbone.layer4):
+        for block in layer:
+            x = _run_block(block, x)
+    return x
+
+
+def _run_block(block: nn.Module, x: Tensor) -> Tensor:
+    if is_stock(block, BasicBlock):
+        out = F.relu(_convolve(block.conv1, block.bn1, x), inplace=True)
+        out = _convolve(block.conv2, block.bn2, out)
+    elif is_stock(block, Bottleneck):
+        out = F.relu(_convolve(block.conv1, block.bn1, x), inplace=True)
+        out = F.relu(_convolve(block.conv2, block.bn2, out), inplace=True)
+        out = _convolve(block.conv3, block.bn3, out)
+    else:
+        return block(x)
+    if block.downsample is not None:
+        x = _convolve(*block.downsample, x)
+    return F.relu(out.add_(x), inplace=True)
+
+
+def _convolve(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
+    """A convolution and its norm as one convolution, whose weight is scaled by the norm.
+
+    Done at each call, which costs a hundredth of the convolution: a copy kept could go stale.
+    """
+    if not is_stock(conv, nn.Conv2d) or not is_stock(norm, FrozenBatchNorm2d):
+        return norm(conv(x))
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    shift = norm.bias - norm.running_mean * scale
+    weight = conv.weight * scale[:, None, None, None]
+    return F.conv2d(x, weight, shift, conv.stride, conv.padding, conv.dilation, conv.groups)
