@@ -36,6 +36,7 @@ class ACTvantageConfig(ACTConfig):
     inference_advantage: str = "positive"
     # Whether to train unconditionally on batches without an `advantage`, which is an error otherwise.
     train_without_advantage: bool = False
+    # Whether the network computes its outputs, which are the same up to rounding, in less time.
     fast_path: bool = True
 
     def _find_problem(self) -> str | None:

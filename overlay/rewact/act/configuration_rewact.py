@@ -19,6 +19,7 @@ class RewACTConfig(ACTConfig):
     # "distributional" predicts a categorical distribution over `num_value_bins` values with a cross-entropy;
     # "sigmoid" regresses one value in (0, 1) with a squared error.
     reward_head_type: str = "distributional"
+    # Whether the network computes its outputs, which are the same up to rounding, in less time.
     fast_path: bool = True
 
     def __post_init__(self) -> None:
