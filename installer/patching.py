@@ -82,14 +82,22 @@ def show_drift(drift: Drift) -> None:
         console.done(f"  fault    {fault}")
 
 
-def _is_recorded(plan: Plan, state: State | None) -> bool:
+def _is_recorded(plan: Plan, checkout: Checkout) -> bool:
+    state = checkout.state()
     return (
         state is not None
         and not plan.changes
         and (state.tag, state.fingerprint, state.fitted)
         == (plan.patch_set.tag, plan.fingerprint, plan.fitted)
         and state.files.keys() == plan.records.keys()
+        and _keeps_originals(checkout, state)
     )
+
+
+def _keeps_originals(checkout: Checkout, state: State) -> bool:
+    """Whether all that undo needs is there; what is lost is taken from the clone's history again."""
+    sides = (record.pristine for record in state.files.values())
+    return all(side is None or checkout.record.kept_blob(side.blob) is not None for side in sides)
 
 
 def _in_place(project: Path, checkout: Checkout) -> Plan | None:
@@ -100,6 +108,8 @@ def _in_place(project: Path, checkout: Checkout) -> Plan | None:
     state = checkout.state()
     directory = project / "patches" / state.tag if state is not None else None
     if directory is None or not directory.is_dir():
+        return None
+    if not _keeps_originals(checkout, state):
         return None
     if state.fitted and state.commit != checkout.commit():
         return None  # what was proven is another tree
@@ -170,7 +180,7 @@ def install(
         for line in describe_left_out(drift):
             console.step(line)
     accept(plan)
-    if _is_recorded(plan, checkout.state()):
+    if _is_recorded(plan, checkout):
         console.step("patches and overlay are in place already: nothing changed")
         return plan
     with locked(checkout):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from installer import patching, undo
-from tests.install.upstreams import PROJECT, Project, git, refused, snapshot, write
+from tests.install.upstreams import ACT, PROJECT, Project, git, refused, snapshot, write
 from verify.checkout import Checkout
 from verify.errors import ExitCode, RewactError
 from verify.gitcmd import blob_id
@@ -267,6 +267,23 @@ def test_directory_behind_a_link_is_not_removed(
     tamper(installed, directories=["src/rewact/deep", "src/rewact/linked/empty", "src/rewact"])
     undo.uninstall(project.root, installed)
     assert (tmp_path / "elsewhere" / "empty").is_dir()
+
+
+@pytest.mark.parametrize("damage", ["missing", "changed", "link"])
+def test_lost_original_is_kept_again_by_dev(project: Project, installed: Checkout, damage: str) -> None:
+    """Nothing is to do for the files, but undo would not go through."""
+    path = installed.record.blobs / blob_id(ACT)
+    path.unlink()
+    if damage == "changed":
+        path.write_bytes(b"other\n")
+    if damage == "link":
+        path.symlink_to(installed.root / "README.md")
+    before = snapshot(installed.root)
+    refused(ExitCode.DAMAGED_STATE, undo.uninstall, project.root, installed)
+    patching.install(project.root, installed)
+    assert snapshot(installed.root) == before
+    undo.uninstall(project.root, installed)
+    assert git(installed.root, "status", "--porcelain") == b""
 
 
 JOURNAL = {"transaction": "0123456789abcdef", "removes_state": False, "directories": [], "changes": []}
