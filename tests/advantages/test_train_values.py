@@ -21,6 +21,7 @@ from rewact.values import backbones
 from rewact.values.backbones import Backbone
 from rewact.values.batches import EpisodeBatches, load_batches
 from rewact.values.predictor import RewardPredictor
+from tests.versions import HAS_REWARD_MODELS
 
 LENGTHS = (22, 26, 20, 24, 25, 21)
 FAILED = 3
@@ -268,6 +269,23 @@ def test_advantages_are_computed_with_it(train, root, tmp_path, run):
     np.testing.assert_allclose(
         values, read_values(tmp_path / "out" / "values_progress.parquet", root), atol=2e-3
     )
+
+
+@pytest.mark.skipif(not HAS_REWARD_MODELS, reason="LeRobot has no reward models before 0.6")
+def test_lerobots_registry_of_reward_models_gives_values_out_of_fold(train, root, tmp_path):
+    from torch.utils.data import default_collate
+
+    from lerobot.rewards import make_reward_model
+    from rewact.reward_model import RewACTHeadConfig
+
+    train(root)
+    meta = LeRobotDatasetMetadata("local/dot", root=root)
+    config = RewACTHeadConfig(pretrained_path=str(tmp_path / "out" / "pretrained_model"), device="cpu")
+    model = make_reward_model(config, dataset_meta=meta)
+    dataset = LeRobotDataset("local/dot", root=root)
+    rewards = model.compute_reward(default_collate([dataset[frame] for frame in range(LENGTHS[0])]))
+    written = read_values(tmp_path / "out" / "values_progress.parquet", root)
+    np.testing.assert_allclose(rewards.numpy(), written[: LENGTHS[0]], atol=2e-3)
 
 
 def test_episodes_are_read_from_their_start(train, root, tmp_path):

@@ -29,6 +29,8 @@ DWELLS = (1, 3)
 N_THRESHOLDS = 100
 # The figures of a choice are of episodes that it was not made on, these dealt out to so many parts.
 N_PARTS = 5
+# Of fewer episodes even a threshold that never stopped falsely may do so in more than a tenth.
+MIN_EPISODES = 30
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,8 @@ def save_stop(checkpoint: Path, stop: dict[str, Any] | None, dataset: str, ece: 
     """
     if stop is None:
         raise ValueError(f"{dataset}: no episode of these is known to get done, so no threshold can be saved")
+    if stop["n_episodes"] < MIN_EPISODES:
+        logging.warning("%d episodes say little about when to stop: take more", stop["n_episodes"])
     config = read_json(checkpoint / CONFIG_NAME)
     write_json(checkpoint / COMPLETION_FILE, {"dataset": dataset, **stop, "ece": ece})
     write_json(checkpoint / CONFIG_NAME, {**config, "completion_detector": asdict(as_detector(stop))})

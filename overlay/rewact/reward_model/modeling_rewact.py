@@ -49,13 +49,14 @@ class RewACTHeadRewardModel(PreTrainedRewardModel):
             config: Device and the like; by default the policy's device.
             revision: Of the repository on the Hub.
             kwargs: Passed on to the policy's ``from_pretrained``, such as ``local_files_only``.
-                ``dataset_stats`` and ``dataset_meta``, which LeRobot's factory adds, are not needed.
+                LeRobot's factory adds ``dataset_stats``, which is not needed, and ``dataset_meta``, by which
+                values know the episodes that they were trained on.
 
         Raises:
             ValueError: If the policy has no reward head.
         """
-        for unused in ("dataset_stats", "dataset_meta"):
-            kwargs.pop(unused, None)
+        kwargs.pop("dataset_stats", None)
+        meta = kwargs.pop("dataset_meta", None)
         policy_config = PreTrainedConfig.from_pretrained(pretrained_name_or_path, revision=revision)
         if not getattr(policy_config, "use_reward_head", False):
             raise ValueError(f"{pretrained_name_or_path} ({policy_config.type}) has no reward head.")
@@ -64,6 +65,8 @@ class RewACTHeadRewardModel(PreTrainedRewardModel):
                 device=policy_config.device, pretrained_path=str(pretrained_name_or_path)
             )
         policy_config.device = config.device
+        if policy_config.type == "values":
+            kwargs["dataset_meta"] = meta
         policy = get_policy_class(policy_config.type).from_pretrained(
             pretrained_name_or_path, config=policy_config, revision=revision, **kwargs
         )
