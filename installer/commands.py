@@ -39,6 +39,8 @@ _ONCE = (
     "tests/advantages/test_file.py",
     "tests/advantages/test_frozen_values.py",
     "tests/advantages/test_recap.py",
+    "tests/export/test_precision.py",
+    "tests/export/test_runtime.py",
     "tests/page/test_browser.py",
     "tests/page/test_command.py",
     "tests/page/test_fit.py",

@@ -34,6 +34,10 @@ TESTING = (
     "GitPython>=3.2.1,<4",
     "unidiff>=1.0.1,<2",
     "playwright>=1.48,<2",
+    # What lerobot-export writes and its runtime reads.
+    "onnx>=1.17,<2",
+    "onnxruntime>=1.20,<2",
+    "onnxscript>=0.3,<1",
 )
 
 # They would change how the programs that are started here find modules, or take their checks out.

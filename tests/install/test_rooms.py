@@ -10,7 +10,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 PACKAGE = PROJECT / "overlay" / "rewact"
 
 # In this order. `hooks` and `cli` may import any room, and so may the public names beside them.
-ROOMS = ("keys", "options", "labels", "act", "values", "advantages", "judge", "draw")
+ROOMS = ("keys", "options", "labels", "act", "values", "advantages", "judge", "draw", "export")
 ANY = ("hooks", "cli", "__init__", "policy", "page", "reward_model")
 
 

@@ -28,6 +28,7 @@ TOOLS = {
     "label_page": "LabelPageConfig",
     "compute_advantages": "ComputeAdvantagesConfig",
     "train_values": "TrainValuesConfig",
+    "export": "ExportConfig",
 }
 DATA = "--dataset.repo_id=me/pick"
 

@@ -95,6 +95,7 @@ def parse_options(options: type[T], arguments: Sequence[str]) -> T:
         ValueError: naming the option, if one is unknown, missing, or has a value that cannot be.
     """
     known = {name: field for name, field in list_options(options)}
+    optional = {name for name, hint in get_type_hints(options).items() if type(None) in get_args(hint)}
     content: dict[str, Any] = {}
     for name, value in read_flags(arguments).items():
         if name == "config_path":
@@ -118,8 +119,8 @@ def parse_options(options: type[T], arguments: Sequence[str]) -> T:
         raise ValueError("a trained policy is needed: give its checkpoint with --policy.path")
     for name, field in known.items():
         group = name.rsplit(".", 1)[0] if "." in name else None
-        is_needed = field.default is MISSING and field.default_factory is MISSING and group != "policy"
-        if is_needed and not _has(content, name.split(".")):
+        is_needed = field.default is MISSING and field.default_factory is MISSING
+        if is_needed and not _has(content, name.split(".")) and (group in content or group not in optional):
             raise ValueError(f"--{name} is needed: {_description(options, name)}")
     try:
         if "policy" in content and "policy.path" in known:  # as an optional field its errors would be hidden
