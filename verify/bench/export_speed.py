@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: MIT
+"""How fast an exported policy is beside eager torch: default-size ACT with a reward head, batch 1, CPU.
+
+    python -m verify.bench.export_speed
+    python -m verify.bench.export_speed --sizes 480x640 --precisions fp32 --threads 1 --json speed.json
+
+Weights and observations are random, which changes no time. Both sides take turns; times are medians of --runs
+with their quartiles, from the raw observation to the robot's actions. Load and peak memory are those of a
+process of its own: LeRobot with torch, or `exported_policy.py`.
+"""
+
+import argparse
+import json
+import platform
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from lerobot.configs.policies import PreTrainedConfig
+from lerobot.configs.types import FeatureType, PolicyFeature
+from lerobot.policies.factory import make_pre_post_processors
+from rewact.act.configuration_rewact import RewACTConfig
+from rewact.act.modeling_rewact import RewACTPolicy
+from rewact.export.benchmark import describe, measure, measure_processes
+from rewact.export.exported_policy import ExportedPolicy
+from rewact.export.folder import describe_policy, write_policy
+from rewact.export.graph import PolicyGraph
+from rewact.export.onnx_file import to_float16, to_int8, to_onnx
+from rewact.export.source import in_batches, load_source, random_observations
+
+N_JOINTS = 14
+
+
+def save_checkpoint(folder: Path, height: int, width: int, n_cameras: int) -> Path:
+    """Write an untrained policy of default size."""
+    inputs = {
+        f"observation.images.camera{i}": PolicyFeature(FeatureType.VISUAL, (3, height, width))
+        for i in range(n_cameras)
+    }
+    inputs["observation.state"] = PolicyFeature(FeatureType.STATE, (N_JOINTS,))
+    outputs = {"action": PolicyFeature(FeatureType.ACTION, (N_JOINTS,))}
+    config = RewACTConfig(
+        device="cpu",
+        push_to_hub=False,
+        pretrained_backbone_weights=None,
+        input_features=inputs,
+        output_features=outputs,
+        fast_path=False,  # as LeRobot runs ACT
+    )
+    stats = {
+        name: {
+            "mean": torch.full(shape := (3, 1, 1) if "images" in name else feature.shape, 0.4),
+            "std": torch.full(shape, 0.2),
+        }
+        for name, feature in {**inputs, **outputs}.items()
+    }
+    for part in (RewACTPolicy(config), *make_pre_post_processors(config, dataset_stats=stats)):
+        part.save_pretrained(folder)
+    return folder
+
+
+def measure_size(arguments: argparse.Namespace, size: str, folder: Path) -> dict[str, dict]:
+    """Measure one image size in all precisions; prints a table of each."""
+    height, width = map(int, size.split("x"))
+    checkpoint = save_checkpoint(folder / "checkpoint", height, width, arguments.cameras)
+    config = PreTrainedConfig.from_pretrained(checkpoint)
+    config.pretrained_path = checkpoint
+    source = load_source(config, {})
+    graph = PolicyGraph(source.policy, source.normalizer, source.unnormalizer)
+    model = to_onnx(graph, source.names, opset=18)
+    observations = random_observations(source, 4)
+    found = {}
+    for precision in arguments.precisions:
+        converted = model
+        if precision == "fp16":
+            converted = to_float16(type(model).FromString(model.SerializeToString()))
+        elif precision == "int8":
+            converted = to_int8(
+                type(model).FromString(model.SerializeToString()), in_batches(observations, 1)
+            )
+        place = folder / precision
+        place.mkdir()
+        write_policy(place, converted, describe_policy(source, graph, None, precision))
+        del converted.metadata_props[:]
+        exported = ExportedPolicy(place, num_threads=arguments.threads)
+        one = in_batches(observations, 1)[0]
+        times = measure(source, exported, one, arguments.runs)
+        processes = measure_processes(str(checkpoint), place)
+        print(
+            f"\n{size}, {arguments.cameras} camera(s), {precision}\n{describe(times, processes)}", flush=True
+        )
+        found[precision] = {"times_ms": times, "processes": processes}
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m verify.bench.export_speed",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--sizes", nargs="+", default=["240x320", "480x640"], help="height x width of images")
+    parser.add_argument("--precisions", nargs="+", default=["fp32", "int8"], choices=["fp32", "fp16", "int8"])
+    parser.add_argument("--cameras", type=int, default=1)
+    parser.add_argument("--runs", type=int, default=30, help="of each, in turns")
+    parser.add_argument(
+        "--threads", type=int, default=torch.get_num_threads(), help="for both (default: torch's own choice)"
+    )
+    parser.add_argument("--json", type=Path, help="where to write the figures")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    results = {"processor": platform.processor() or platform.machine(), "threads": arguments.threads}
+    for size in arguments.sizes:
+        with TemporaryDirectory() as folder:
+            results[size] = measure_size(arguments, size, Path(folder))
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
