@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from urllib.error import URLError
 
+import draccus
 import pytest
 import torchvision
 from draccus.wrappers.docstring import get_attribute_docstring
 
+from lerobot.configs import parser
 from rewact.act.configuration_actvantage import ACTvantageConfig
 from rewact.act.configuration_rewact import RewACTConfig
 from rewact.cli.common import describe, list_options, parse_options, run_tool
@@ -148,7 +150,6 @@ def test_a_mistake_in_our_options_ends_lerobots_scripts_in_one_line(monkeypatch,
     monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: told.append(error))
     say_errors_in_one_line()
     say_errors_in_one_line()  # once is enough
-    import draccus
 
     @dataclass
     class Config:
@@ -163,9 +164,48 @@ def test_a_mistake_in_our_options_ends_lerobots_scripts_in_one_line(monkeypatch,
     sys.excepthook(wrong.type, wrong.value, wrong.tb)
     told_now = capsys.readouterr().err
     assert told_now.startswith("error: --reward.start_pct: Couldn't parse 'early'") and not told
+
+    @dataclass
+    class Policy:
+        num_value_bins: int = 3
+
+    @dataclass
+    class Optional:
+        policy: Policy | None = None  # as LeRobot's: draccus wraps what it says once more
+
+    with pytest.raises(draccus.utils.DecodingError) as wrong:
+        draccus.decode(Optional, {"policy": {"num_value_bins": "many"}})
+    sys.excepthook(wrong.type, wrong.value, wrong.tb)
+    told_now = capsys.readouterr().err
+    assert told_now == "error: --policy.num_value_bins: Couldn't parse 'many' into an int\n" and not told
     other = ValueError("of somebody else")
     sys.excepthook(ValueError, other, None)
     assert told == [other]
+
+
+def test_what_lerobots_reader_tells_in_several_lines_ends_in_one_of_ours(monkeypatch, capsys):
+    @dataclass
+    class Policy:
+        num_value_bins: int = 3
+
+    @dataclass
+    class Config:
+        policy: Policy | None = None
+
+    @parser.wrap()
+    def script(cfg: Config):
+        pytest.fail("the script was started")
+
+    monkeypatch.setattr(sys, "excepthook", lambda *args: pytest.fail("told as a traceback"))
+    monkeypatch.setattr(sys, "argv", ["script", "--policy.num_value_bins=many"])
+    try:
+        script()
+    except SystemExit as end:  # since 0.6 the reader ends the process itself
+        assert end.code
+    except draccus.utils.DecodingError as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+    told = capsys.readouterr().err.splitlines()
+    assert told[-1] == "error: --policy.num_value_bins: Couldn't parse 'many' into an int"
 
 
 def test_a_backbone_that_cannot_be_downloaded_is_told_with_the_option_that_helps(monkeypatch, capsys):

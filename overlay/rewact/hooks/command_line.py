@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 from functools import wraps
 
-from rewact.options.errors import say_errors_in_one_line
+from rewact.options.errors import our_error, say_errors_in_one_line
 from rewact.options.head import GONE_OPTIONS
 
 # Flags of earlier releases of this project, before and after; those that end in a dot stand for all below.
@@ -39,7 +39,13 @@ def knows_former_flags(wrap: Callable) -> Callable:
                     say_errors_in_one_line()
                     config_class = next(iter(inspect.signature(main).parameters.values())).annotation
                     refuse_former_flags(sys.argv[1:], getattr(config_class, "__dataclass_fields__", ()))
-                return read_and_run(*args, **kwargs)
+                try:
+                    return read_and_run(*args, **kwargs)
+                except SystemExit as end:
+                    # LeRobot has told in several lines what draccus could not read, and not why.
+                    if end.__context__ is not None and (cause := our_error(end.__context__)) is not None:
+                        print(f"error: {cause}", file=sys.stderr)
+                    raise
 
             return run
 

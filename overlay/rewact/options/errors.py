@@ -34,7 +34,7 @@ def say_errors_in_one_line() -> None:
     before = sys.excepthook
 
     def told(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        cause = _our_error(error)
+        cause = our_error(error)
         if cause is None:
             before(kind, error, trace)
         else:
@@ -43,12 +43,15 @@ def say_errors_in_one_line() -> None:
     sys.excepthook = told
 
 
-def _our_error(error: BaseException) -> str | None:
+def our_error(error: BaseException) -> str | None:
     """What the error at the root says, if this package raised it, or a value of ours that cannot be."""
-    key_path = getattr(error, "key_path", ())  # of draccus, for what it could not read
-    if "reward" in key_path or key_path[-1:] and key_path[-1] in (f.name for f in fields(RewardHeadConfig)):
-        return f"--{'.'.join(key_path)}: {' '.join(error.message.split())}"
-    while error.__cause__ is not None and not _is_ours(error):
+    ours = {"reward", *(option.name for option in fields(RewardHeadConfig))}
+    while True:
+        key_path = getattr(error, "key_path", ())  # of draccus, for what it could not read
+        if ours & {*key_path}:
+            return f"--{'.'.join(key_path)}: {' '.join(error.message.split())}"
+        if error.__cause__ is None or _is_ours(error):
+            break
         error = error.__cause__
     return one_line(error) if _is_ours(error) or _is_of_backbone(error) else None
 
