@@ -99,9 +99,9 @@ class Worker:
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        self._write(settings)
+        self.write(settings)
 
-    def _write(self, what: Any) -> None:
+    def write(self, what: Any) -> None:
         self.process.stdin.write(json.dumps(what) + "\n")
         self.process.stdin.flush()
 
@@ -112,7 +112,7 @@ class Worker:
         return json.loads(line)
 
     def ask(self, method: str, *arguments: Any) -> Any:
-        self._write([method, arguments])
+        self.write([method, arguments])
         return self.read()
 
     def close(self) -> None:
@@ -156,7 +156,9 @@ def compare(kind: str, setting: str, arguments: argparse.Namespace, released: Pa
                 if repeat:  # the first one warms up
                     times[name].append(spent)
         memory = {name: worker.ask("peak_bytes") for name, worker in workers.items()}
-        operations = {name: worker.ask("operations", step) for name, worker in workers.items()}
+        for worker in workers.values():
+            worker.write(["operations", [step]])
+        operations = {name: worker.read() for name, worker in workers.items()}
     rows = []
     for name in VARIANTS[kind]:
         ratios = [ours / stock for ours, stock in zip(times[name], times[""], strict=True)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""ACT's ResNet in the fast path: channels last, frozen batch norms folded into convolutions."""
+"""ACT's ResNet in the fast path: channels last; at inference norms are folded into convolutions."""
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -51,11 +51,12 @@ def _run_block(block: nn.Module, x: Tensor) -> Tensor:
 
 
 def _convolve(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
-    """A convolution and its norm as one convolution, whose weight is scaled by the norm.
+    """A convolution and its norm; at inference as one convolution, whose weight is scaled by the norm.
 
-    Done at each call, which costs a hundredth of the convolution: a copy kept could go stale.
+    That is done at each call, which costs little beside the convolution: a copy kept could go stale. In
+    training the scaled weights would have to be kept for the gradients, in more memory than ACT takes.
     """
-    if not is_stock(conv, nn.Conv2d) or not is_stock(norm, FrozenBatchNorm2d):
+    if conv.training or not is_stock(conv, nn.Conv2d) or not is_stock(norm, FrozenBatchNorm2d):
         return norm(conv(x))
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
     shift = norm.bias - norm.running_mean * scale
