@@ -3,6 +3,7 @@
 
 import contextlib
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,10 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 STARTUP = str(Path(__file__).parent / "startup")
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [STARTUP, os.environ.get("PYTHONPATH")]))
+
+# Programs that tests start find nothing of the user's under LeRobot's home, and leave nothing there.
+_HOME = tempfile.TemporaryDirectory(prefix="rewact-tests-")
+os.environ["HF_LEROBOT_HOME"] = _HOME.name
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from lerobot.utils import constants
 from tests.launch import ENVIRONMENT, free_port
 
 PRELOADED = [
@@ -47,7 +48,7 @@ def run_together(module: str, *arguments: object, n_processes: int) -> list[Ende
     with TemporaryDirectory() as folder:
         processes = []
         for rank in range(n_processes):
-            environment = dict(ENVIRONMENT)
+            environment = ENVIRONMENT | {"HF_LEROBOT_HOME": str(constants.HF_LEROBOT_HOME)}
             if n_processes > 1:
                 environment |= _of_launcher(rank, n_processes, port)
             log = Path(folder) / f"{rank}.log"
@@ -81,6 +82,7 @@ def _main(words: Sequence[str], environment: dict[str, str], directory: str, log
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(directory)
+    constants.HF_LEROBOT_HOME = Path(environment["HF_LEROBOT_HOME"])  # the server has read its own
     module, *arguments = words
     sys.argv = [module.rpartition(".")[2].replace("_", "-"), *arguments]
     try:

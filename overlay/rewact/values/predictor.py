@@ -78,7 +78,9 @@ class RewardPredictor:
         return self._fingerprint
 
     def _digest(self, rename_map: dict[str, str]) -> str:
-        digest = hashlib.sha256(repr((BAND, self.config.use_amp, sorted(rename_map.items()))).encode())
+        fast_path = getattr(self.config, "fast_path", False)  # rounds otherwise
+        settings = BAND, self.config.use_amp, fast_path, sorted(rename_map.items())
+        digest = hashlib.sha256(repr(settings).encode())
         tensors = dict(self.policy.state_dict())
         for number, step in enumerate(self.preprocessor.steps):
             tensors |= {f"{number}.{name}": value for name, value in step.state_dict().items()}
