@@ -93,7 +93,8 @@ class Worker:
         paths = os.pathsep.join([str(tree / "src"), str(PROJECT)])
         self.process = subprocess.Popen(
             [sys.executable, "-m", "verify.bench.speed_worker"],
-            env={**os.environ, "PYTHONPATH": paths},
+            # A process that waits for its turn must not spin in a thread of the one that is measured.
+            env={**os.environ, "PYTHONPATH": paths, "OMP_WAIT_POLICY": "PASSIVE"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

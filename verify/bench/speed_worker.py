@@ -20,6 +20,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from lerobot.configs.types import FeatureType, PolicyFeature
 
 STATE_DIM = 14
+# Steps are repeated for this long, as one alone may take no more than some hundredths.
+MIN_SECONDS = 0.3
 CLASSES = {
     "act": (
         "lerobot.policies.act.configuration_act.ACTConfig",
@@ -99,11 +101,14 @@ class Worker:
     def seconds(self, step: str, threads: int | None) -> float:
         if threads:
             torch.set_num_threads(threads)
-        start = time.perf_counter()
-        getattr(self, step)()
-        if self.device != "cpu":
-            torch.cuda.synchronize()
-        return time.perf_counter() - start
+        getattr(self, step)()  # the process before has filled the processor's caches
+        start, n_steps = time.perf_counter(), 0
+        while time.perf_counter() - start < MIN_SECONDS:
+            getattr(self, step)()
+            if self.device != "cpu":
+                torch.cuda.synchronize()
+            n_steps += 1
+        return (time.perf_counter() - start) / n_steps
 
     def operations(self, step: str) -> int:
         """Floating-point operations of the network in a step, as torch counts them: nothing is computed."""

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """ACT's ResNet in the fast path: channels last; at inference norms are folded into convolutions."""
 
+import math
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
@@ -53,10 +55,14 @@ def _run_block(block: nn.Module, x: Tensor) -> Tensor:
 def _convolve(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
     """A convolution and its norm; at inference as one convolution, whose weight is scaled by the norm.
 
-    That is done at each call, which costs little beside the convolution: a copy kept could go stale. In
-    training the scaled weights would have to be kept for the gradients, in more memory than ACT takes.
+    That is done at each call, as a copy kept could go stale, and only where the weight is smaller than what
+    the norm would scale otherwise. In training the scaled weights would have to be kept for the gradients,
+    in more memory than ACT takes.
     """
     if conv.training or not is_stock(conv, nn.Conv2d) or not is_stock(norm, FrozenBatchNorm2d):
+        return norm(conv(x))
+    n_outputs = x.numel() // conv.in_channels * conv.out_channels // math.prod(conv.stride)
+    if conv.weight.numel() > n_outputs:
         return norm(conv(x))
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
     shift = norm.bias - norm.running_mean * scale
