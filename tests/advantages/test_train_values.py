@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from lerobot.datasets.lerobot_dataset import LeRobotDataset, LeRobotDatasetMetadata
@@ -163,6 +164,16 @@ def test_the_checkpoint_gives_an_episode_it_was_trained_on_the_value_out_of_fold
     written = read_values(tmp_path / "out" / "values_progress.parquet", root)
     predicted = predict(tmp_path / "out" / "pretrained_model", root, range(6))
     np.testing.assert_allclose(predicted, written, atol=2e-3)
+
+
+def test_a_checkpoint_of_other_weights_is_refused(train, root, tmp_path):
+    train(root)
+    path = tmp_path / "out" / "pretrained_model"
+    weights = load_file(path / "model.safetensors")
+    weights["of_another_version"] = weights.pop(min(weights))
+    save_file(weights, path / "model.safetensors")
+    with pytest.raises(ValueError, match="model.safetensors was written by another version .* train the val"):
+        predict(path, root, range(1))
 
 
 def test_on_another_dataset_all_ensembles_answer(train, root, tmp_path):

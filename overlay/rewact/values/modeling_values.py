@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from lerobot.policies.pretrained import PreTrainedPolicy
@@ -152,6 +153,16 @@ class ValuesPolicy(PreTrainedPolicy):
         if index is not None and len(self._past) > MAX_UNDER_WAY:
             del self._past[next(iter(self._past))]
         return torch.stack(readings).mean(0)
+
+    @classmethod
+    def _load_as_safetensor(cls, model, model_file: str, map_location: str, strict: bool):
+        with safe_open(model_file, framework="pt") as file:
+            saved = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+        if saved != {name: list(tensor.shape) for name, tensor in model.state_dict().items()}:
+            raise ValueError(
+                f"{model_file} was written by another version of lerobot-train-values; train the values again"
+            )
+        return super()._load_as_safetensor(model, model_file, map_location, strict)
 
     def get_optim_params(self) -> Any:
         return self.parameters()
