@@ -123,11 +123,13 @@ def update(arguments: Namespace) -> int:
 def test(arguments: Namespace) -> int:
     if arguments.all:
         return _test_matrix(arguments.rest)
+    return _test(_set_up(arguments), arguments.rest)
+
+
+def _set_up(arguments: Namespace) -> Setup:
     if arguments.lerobot:  # another release than the one that is set up here must not take its place
-        setup = develop.dev_apart(installer.PROJECT, find_release(arguments.lerobot))
-    else:
-        setup = develop.dev_own(installer.PROJECT)
-    return _test(setup, arguments.rest)
+        return develop.dev_apart(installer.PROJECT, find_release(arguments.lerobot))
+    return develop.dev_own(installer.PROJECT)
 
 
 def _test_matrix(rest: list[str]) -> int:
@@ -221,10 +223,7 @@ def _test_directories(whole: bool) -> list[str]:
 
 
 def demo(arguments: Namespace) -> int:
-    if arguments.lerobot:
-        setup = develop.dev_apart(installer.PROJECT, find_release(arguments.lerobot))
-    else:
-        setup = develop.dev_own(installer.PROJECT)
+    setup = _set_up(arguments)
     output = (
         []
         if "--output-dir" in arguments.rest

@@ -17,11 +17,11 @@ from verify.drift import Drift, Released, nearest
 from verify.edits import MisfitError
 from verify.errors import ExitCode, RewactError
 from verify.fit import Read, place_in
+from verify.interpreter import PROJECT
 from verify.originals import Originals
 from verify.repository import execute, opened
 from verify.series import OverlayFile, load_overlay, load_patch_sets
 
-PROJECT = Path(__file__).resolve().parent.parent
 _SHOWN = ("clean", "moved", "merged", "left out", "misfit")
 _COLOURS = ("#1a7f37", "#7fc97f", "#9ecae1", "#f0ad4e", "#c0392b")
 

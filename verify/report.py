@@ -15,8 +15,6 @@ from verify.repository import Repository
 from verify.series import lint_patch_set, load_overlay, load_patch_sets
 from verify.standing import file_states
 
-PROJECT = Path(__file__).resolve().parent.parent
-
 
 def collect(project: Path, directory: Path | None, *, proofs: bool = False, able: bool = True) -> dict:
     """Lints every patch set and, where a checkout is named, looks at each of its files.

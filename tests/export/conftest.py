@@ -27,6 +27,7 @@ from rewact.export.onnx_file import to_onnx
 from rewact.export.source import Source, load_source
 from rewact.options.tools import PolicyOptions
 from tests.labels.conftest import create_dataset
+from tests.small import SMALL_ACT
 
 LENGTHS = (9, 12, 7, 10)
 CONFIGS = {"act": ACTConfig, "rewact": RewACTConfig, "actvantage": ACTvantageConfig}
@@ -34,17 +35,7 @@ ENVIRONMENT = PolicyFeature(FeatureType.ENV, (5,))
 STATE = PolicyFeature(FeatureType.STATE, (3,))
 CAMERA = PolicyFeature(FeatureType.VISUAL, (3, 32, 48))
 NO_CAMERA = {"observation.environment_state": ENVIRONMENT, "observation.state": STATE}
-SMALL = {
-    "chunk_size": 6,
-    "n_action_steps": 4,
-    "dim_model": 32,
-    "n_heads": 2,
-    "dim_feedforward": 32,
-    "n_encoder_layers": 1,
-    "n_vae_encoder_layers": 1,
-    "latent_dim": 4,
-    "num_value_bins": 11,
-}
+SMALL = {**SMALL_ACT, "chunk_size": 6, "n_action_steps": 4, "num_value_bins": 11}
 
 
 @pytest.fixture(autouse=True)

@@ -138,7 +138,7 @@ def test_every_touched_module_has_its_tests(tmp_path: Path) -> None:
     for tests in upstream.COVERAGE.values():
         for test in tests:
             write(tmp_path, {f"{test}/__init__.py" if "." not in test else test: b""})
-    for tag, patch_set in load_patch_sets(report.PROJECT / "patches").items():
+    for tag, patch_set in load_patch_sets(interpreter.PROJECT / "patches").items():
         for path in patch_set.pre_images:
             if (
                 path.startswith("src/") and path != "src/lerobot/rl/eval_policy.py"

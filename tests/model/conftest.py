@@ -12,6 +12,7 @@ from rewact.act.configuration_rewact import RewACTConfig
 from rewact.act.modeling_rewact import RewACTPolicy
 from rewact.keys import LABELS_KEY
 from tests import versions
+from tests.small import SMALL_ACT
 
 # Tests of the control loops that this LeRobot does not have.
 collect_ignore = ["test_record.py" if versions.HAS_ROLLOUT else "test_rollout.py"]
@@ -42,16 +43,7 @@ def make_policy(policy_type="act", inputs=None, **options):
     """A policy on an environment state, hence without a ResNet, unless `inputs` says otherwise."""
     config_class, policy_class = POLICY_CLASSES[policy_type]
     options = {"use_reward_head": True, **options}
-    sizes = {
-        "chunk_size": CHUNK_SIZE,
-        "n_action_steps": N_ACTION_STEPS,
-        "dim_model": 32,
-        "n_heads": 2,
-        "dim_feedforward": 32,
-        "n_encoder_layers": 1,
-        "n_vae_encoder_layers": 1,
-        "latent_dim": 4,
-    }
+    sizes = {**SMALL_ACT, "chunk_size": CHUNK_SIZE, "n_action_steps": N_ACTION_STEPS}
     config = config_class(
         device="cpu",
         pretrained_backbone_weights=None,

@@ -32,6 +32,8 @@ from rewact.values.extraction import make_backbone, open_cache
 from rewact.values.feature_cache import FeatureCache
 from rewact.values.window import MAX_PROJECTION_FRAMES, Projection
 
+from .values_ablation import format_row
+
 COMPONENTS = 64
 HELD_OUT = 0.3
 BATCH_SIZE = 64
@@ -144,9 +146,7 @@ def main() -> None:
         print(seed, results[-1], flush=True)
     print(f"| {args.repo_id}, with pauses | rank correlation with the truth | MAE |\n|---|---|---|")
     for name in results[0]:
-        figures = np.array([result[name] for result in results])
-        cells = (f"{column.mean():.3f} ({column.min():.3f} to {column.max():.3f})" for column in figures.T)
-        print(f"| {name} | {' | '.join(cells)} |")
+        print(format_row(name, np.array([result[name] for result in results])))
 
 
 if __name__ == "__main__":

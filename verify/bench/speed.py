@@ -31,8 +31,8 @@ from typing import Any
 import torch
 
 import lerobot
+from verify.interpreter import PROJECT
 
-PROJECT = Path(__file__).parents[2]
 CHECKOUT = Path(lerobot.__file__).parents[2]
 SETTINGS = {
     f"{cameras}x{height}x{width}": (cameras, (height, width), batch_size)

@@ -2,10 +2,12 @@
 """ACT's ResNet in the fast path: channels last; at inference norms are folded into convolutions."""
 
 import math
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.ops.misc import FrozenBatchNorm2d
@@ -68,3 +70,14 @@ def _convolve(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
     shift = norm.bias - norm.running_mean * scale
     weight = conv.weight * scale[:, None, None, None]
     return F.conv2d(x, weight, shift, conv.stride, conv.padding, conv.dilation, conv.groups)
+
+
+def fuse_norms(module: nn.Module) -> None:
+    """Make each frozen batch norm of a ResNet part of the convolution before it, for good."""
+    children = list(module.named_children())
+    for (conv_name, conv), (norm_name, norm) in pairwise(children):
+        if isinstance(conv, nn.Conv2d) and isinstance(norm, FrozenBatchNorm2d):
+            setattr(module, conv_name, fuse_conv_bn_eval(conv, norm))
+            setattr(module, norm_name, nn.Identity())
+    for _, child in children:
+        fuse_norms(child)

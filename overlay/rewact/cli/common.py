@@ -21,7 +21,7 @@ import draccus
 import yaml
 
 from rewact.options.errors import one_line, shorten_torchcodec_warning
-from rewact.options.head import GONE_OPTIONS
+from rewact.options.head import say_gone
 from rewact.options.tools import PolicyOptions
 
 if TYPE_CHECKING:
@@ -105,8 +105,8 @@ def parse_options(options: type[T], arguments: Sequence[str]) -> T:
         if keys[0] == "policy" and "policy.path" in known and name not in known:
             if len(keys) < 2 or keys[1] == "type":
                 raise ValueError(f"--{name}: give a trained policy's checkpoint with --policy.path")
-            if keys[1] in GONE_OPTIONS:
-                raise ValueError(f"--{name} is gone: it is always {GONE_OPTIONS[keys[1]]:g}. Leave it out.")
+            if refusal := say_gone(keys[1]):
+                raise ValueError(refusal)
             _merge(content, {"policy": {"overrides": {".".join(keys[1:]): value}}})
         elif name in known:
             _merge(content, _nest(keys, _read_value(value)))

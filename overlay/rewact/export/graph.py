@@ -6,16 +6,14 @@ the reward head speaks about (1, or `chunk_size` with the forecast).
 """
 
 from copy import deepcopy
-from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torchvision.ops.misc import FrozenBatchNorm2d
 
 from lerobot.utils.constants import OBS_ENV_STATE, OBS_STATE
 from rewact.act.advantage_token import make_condition
+from rewact.act.fast_backbone import fuse_norms
 from rewact.export.layers import CrossAttention, DecoderLayer, EncoderLayer, linear
 from rewact.keys import ADVANTAGE_KEY
 
@@ -47,7 +45,7 @@ class PolicyGraph(nn.Module):
         self.normalizer, self.unnormalizer = normalizer, unnormalizer
         self.model = model = deepcopy(policy.model).requires_grad_(False).eval()
         if config.image_features:
-            _fuse_norms(model.backbone)
+            fuse_norms(model.backbone)
         with torch.no_grad():
             self._prepare_tokens()
             self._prepare_layers()
@@ -157,14 +155,3 @@ class PolicyGraph(nn.Module):
         source = self.model.reward_head.pooling
         pooled = source.query.weight + self.pooling(self.pooling_query, source.norm(observed))
         return source.out_norm(pooled + source.feed_forward(pooled))[:, 0]
-
-
-def _fuse_norms(module: nn.Module) -> None:
-    """Make each frozen batch norm of a ResNet part of the convolution before it."""
-    children = list(module.named_children())
-    for (conv_name, conv), (norm_name, norm) in pairwise(children):
-        if isinstance(conv, nn.Conv2d) and isinstance(norm, FrozenBatchNorm2d):
-            setattr(module, conv_name, fuse_conv_bn_eval(conv, norm))
-            setattr(module, norm_name, nn.Identity())
-    for _, child in children:
-        _fuse_norms(child)

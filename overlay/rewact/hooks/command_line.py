@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from functools import wraps
 
 from rewact.options.errors import our_error, say_errors_in_one_line
-from rewact.options.head import GONE_OPTIONS
+from rewact.options.head import say_gone
 
 # Flags of earlier releases of this project, before and after; those that end in a dot stand for all below.
 FORMER_FLAGS = {
@@ -63,8 +63,8 @@ def refuse_former_flags(arguments: Sequence[str], known: Collection[str]) -> Non
     """
     for argument in arguments:
         flag = argument.split("=", 1)[0].removeprefix("--")
-        if argument.startswith("--policy.") and (name := flag.removeprefix("policy.")) in GONE_OPTIONS:
-            sys.exit(f"error: --{flag} is gone: it is always {GONE_OPTIONS[name]:g}. Leave it out.")
+        if argument.startswith("--policy.") and (refusal := say_gone(flag.removeprefix("policy."))):
+            sys.exit(f"error: {refusal}")
         for before, now in FORMER_FLAGS.items():
             is_former = flag.startswith(before) if before.endswith(".") else flag == before
             if argument.startswith("--") and is_former and before.split(".")[0] not in {*known} - {"eval"}:

@@ -22,6 +22,13 @@ DEFAULT_REWARD_LOSS_WEIGHT = {"sigmoid": 2.0, "distributional": 0.1}
 GONE_OPTIONS = {"value_min": 0.0, "value_max": 1.0}
 
 
+def say_gone(option: str) -> str | None:
+    """The sentence that refuses a policy's option on a command line, None where it is not gone."""
+    if option not in GONE_OPTIONS:
+        return None
+    return f"--policy.{option} is gone: it is always {GONE_OPTIONS[option]:g}. Leave it out."
+
+
 @dataclass
 class RewardHeadConfig:
     """Mixin that adds the reward head's options to an ACT configuration.

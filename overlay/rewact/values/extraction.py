@@ -8,7 +8,8 @@ import torch
 from accelerate import PartialState
 from tqdm import tqdm
 
-from lerobot.utils.constants import HF_LEROBOT_HOME, OBS_ENV_STATE, OBS_STATE
+from lerobot.utils import constants
+from lerobot.utils.constants import OBS_ENV_STATE, OBS_STATE
 from rewact.labels.episodes import EpisodeTable
 from rewact.options.values import FeatureOptions
 from rewact.values.backbones import Backbone, load_backbone
@@ -18,8 +19,6 @@ from rewact.values.runner import EpisodeLoader
 
 if TYPE_CHECKING:
     from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
-
-CACHE_DIR = HF_LEROBOT_HOME / "rewact_features"
 
 
 def camera_keys(meta: "LeRobotDatasetMetadata") -> list[str]:
@@ -57,7 +56,7 @@ def open_cache(
         "grid": options.grid,
         "parts": ["cells", "places"],
     }
-    return FeatureCache.open(folder or CACHE_DIR, table, streams, source)
+    return FeatureCache.open(folder or constants.HF_LEROBOT_HOME / "rewact_features", table, streams, source)
 
 
 def feature_dim(backbone: Backbone) -> int:

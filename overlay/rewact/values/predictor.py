@@ -3,17 +3,15 @@
 
 import hashlib
 from contextlib import nullcontext
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torchvision.ops.misc import FrozenBatchNorm2d
+from torch import Tensor
 
 from lerobot.configs.policies import PreTrainedConfig
 from lerobot.policies.factory import make_policy, make_pre_post_processors
+from rewact.act.fast_backbone import fuse_norms
 from rewact.values.prediction import Prediction
 
 if TYPE_CHECKING:
@@ -70,7 +68,7 @@ class RewardPredictor:
         self._fingerprint = self._digest(rename_map)
         if config.image_features and hasattr(self.policy, "model"):
             # Each makes convolutions on a CPU up to a third faster, and changes values by rounding only.
-            _fuse_norms(self.policy.model.backbone)
+            fuse_norms(self.policy.model.backbone)
             self.policy.model.backbone.to(memory_format=torch.channels_last)
 
     def fingerprint(self) -> str:
@@ -115,17 +113,6 @@ def require_reward_head(config: PreTrainedConfig) -> None:
             f"{config.pretrained_path} ({config.type}) has no reward head and predicts no rewards: train one "
             "with --policy.type=rewact"
         )
-
-
-def _fuse_norms(module: nn.Module) -> None:
-    """Fuse each frozen batch norm of a ResNet with the convolution before it, which it scales and shifts."""
-    children = list(module.named_children())
-    for (conv_name, conv), (norm_name, norm) in pairwise(children):
-        if isinstance(conv, nn.Conv2d) and isinstance(norm, FrozenBatchNorm2d):
-            setattr(module, conv_name, fuse_conv_bn_eval(conv, norm))
-            setattr(module, norm_name, nn.Identity())
-    for _, child in children:
-        _fuse_norms(child)
 
 
 def _to_numpy(values: Tensor) -> np.ndarray:
