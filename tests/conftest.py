@@ -23,6 +23,8 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [STARTUP, os.environ.get
 # Programs that tests start find nothing of the user's under LeRobot's home, and leave nothing there.
 _HOME = tempfile.TemporaryDirectory(prefix="rewact-tests-")
 os.environ["HF_LEROBOT_HOME"] = _HOME.name
+# With a connection and without one, tests are the same.
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ import pytest
 
 import rewact
 from rewact.cli import label_rewards as label_tool
-from rewact.cli.common import parse_options
+from rewact.cli.common import parse_options, report_errors
 from rewact.cli.label_rewards import LabelledDatasetConfig, LabelRewardsConfig, label_rewards
 from rewact.labels import LeRobotDatasetWithReward
 from rewact.labels.keypoints import KEYPOINTS_FILE
@@ -90,6 +90,23 @@ def test_a_dataset_that_is_not_there_is_told_with_its_folder(tmp_path):
     cfg = LabelRewardsConfig(LabelledDatasetConfig("me/none", str(tmp_path / "none")))
     with pytest.raises(ValueError, match=r"the dataset me/none is not in .*/none, and the Hub does not give"):
         label_rewards(cfg)
+
+
+def test_no_connection_to_the_hub_is_told_in_a_line(tmp_path, monkeypatch):
+    """Its client's errors of httpx are neither OSErrors nor RuntimeErrors: they ended in a traceback."""
+    httpx = pytest.importorskip("httpx")
+
+    def fail(*args, **kwargs):
+        raise httpx.ConnectError("Name or service not known")
+
+    monkeypatch.setattr("lerobot.datasets.lerobot_dataset.LeRobotDatasetMetadata", fail)
+    cfg = LabelRewardsConfig(LabelledDatasetConfig("me/none", str(tmp_path / "none")))
+    with pytest.raises(
+        ValueError, match=r"me/none is not in .*/none, .* \(Name or service not known\); --dat"
+    ):
+        label_rewards(cfg)
+    with pytest.raises(SystemExit, match="^error: Name or service not known$"), report_errors():
+        fail()
 
 
 def test_a_stored_contradiction_is_told_and_can_be_corrected(run, root, capsys):

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 import draccus
 import yaml
 
-from rewact.options.errors import one_line, shorten_torchcodec_warning
+from rewact.options.errors import is_of_network, one_line, shorten_torchcodec_warning
 from rewact.options.head import say_gone
 from rewact.options.tools import PolicyOptions
 
@@ -74,7 +74,9 @@ def report_errors() -> Iterator[None]:
     """Turn the errors that a user can mend into one last line and exit status 1; an interrupt, into 130."""
     try:
         yield
-    except (ValueError, OSError, RuntimeError) as error:
+    except Exception as error:
+        if not isinstance(error, (ValueError, OSError, RuntimeError)) and not is_of_network(error):
+            raise
         logging.debug("traceback", exc_info=error)
         sys.exit(f"error: {one_line(error)}")
     except KeyboardInterrupt:

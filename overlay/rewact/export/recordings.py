@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
 from rewact.export.source import Source
 from rewact.labels.episodes import EpisodeTable
+from rewact.labels.hub import open_metadata
 from rewact.values.checkpoint import trained_episodes
 from rewact.values.runner import choose_episodes, episode_loader
 
@@ -32,7 +32,7 @@ class Recordings:
 
     def __init__(self, cfg: "DatasetConfig", policy_path: str, tolerance_s: float):
         self.repo_id = cfg.repo_id
-        self.meta = LeRobotDatasetMetadata(cfg.repo_id, root=cfg.root, revision=cfg.revision)
+        self.meta = open_metadata(cfg)
         self.episodes = choose_episodes(cfg, self.meta)
         self._table = EpisodeTable.from_metadata(self.meta)
         self._seen = trained_episodes(policy_path, self.meta) or set()

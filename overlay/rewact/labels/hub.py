@@ -3,7 +3,7 @@
 
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from rewact.labels.control import CONTROL_MODES_FILE
 from rewact.labels.files import EXTENSIONS_DIR
 from rewact.labels.keypoints import KEYPOINTS_FILE
 from rewact.labels.outcomes import OUTCOMES_FILE
+from rewact.options.errors import is_of_network
 
 if TYPE_CHECKING:
     from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
@@ -25,6 +26,17 @@ logger = logging.getLogger(__name__)
 LABEL_FILES = (KEYPOINTS_FILE, OUTCOMES_FILE, CONTROL_MODES_FILE)
 # In the folder of a download: its labels were cleared here, and are not to come back.
 CLEARED = ".cache/huggingface/rewact_labels_cleared"
+
+
+@contextlib.contextmanager
+def _asking_the_hub() -> Iterator[None]:
+    """Make an OSError of what the Hub's client raises where there is no connection."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, OSError) or not is_of_network(error):
+            raise
+        raise ConnectionError(str(error) or repr(error)) from error
 
 
 def open_metadata(data: Any) -> "LeRobotDatasetMetadata":
@@ -39,7 +51,8 @@ def open_metadata(data: Any) -> "LeRobotDatasetMetadata":
     from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
 
     try:
-        return LeRobotDatasetMetadata(data.repo_id, root=data.root, revision=data.revision)
+        with _asking_the_hub():
+            return LeRobotDatasetMetadata(data.repo_id, root=data.root, revision=data.revision)
     except OSError as error:
         folder = Path(data.root) if data.root is not None else constants.HF_LEROBOT_HOME / data.repo_id
         if (folder / "meta" / "info.json").exists():
@@ -78,7 +91,8 @@ def pull_label_files(meta: "LeRobotDatasetMetadata") -> None:
     else:
         target = {"revision": meta.revision, "local_dir": root}
     try:
-        snapshot_download(meta.repo_id, repo_type="dataset", allow_patterns=wanted, **target)
+        with _asking_the_hub():
+            snapshot_download(meta.repo_id, repo_type="dataset", allow_patterns=wanted, **target)
     except (OSError, ValueError) as error:
         if is_cached(root):
             raise
@@ -95,6 +109,7 @@ def pull_label_files(meta: "LeRobotDatasetMetadata") -> None:
         logger.info("Downloaded label files of %s: %s", meta.repo_id, ", ".join(new))
 
 
+@_asking_the_hub()
 def push_label_files(meta: "LeRobotDatasetMetadata", cleared: Sequence[str], revision: str | None) -> None:
     """Upload the label files of a dataset, and nothing else, in one commit.
 
@@ -107,7 +122,7 @@ def push_label_files(meta: "LeRobotDatasetMetadata", cleared: Sequence[str], rev
 
     Raises:
         ValueError: if there is nothing to upload or to delete.
-        OSError: if the Hub refuses.
+        OSError: if the Hub refuses or cannot be asked.
     """
     root, repo = Path(meta.root), {"repo_id": meta.repo_id, "repo_type": "dataset"}
     api = HfApi()

@@ -23,6 +23,12 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or repr(error)
 
 
+def is_of_network(error: BaseException) -> bool:
+    """Whether the Hub could not be asked. Its client raises errors of httpx then, which are not OSErrors."""
+    httpx = sys.modules.get("httpx")
+    return httpx is not None and isinstance(error, httpx.HTTPError)
+
+
 def say_errors_in_one_line() -> None:
     """Let LeRobot's own scripts end in one line where a mistake in our options or label files ends them.
 
