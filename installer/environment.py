@@ -170,7 +170,8 @@ def _theirs(checkout: Path | None, ours: list[Path]) -> list[tuple[str, Path]]:
 
 
 def _ours(release: Release, ours: list[Path], wanted: str) -> Environment:
-    for prefix in ours:
+    active = _active_prefix()
+    for prefix in sorted(ours, key=lambda prefix: prefix != active):
         if not prefix.exists() or _is_unfinished(prefix):
             return _make(prefix, release)
         environment = _opened(prefix, ours=True)

@@ -95,7 +95,7 @@ def test_every_command_runs(home):
         "OMP_NUM_THREADS": "1",
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
     }
-    ran = 0
+    ran, environments = 0, set(PROJECT.glob(".venv*"))
     for language, block in BLOCKS:
         script = [["python", "-c", block]] if language == "python" else commands(block)
         for command in script:
@@ -113,6 +113,7 @@ def test_every_command_runs(home):
             assert result.returncode == 0, f"{shlex.join(command)}\n{(result.stdout + result.stderr)[-4000:]}"
             ran += 1
     assert ran >= 10
+    assert set(PROJECT.glob(".venv*")) == environments, "the demo made an environment of its own"
     assert (home / "outputs" / "demo" / "demo.mp4").is_file()
     assert (home / "outputs" / "arm_judged" / "eval_rewards.json").is_file()
     assert (home / "outputs" / "arm_drawn" / "overview.png").is_file()

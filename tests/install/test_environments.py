@@ -133,6 +133,16 @@ def test_makes_an_environment_beside_install_py(nowhere: Path, real_python: Path
     assert environment.choose(FITTING, tmp_path) == first
 
 
+def test_one_of_ours_that_is_active_comes_before_one_that_must_be_made(
+    nowhere: Path, real_python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (nowhere / "python3").symlink_to(real_python)
+    of_release = environment.choose(FITTING, tmp_path, name=f".venv-{FITTING.version}")
+    monkeypatch.setenv("VIRTUAL_ENV", str(of_release.prefix))
+    assert environment.choose(FITTING, tmp_path) == of_release
+    assert not (tmp_path / ".venv").exists()
+
+
 def test_environment_whose_making_was_interrupted_is_finished(
     nowhere: Path, real_python: Path, tmp_path: Path
 ) -> None:
