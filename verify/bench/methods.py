@@ -2,7 +2,7 @@
 """The methods compared: all train on the same frames, at the same size, for the same steps."""
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from rewact.advantages.compute import AdvantageOptions
 from rewact.labels.files import write_json
 from rewact.options.values import ValueOptions
 
+from .ablations import ABLATIONS, ADVANTAGES, Ablation, write_relabelled
 from .data import read_episodes
 from .scale import rabc_scale
 from .settings import Settings
@@ -62,39 +63,12 @@ class Variant:
     is_diagnostic: bool = False
 
 
-ADVANTAGES, LEAST_ADVANTAGES = "advantages.parquet", "advantages_of_least_values.parquet"
 WEIGHTS = "weights.json"
 
 # Policies to train, and the ways to ask them.
 POLICIES = ("act", "filtered", "rabc", "rabc_mean", "rabc_1std", "rabc_2std", "actvantage")
 
 
-@dataclass(frozen=True)
-class Ablation:
-    """ACTvantage with one thing changed.
-
-    Attributes:
-        what: What is changed.
-        training: Arguments of `train` that differ.
-        n_stds: Standard deviations of the scale of RA-BC weights that are used beside the token.
-        starts_from: Policy whose weights it starts from.
-        advantages: File of the advantages.
-    """
-
-    what: str
-    training: dict = field(default_factory=dict)
-    n_stds: float | None = None
-    starts_from: str | None = None
-    advantages: str = ADVANTAGES
-
-
-ABLATIONS = {
-    "half": Ablation("half of each batch positive", {"positive_share": 0.5}),
-    "no_negatives": Ablation("negatives unconditional", {"use_negatives": False}),
-    "weighted": Ablation("RA-BC weights beside the token", n_stds=1.0),
-    "from_filtered": Ablation("started from filtered BC", starts_from="filtered"),
-    "least": Ablation("least value of the ensemble", advantages=LEAST_ADVANTAGES),
-}
 # Of RA-BC, from what progress over a chunk a frame counts in full: LeRobot's default is of long episodes; its
 # documentation advises the mean of the dataset, and some standard deviations more.
 STDS_ABOVE_MEAN = {"rabc_mean": 0.0, "rabc_1std": 1.0, "rabc_2std": 2.0}
@@ -167,23 +141,27 @@ def train_all(
             write_json(directory / name / WEIGHTS, {"mean_weight": _mean_weight(weighter, len(frames))})
             train(frames, directory / name, "act", plain, **common, weighter=weighter)
         else:
-            conditioned = {**SIZE, **setup, "advantage_dropout": settings.advantage_dropout}
             ablation = ABLATIONS.get(name, Ablation(""))
-            if ablation.advantages == LEAST_ADVANTAGES:
-                least = replace(settings, aggregate="min")
-                _compute_values(frames, directory, LEAST_ADVANTAGES, least, setup, common)
+            file = ablation.advantages_file(name)
+            episodes = read_episodes(data)
+            if (changed := ablation.changed(settings, episodes)) is not None:
+                _compute_values(frames, directory, file, changed, setup, common)
+            if ablation.relabel is not None:
+                write_relabelled(
+                    advantages, directory / file, ablation.relabel, episodes, settings.positive_fraction
+                )
             train(
                 frames,
                 directory / name,
                 "actvantage",
-                conditioned,
+                {**SIZE, **setup, "advantage_dropout": settings.advantage_dropout},
                 **common,
                 **ablation.training,
-                advantages=directory / ablation.advantages,
+                advantages=directory / file,
                 weighter=None
                 if ablation.n_stds is None
                 else _make_weighter(directory, ablation.n_stds, device),
-                start=None if ablation.starts_from is None else directory / ablation.starts_from,
+                start=ablation.require_start(directory, name),
             )
 
 
