@@ -2,7 +2,9 @@
 """lerobot-train-values: cross-fitted values on frozen features, from the command to the checkpoint."""
 
 import json
+import os
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,10 +20,12 @@ from rewact.labels.episodes import EpisodeTable
 from rewact.labels.progress import load_progress
 from rewact.options.labels import RewardLabelsConfig
 from rewact.options.tools import PolicyOptions
-from rewact.values import backbones
+from rewact.values import backbones, extraction, processes
 from rewact.values.backbones import Backbone
 from rewact.values.batches import EpisodeBatches, load_batches
+from rewact.values.feature_cache import FeatureCache
 from rewact.values.predictor import RewardPredictor
+from tests import warm
 from tests.versions import HAS_REWARD_MODELS
 
 LENGTHS = (22, 26, 20, 24, 25, 21)
@@ -72,17 +76,22 @@ def _dot(tmp_path_factory):
     return create_dataset(tmp_path_factory.mktemp("data") / "dot")
 
 
+class Columns(nn.Module):
+    def forward(self, images):
+        return nn.functional.avg_pool2d(images, 8)
+
+
 @pytest.fixture
 def encoded(monkeypatch):
     """A stand-in for the backbone. Returns a list with the number of pictures of each forward pass."""
     sizes = []
 
-    class Columns(nn.Module):
-        def forward(self, images):
-            sizes.append(len(images))
-            return nn.functional.avg_pool2d(images, 8)
+    def load(options):
+        network = Columns()
+        network.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+        return Backbone(network, options)
 
-    monkeypatch.setitem(backbones.LOADERS, "efficientnet_lite0", lambda options: Backbone(Columns(), options))
+    monkeypatch.setitem(backbones.LOADERS, "efficientnet_lite0", load)
     return sizes
 
 
@@ -198,8 +207,6 @@ def test_a_second_run_computes_no_features(train, root, encoded, tmp_path):
 
 
 def test_an_interrupted_run_goes_on(train, root, encoded, monkeypatch, tmp_path):
-    from rewact.values.feature_cache import FeatureCache
-
     write, written = FeatureCache.write, []
 
     def stop(self, row, features):
@@ -323,3 +330,94 @@ def test_it_follows_environments_step_by_step(train, root, tmp_path):
     twice = [{key: item[key][None].repeat_interleave(2, 0) for key in keys} for item in items]
     values = [predictor.policy.predict_reward(batch) for batch in twice]
     np.testing.assert_allclose(torch.stack(values)[:, 1].numpy(), expected, atol=2e-3)
+
+
+# In two processes, as `accelerate launch` starts them.
+
+
+def main():
+    """Run the command with the stand-in for the backbone, and write down which process encoded which episode.
+
+    The second argument is an episode whose features are not finite, the third a pipe that process 1 waits at
+    until process 0 has got on as far as it can.
+    """
+    log, broken, pipe = Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+    del sys.argv[1:4]
+    backbones.LOADERS["efficientnet_lite0"] = lambda options: Backbone(Columns(), options)
+    write, missing, gather = FeatureCache.write, FeatureCache.missing, processes.gather_object
+    rank, waiting = int(os.environ["RANK"]), []
+
+    def logged_write(cache, row, features):
+        (log / f"{row}-{rank}").touch()
+        write(cache, row, features)
+        go_on()
+
+    def slow_missing(cache, rows):
+        if rank == 1:
+            pipe.read_bytes()
+        else:
+            waiting.append(True)
+        return missing(cache, rows)
+
+    def go_on():
+        if waiting:
+            waiting.clear()
+            pipe.write_bytes(b"")
+
+    def logged_gather(objects):
+        go_on()
+        return gather(objects)
+
+    def encode(backbone, stream, values):
+        encoded = _encode(backbone, stream, values)
+        return encoded * np.float32(np.nan) if rank == 1 and broken >= 0 else encoded
+
+    _encode, extraction._encode = extraction._encode, encode
+    FeatureCache.write, FeatureCache.missing = logged_write, slow_missing
+    processes.gather_object = logged_gather
+    tool.main()
+
+
+@pytest.fixture
+def launch(root, tmp_path):
+    """Run the command in two processes; returns how they ended and the (episode, process) encoded."""
+
+    def launch(*flags, broken=-1):
+        log, pipe = tmp_path / "log", tmp_path / "pipe"
+        log.mkdir()
+        os.mkfifo(pipe)
+        ends = warm.run_together(
+            "tests.advantages.test_train_values",
+            *(log, broken, pipe),
+            "--dataset.repo_id=local/dot",
+            f"--dataset.root={root}",
+            f"--output_dir={tmp_path / 'two'}",
+            f"--cache_dir={tmp_path / 'cache_of_two'}",
+            *SMALL,
+            *flags,
+            n_processes=2,
+        )
+        pairs = sorted(tuple(map(int, path.name.split("-"))) for path in log.iterdir())
+        return [end.code for end in ends], "".join(end.output for end in ends), pairs
+
+    return launch
+
+
+def test_two_processes_share_the_pictures(launch, train, root, tmp_path):
+    codes, output, pairs = launch()
+    assert codes == [0, 0], output[-3000:]
+    assert pairs == [(row, row % 2) for row in range(len(LENGTHS))]
+    train(root)
+    np.testing.assert_allclose(
+        read_values(tmp_path / "two" / "values_progress.parquet", root),
+        read_values(tmp_path / "out" / "values_progress.parquet", root),
+        atol=1e-3,  # rounding differs with the number of threads
+    )
+
+
+def test_an_error_of_one_process_ends_both(launch, tmp_path):
+    codes, output, pairs = launch(broken=1)
+    assert codes == [1, 1]
+    assert "episode 1: a feature of observation.images.top is not finite" in output
+    assert "error: process 1 of 2 has failed: " in output
+    assert not (tmp_path / "two").exists()

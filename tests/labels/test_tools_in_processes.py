@@ -15,7 +15,7 @@ from rewact.cli.eval_rewards import EvalRewardsConfig, eval_rewards
 from rewact.options.tools import DataOptions, PolicyOptions
 from rewact.values import processes
 from rewact.values.predictor import RewardPredictor
-from rewact.values.processes import join_processes, together
+from rewact.values.processes import join_on, join_processes, together
 from rewact.values.store import ValueStore
 from tests import warm
 
@@ -139,6 +139,8 @@ def test_processes_that_cannot_find_each_other_are_refused(launched):
     launched(num_processes=1, device="mps")
     with pytest.raises(ValueError, match="2 processes were launched and cannot share the work on mps"):
         join_processes([on("mps")])
+    with pytest.raises(ValueError, match="share the work on mps: launch one, or use --device=cpu"):
+        join_on(["mps"], "--device")
 
 
 def test_one_process_keeps_its_error():

@@ -94,7 +94,6 @@ class TrainValuesConfig:
 def train_values(cfg: TrainValuesConfig) -> dict[str, Any] | None:
     """Train values; returns what `values.json` holds, None in a process that only computed features."""
     import numpy as np
-    from accelerate import PartialState
 
     from rewact.draw.values import plot_values
     from rewact.judge.report import print_values
@@ -108,12 +107,13 @@ def train_values(cfg: TrainValuesConfig) -> dict[str, Any] | None:
     from rewact.labels.sources import VALUES_FILE
     from rewact.values.crossfit import cross_fit, deal_folds, read_out_of_fold
     from rewact.values.frozen_checkpoint import save_checkpoint, task_pace
-    from rewact.values.processes import PATIENCE
+    from rewact.values.processes import choose_device, join_on, own_device
     from rewact.values.runner import choose_episodes
     from rewact.values.targets import make_targets
 
-    state = PartialState(cpu=cfg.device == "cpu", timeout=PATIENCE)
-    device = cfg.device or state.device
+    device = cfg.device or choose_device()
+    state = join_on([device], "--device")
+    device = own_device(device)
     meta = open_metadata(cfg.dataset)
     episodes = choose_episodes(cfg.dataset, meta)
     labels = build_reward_labels(meta, cfg.dataset.reward)
@@ -183,9 +183,8 @@ def _compute_features(
             cache, rows = cache.shard(*cfg.parse_shard()), shard_rows(rows, *cfg.parse_shard())
         elif PartialState().is_main_process:
             cache.merge_shards()
-    with together():
-        load = episode_loader(cfg.dataset, cfg.tolerance_s)
-        fill_cache(cache, load, backbone, rows, cfg.batch_size, cfg.num_workers)
+    load = episode_loader(cfg.dataset, cfg.tolerance_s)
+    fill_cache(cache, load, backbone, rows, cfg.batch_size, cfg.num_workers)
     if cfg.shard is not None:
         logging.info("Computed the features of %d episodes in %s", len(rows), cache.folder)
     return cache

@@ -15,6 +15,7 @@ from rewact.options.values import FeatureOptions
 from rewact.values.backbones import Backbone, load_backbone
 from rewact.values.batches import EpisodeBatches, load_batches
 from rewact.values.feature_cache import FeatureCache, Stream, episodes_digest
+from rewact.values.processes import together
 from rewact.values.runner import EpisodeLoader
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def fill_cache(
     batch_size: int,
     num_workers: int,
 ) -> int:
-    """Compute the features that are missing, this process taking its share.
+    """Compute the features that are missing, together with the other processes, each its share.
 
     Args:
         cache: Where they go.
@@ -88,17 +89,33 @@ def fill_cache(
 
     Raises:
         ValueError: Naming episode and camera, if a feature is not finite.
+        ChildProcessError: If another process has failed.
     """
     state = PartialState()
-    mine = cache.missing(rows)[state.process_index :: state.num_processes]
-    if not len(mine):
-        return 0
+    with together():  # before any of them finishes an episode: they have to divide the same list
+        missing = cache.missing(rows)
+    with together():
+        mine = missing[state.process_index :: state.num_processes]
+        return _fill(cache, load, backbone, mine, batch_size, num_workers) if len(mine) else 0
+
+
+def _fill(
+    cache: FeatureCache,
+    load: EpisodeLoader,
+    backbone: Backbone | None,
+    mine: np.ndarray,
+    batch_size: int,
+    num_workers: int,
+) -> int:
+    """Compute the features of some episodes, and keep those of each as it is finished."""
     table = cache.table
     episodes = table.episodes[mine].tolist()
     batches = EpisodeBatches(load(episodes), episodes, batch_size, cache.keys("float16"))
     started: dict[int, list[dict[str, np.ndarray]]] = {}  # workers take turns
     total = int(table.lengths[mine].sum())
-    with tqdm(total=total, desc="Features", unit="frame", disable=not state.is_main_process) as progress:
+    with tqdm(
+        total=total, desc="Features", unit="frame", disable=not PartialState().is_main_process
+    ) as progress:
         for episode, first, batch in load_batches(batches, num_workers):
             part = {stream.key: _encode(backbone, stream, batch[stream.key]) for stream in cache.streams}
             for key, values in part.items():

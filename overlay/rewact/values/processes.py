@@ -11,6 +11,11 @@ from accelerate.utils import gather_object
 
 from lerobot.configs.policies import PreTrainedConfig
 
+try:
+    from lerobot.utils.device_utils import auto_select_torch_device
+except ImportError:  # LeRobot before 0.5
+    from lerobot.utils.utils import auto_select_torch_device
+
 # One process may have longer episodes, or a slower machine, than the others, which wait for it.
 PATIENCE = timedelta(days=2)
 
@@ -22,22 +27,44 @@ def join_processes(policies: Sequence[PreTrainedConfig]) -> PartialState:
         policies: Configurations of all policies that will run; those on "cpu" stay there.
 
     Raises:
+        ValueError: as `join_on` does.
+    """
+    state = join_on([str(policy.device) for policy in policies], "--policy.device")
+    for policy in policies:
+        policy.device = own_device(str(policy.device))
+    return state
+
+
+def join_on(devices: Sequence[str], option: str) -> PartialState:
+    """Join the other processes.
+
+    Args:
+        devices: All torch devices that will be used.
+        option: The command's option that chooses them.
+
+    Raises:
         ValueError: if several processes were launched where they cannot find each other.
     """
-    on_cpu = all(policy.device == "cpu" for policy in policies)
-    state = PartialState(cpu=on_cpu, timeout=PATIENCE)
+    state = PartialState(cpu=all(device == "cpu" for device in devices), timeout=PATIENCE)
     launched = int(os.environ.get("WORLD_SIZE", 1)) if "LOCAL_RANK" in os.environ else 1
     if launched > state.num_processes:
-        devices = ", ".join(sorted({str(policy.device) for policy in policies}))
+        names = ", ".join(sorted(set(devices)))
         raise ValueError(
-            f"{launched} processes were launched and cannot share the work on {devices}: launch one, or use "
-            "--policy.device=cpu"
+            f"{launched} processes were launched and cannot share the work on {names}: launch one, or use "
+            f"{option}=cpu"
         )
-    if state.num_processes > 1 and not on_cpu:
-        for policy in policies:
-            if policy.device != "cpu":
-                policy.device = str(state.device)
     return state
+
+
+def choose_device() -> str:
+    """A GPU where there is one, otherwise "cpu"."""
+    return auto_select_torch_device().type
+
+
+def own_device(device: str) -> str:
+    """The device of this process, where several share the work; "cpu" stays."""
+    state = PartialState()
+    return device if device == "cpu" or state.num_processes == 1 else str(state.device)
 
 
 @contextmanager
