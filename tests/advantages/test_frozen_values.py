@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The parts of values on frozen features: window, ensembles, cache, backbones, and what judges them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -54,6 +56,19 @@ def test_an_episode_does_not_touch_its_own_values(cache):
     before, after = values(labels), values(changed)
     np.testing.assert_array_equal(before[:6], after[:6])
     assert (before[6:15] != after[6:15]).any()  # the other fold learned from it
+
+
+def test_values_reach_both_ends(tmp_path):
+    table = make_table((40, 40))
+    cache = FeatureCache.open(tmp_path, table, [Stream("camera", 2, "float16")], {"of": "test"})
+    labels = np.tile(np.repeat([0.0, 1.0], 20), 2).astype(np.float32)
+    for row in range(2):
+        cache.write(row, {"camera": np.c_[labels[:40], 1 - labels[:40]]})
+    options = replace(OPTIONS, window_s=[], dropout=0.0, input_dropout=0.0, steps=200, lr=1e-2)
+    rows = np.arange(2)
+    targets = Targets(labels, np.full(80, np.nan, dtype=np.float32))
+    ensembles = cross_fit(cache, ["camera"], targets, rows, rows, options, 0, show_progress=False)
+    np.testing.assert_allclose(read_out_of_fold(cache, ensembles, rows, rows).values, labels, atol=0.02)
 
 
 @settings(derandomize=True, max_examples=25, deadline=None)

@@ -11,9 +11,11 @@ from rewact.options.values import ValueOptions
 from rewact.values.samples import Samples
 from rewact.values.window import Window
 
-N_BINS = 51
 # Standard deviation of a label's histogram, see https://huggingface.co/papers/2403.03950.
 SIGMA = 0.05
+# The histogram reaches so far below 0 and above 1: cut off there, its mean could not come near them.
+MARGIN = 0.2
+N_BINS = 71
 DONE_WEIGHT = 0.3
 BATCH_SIZE = 4096
 # Without a number of steps each frame is shown so often on average, and networks take at least so many steps.
@@ -55,7 +57,7 @@ class Layer(nn.Module):
 
 
 class Ensemble(nn.Module):
-    """Perceptrons on one window, each to a histogram over [0, 1] and to whether the task is done.
+    """Perceptrons on one window, each to a histogram of the value and to whether the task is done.
 
     Args:
         window: Makes their inputs.
@@ -73,7 +75,8 @@ class Ensemble(nn.Module):
             Layer(members, hidden, hidden, is_hidden=True, dropout=dropout),
             Layer(members, hidden, N_BINS + 1),
         )
-        self.register_buffer("centres", (torch.arange(N_BINS) + 0.5) / N_BINS, persistent=False)
+        edges = torch.linspace(-MARGIN, 1 + MARGIN, N_BINS + 1)
+        self.register_buffer("edges", edges, persistent=False)
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Unscaled (M, B, n_inputs) inputs to logits of the histogram (M, B, N_BINS), and of done (M, B)."""
@@ -84,8 +87,9 @@ class Ensemble(nn.Module):
     def read(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Values in [0, 1] and probabilities of done of unscaled (B, n_inputs) inputs, each (B,)."""
         logits, done = self(inputs.expand(len(self.layers[0].weight), -1, -1))
-        values = logits.softmax(-1) @ self.centres
-        return (values.amin(0) if self.aggregate == "min" else values.mean(0)), done.sigmoid().mean(0)
+        values = logits.softmax(-1) @ (self.edges[1:] + self.edges[:-1]) / 2
+        values = values.amin(0) if self.aggregate == "min" else values.mean(0)
+        return values.clamp(0, 1), done.sigmoid().mean(0)
 
     def fit(self, samples: Samples, options: ValueOptions, seed: int) -> None:
         """Train the networks, each on batches of its own.
@@ -101,7 +105,7 @@ class Ensemble(nn.Module):
         scheduler = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, options.lr, total_steps=max(steps, 2), pct_start=0.1
         )
-        histograms = _histogram(samples.labels)
+        histograms = _histogram(samples.labels, self.edges)
         shape = (options.members, options.batch_size)
         self.train()
         with torch.random.fork_rng(devices=[]):
@@ -123,9 +127,8 @@ class Ensemble(nn.Module):
         self.eval()
 
 
-def _histogram(labels: Tensor) -> Tensor:
-    """(n,) labels as (n, N_BINS) histograms of a normal distribution around them, cut off at 0 and 1."""
-    edges = torch.linspace(0, 1, N_BINS + 1, device=labels.device)
+def _histogram(labels: Tensor, edges: Tensor) -> Tensor:
+    """(n,) labels as (n, N_BINS) histograms of normal distributions around them, cut off at the ends."""
     below = torch.special.ndtr((edges - labels[:, None]) / SIGMA)
     mass = below.diff(dim=1)
     return mass / mass.sum(1, keepdim=True)
