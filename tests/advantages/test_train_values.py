@@ -105,6 +105,7 @@ SMALL = (
     "--values.folds=3",
     "--values.dropout=0.0",
     "--values.lr=0.01",
+    "--smooth_s=0",
     "--device=cpu",
 )
 
@@ -173,6 +174,21 @@ def test_the_checkpoint_gives_an_episode_it_was_trained_on_the_value_out_of_fold
     written = read_values(tmp_path / "out" / "values_progress.parquet", root)
     predicted = predict(tmp_path / "out" / "pretrained_model", root, range(6))
     np.testing.assert_allclose(predicted, written, atol=2e-3)
+
+
+def test_values_are_written_as_means_over_time(train, root, tmp_path):
+    report = train(root)
+    assert report["written"]["mae"] == report["values"]["mae"]
+    alone = read_values(tmp_path / "out" / "values_progress.parquet", root)
+    assert train(root, "--smooth_s=0.4")["written"] != report["written"]
+    written = read_values(tmp_path / "out" / "values_progress.parquet", root)
+    start, end = LENGTHS[0], LENGTHS[0] + LENGTHS[1]
+    np.testing.assert_allclose(written[start + 5], alone[start + 3 : start + 8].mean(), atol=1e-6)
+    # Other episodes have no part in it.
+    expected = alone[[start, start, start, start + 1, start + 2]].mean()
+    np.testing.assert_allclose(written[start], expected, atol=1e-6)
+    expected = alone[[end - 3, end - 2, end - 1, end - 1, end - 1]].mean()
+    np.testing.assert_allclose(written[end - 1], expected, atol=1e-6)
 
 
 def test_a_checkpoint_of_other_weights_is_refused(train, root, tmp_path):
@@ -261,6 +277,10 @@ def test_success_as_target_needs_outcomes(train, root):
     assert report["success"]["auroc"] is not None
     (root / "rewact_extensions" / "outcomes.json").unlink()
     assert "the outcome of 6 episodes is not known" in train(root, "--target=success")
+
+
+def test_a_negative_time_is_refused(train, root):
+    assert "smooth_s must be at least 0 seconds, got -1.0" in train(root, "--smooth_s=-1")
 
 
 def test_a_done_column_has_to_be_there(train, root):

@@ -9,9 +9,9 @@ A frozen backbone reads each picture once, into a cache in LeRobot's cache folde
 take seconds. What they learn is `--dataset.reward.*`: progress by default, or returns, or with
 `--target=success` how the episode ended. It writes
 
-- `values_progress.parquet`, the value of each frame out of fold, in the form of LeRobot's reward models, for
-  RA-BC (`--sample_weighting.progress_path`); and again in the dataset's folder, under `rewact_extensions`,
-  for `--dataset.reward.sources='["values"]'`;
+- `values_progress.parquet`, the value of each frame out of fold, as the mean of a second, in the form of
+  LeRobot's reward models, for RA-BC (`--sample_weighting.progress_path`); and again in the dataset's folder,
+  under `rewact_extensions`, for `--dataset.reward.sources='["values"]'`;
 - `pretrained_model`, for `--policy.path` of `lerobot-compute-advantages`, `lerobot-eval-rewards` and
   `lerobot-visualize-rewards`: on episodes of this dataset the ensemble that has not seen them answers;
 - `values.json` and `values.png`, how good the values are, beside what a clock, the state alone, frames in
@@ -54,6 +54,9 @@ class TrainValuesConfig:
     done_column: str | None = None
     # Value of --done_column at which a frame is done.
     done_from: float = 0.9
+    # Seconds that each value written to a file is the mean of, half of them after the frame. 0: the value of
+    # the frame alone, as the checkpoint reads it, which does not know what follows.
+    smooth_s: float = 1.0
     # Compute this part of the features only, such as 0/8.
     shard: str | None = None
     # Folder of the features. Default: rewact_features in LeRobot's cache.
@@ -74,6 +77,8 @@ class TrainValuesConfig:
     def __post_init__(self) -> None:
         if self.target not in TARGETS:
             raise ValueError(f"target must be one of {', '.join(TARGETS)}, got {self.target!r}")
+        if self.smooth_s < 0:
+            raise ValueError(f"smooth_s must be at least 0 seconds, got {self.smooth_s}")
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
         if self.shard is not None:
@@ -105,7 +110,7 @@ def train_values(cfg: TrainValuesConfig) -> dict[str, Any] | None:
     from rewact.labels.hub import open_metadata
     from rewact.labels.progress import save_progress
     from rewact.labels.sources import VALUES_FILE
-    from rewact.values.crossfit import cross_fit, deal_folds, read_out_of_fold
+    from rewact.values.crossfit import cross_fit, deal_folds, read_out_of_fold, smooth_values
     from rewact.values.frozen_checkpoint import save_checkpoint, task_pace
     from rewact.values.processes import choose_device, join_on, own_device
     from rewact.values.runner import choose_episodes
@@ -136,12 +141,15 @@ def train_values(cfg: TrainValuesConfig) -> dict[str, Any] | None:
         of_states = cross_fit(cache, states, targets, rows, folds, alone, cfg.seed, device)
         values = read_out_of_fold(cache, of_states, rows, folds).values
         report["controls"]["state alone"] = value_metrics(values, targets.labels, frame_slices(table, rows))
+    episode_frames = frame_slices(table, rows)
+    written = smooth_values(readings.values, episode_frames, round(cfg.smooth_s * table.fps / 2))
+    report["written"] = value_metrics(written, targets.labels, episode_frames)
     report = {"dataset": table.repo_id, "labels": labels.describe(), "target": cfg.target, **report}
 
     source = {"reward_model_path": str(cfg.output_dir)}
-    save_progress(cfg.output_dir / Path(VALUES_FILE).name, table, readings.values, source)
+    save_progress(cfg.output_dir / Path(VALUES_FILE).name, table, written, source)
     try:
-        save_progress(table.root / VALUES_FILE, table, readings.values, source)
+        save_progress(table.root / VALUES_FILE, table, written, source)
     except OSError as error:  # a dataset that others own
         logging.warning("%s; --dataset.reward.sources='[\"values\"]' will not find the values", error)
     save_checkpoint(

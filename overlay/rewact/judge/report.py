@@ -70,13 +70,18 @@ def print_values(report: Mapping[str, Any], title: str) -> None:
     """Print a report on values, the controls below.
 
     Args:
-        report: As `rewact.judge.value_report.judge_values` gives it.
+        report: As `rewact.judge.value_report.judge_values` gives it, with ``written``: values as they go to
+            a file.
         title: Heading of the table.
     """
     table = Table(title=title, title_justify="left")
     for heading in ("", "VOC", "MAE"):
         table.add_column(heading, justify="right" if heading else "left")
-    for name, model in {"values": report["values"], **report["controls"]}.items():
+    for name, model in {
+        "values": report["values"],
+        "values, as written": report["written"],
+        **report["controls"],
+    }.items():
         if model is not None:
             table.add_row(name, _format(model["voc"]), _format(model["mae"]))
     console = wide_console()

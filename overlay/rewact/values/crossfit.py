@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.ndimage import uniform_filter1d
 from torch import Tensor
 from tqdm import tqdm
 
@@ -216,6 +217,20 @@ def read_out_of_fold(
         frames = int(table.starts[row]) + shown
         values[frames], done[frames] = read_episode(ensembles[fold], cache.read(row), shown)
     return Readings(values, done)
+
+
+def smooth_values(values: np.ndarray, episodes: Sequence[slice], reach: int) -> np.ndarray:
+    """The mean of each value and of as many before as after it; the ends of an episode are repeated.
+
+    Args:
+        values: float32 ``(N,)`` by absolute frame index.
+        episodes: Frames of each.
+        reach: How many frames before and after; 0 keeps the values.
+    """
+    smooth = values.copy()
+    for frames in episodes:
+        smooth[frames] = uniform_filter1d(values[frames], 2 * reach + 1, mode="nearest")
+    return smooth
 
 
 def cross_fit(
