@@ -80,7 +80,8 @@ def build_parser() -> argparse.ArgumentParser:
     test.add_argument("--all", action="store_true", help="on every supported release, each by itself")
     add(
         "demo",
-        "set up, then train and predict on data made here (--fast: less; --seed N; --output-dir PATH)",
+        "set up, then train and predict on data made here (--fast: less; --episodes N; --steps N; --seed N; "
+        "--output-dir PATH)",
         checkout=False,
         version=True,
     )

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import time
 from argparse import Namespace
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import installer
@@ -17,7 +18,7 @@ from installer import update as updating
 from installer.develop import Setup
 from installer.environment import Environment
 from installer.locate import open_checkout
-from installer.releases import DEFAULT, RELEASES, find_release
+from installer.releases import DEFAULT, RELEASES, Release, find_release
 from verify.errors import ExitCode, RewactError
 from verify.fitted import LABEL, describe_misfit
 from verify.places import check_record
@@ -136,23 +137,48 @@ def _set_up(arguments: Namespace) -> Setup:
 def _test_matrix(rest: list[str]) -> int:
     """The tests on every supported release, one after the other, whatever comes of those before.
 
+    While one is tested the next ones are set up; what is said of that is said when it is their turn.
+
     Returns:
         The first exit code that is not 0, or 0.
     """
-    ends = {}
-    for release in RELEASES:
-        console.step(f"testing LeRobot {release.version}")
-        start = time.monotonic()
-        try:
-            code = _test(develop.dev_apart(installer.PROJECT, release), rest, whole=release is DEFAULT)
-        except RewactError as error:
-            console.fault(str(error))
-            code = int(error.code)
-        ends[release.version] = (code, time.monotonic() - start)
+    ends, ahead = {}, {}
+    background = ThreadPoolExecutor(1)
+    try:
+        for release in RELEASES:
+            console.step(f"testing LeRobot {release.version}")
+            start = time.monotonic()
+            if release in ahead:
+                setup, said = ahead[release].result()
+                for say in said:
+                    say()
+            else:
+                setup = _set_up_apart(release)
+                ahead = {
+                    other: background.submit(console.keep, _set_up_apart, other)
+                    for other in RELEASES
+                    if other is not release
+                }
+            if isinstance(setup, RewactError):
+                console.fault(str(setup))
+                code = int(setup.code)
+            else:
+                code = _test(setup, rest, whole=release is DEFAULT)
+            ends[release.version] = (code, time.monotonic() - start)
+    finally:
+        background.shutdown(cancel_futures=True)
     for version, (code, seconds) in ends.items():
         end = "passed" if code == 0 else f"FAILED (exit code {code})"
         console.done(f"LeRobot {version}: {end} after {seconds / 60:.1f} min")
     return next((code for code, _ in ends.values() if code), ExitCode.OK)
+
+
+def _set_up_apart(release: Release) -> Setup | RewactError:
+    """A release's set-up, or why there is none."""
+    try:
+        return develop.dev_apart(installer.PROJECT, release)
+    except RewactError as error:
+        return error
 
 
 def _test(setup: Setup, rest: list[str], *, whole: bool = True) -> int:

@@ -5,10 +5,17 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
+from typing import TypeVar
 
 from installer.faults import explain
+
+Result = TypeVar("Result")
+
+# What this thread has said and nobody has heard yet; None where it is heard at once.
+_kept: ContextVar[list[Callable[[], None]] | None] = ContextVar("kept", default=None)
 
 
 def accept_any_name() -> None:
@@ -23,6 +30,9 @@ def _drop_output() -> None:
 
 
 def _say(text: str) -> None:
+    if (kept := _kept.get()) is not None:
+        kept.append(lambda: _say(text))
+        return
     try:
         print(text, flush=True)
     except OSError:
@@ -52,6 +62,9 @@ def done(text: str) -> None:
 
 
 def fault(text: str) -> None:
+    if (kept := _kept.get()) is not None:
+        kept.append(lambda: fault(text))
+        return
     print(f"install.py: {text}", file=sys.stderr, flush=True)
 
 
@@ -65,3 +78,12 @@ def quiet() -> Iterator[None]:
     """Sends what is said to standard error, where a program reads standard output."""
     with contextlib.redirect_stdout(sys.stderr):
         yield
+
+
+def keep(function: Callable[..., Result], *arguments: object) -> tuple[Result, list[Callable[[], None]]]:
+    """Calls a function and keeps what it says on this thread: each of the list's members says one thing."""
+    token = _kept.set([])
+    try:
+        return function(*arguments), _kept.get()
+    finally:
+        _kept.reset(token)

@@ -282,6 +282,8 @@ def test_the_video_plays_every_episode(predictions, tmp_path):
         (["--slow"], "--slow"),
         (["--seed", "-1"], "'-1'"),
         (["--seed", "1.5"], "'1.5'"),
+        (["--steps", "0"], "'0'"),
+        (["--episodes", "few"], "'few'"),
         (["--output-dir"], "--output-dir"),
     ],
 )

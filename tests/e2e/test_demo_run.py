@@ -94,3 +94,9 @@ def test_an_interruption_is_one_sentence(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(command, "run_demo", interrupted)
     code, printed = run(tmp_path, capsys)
     assert code == 130 and "goes on from here" in printed.err
+
+
+def test_a_size_of_its_own_is_kept_under_a_name_of_its_own():
+    assert pipeline.FAST.sized(None, None) == pipeline.FAST
+    sized = pipeline.FULL.sized(5, 3)
+    assert (sized.name, sized.train_episodes, sized.steps) == ("full-5-episodes-3-steps", 5, 3)

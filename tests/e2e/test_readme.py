@@ -34,7 +34,7 @@ ADDED = {
     "lerobot-eval-rewards": ["--policy.device=cpu"],
     "lerobot-visualize-rewards": ["--policy.device=cpu"],
     "install.py dev": ["--no-install"],
-    "install.py demo": ["--fast", "--output-dir=~/outputs/demo"],
+    "install.py demo": ["--episodes=5", "--steps=3", "--output-dir=~/outputs/demo"],
 }
 # Each is there in some releases only.
 OF_OTHER_RELEASES = {"lerobot-rollout", "lerobot-record"}
@@ -95,7 +95,7 @@ def test_every_command_runs(home):
         "OMP_NUM_THREADS": "1",
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
     }
-    ran, environments = 0, set(PROJECT.glob(".venv*"))
+    ran, environment_there = 0, (PROJECT / ".venv").exists()
     for language, block in BLOCKS:
         script = [["python", "-c", block]] if language == "python" else commands(block)
         for command in script:
@@ -113,7 +113,7 @@ def test_every_command_runs(home):
             assert result.returncode == 0, f"{shlex.join(command)}\n{(result.stdout + result.stderr)[-4000:]}"
             ran += 1
     assert ran >= 10
-    assert set(PROJECT.glob(".venv*")) == environments, "the demo made an environment of its own"
+    assert (PROJECT / ".venv").exists() == environment_there, "the demo made an environment of its own"
     assert (home / "outputs" / "demo" / "demo.mp4").is_file()
     assert (home / "outputs" / "arm_judged" / "eval_rewards.json").is_file()
     assert (home / "outputs" / "arm_drawn" / "overview.png").is_file()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import installer
-from installer import commands, develop, environment, locate, patching, status, undo, wheel
+from installer import commands, console, develop, environment, locate, patching, status, undo, wheel
 from installer.environment import Environment, Installed
 from installer.pythons import Python
 from installer.releases import Release
@@ -300,6 +300,38 @@ def test_matrix_goes_on_where_a_release_cannot_be_set_up(
     captured = capsys.readouterr()
     assert "no network" in captured.err
     assert "LeRobot 0.6.1: FAILED (exit code 10)" in captured.out and "0.4.4: passed" in captured.out
+
+
+def test_matrix_says_of_each_set_up_when_it_is_its_turn(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, checkout: Checkout, capfd: pytest.CaptureFixture
+) -> None:
+    """The next release is set up while one is tested: here the first one's tests wait for the last set-up."""
+    from argparse import Namespace
+
+    wait = f"until [ -e {tmp_path}/0.4.4/bin/python ]; do :; done; echo tests ran"
+    env = fake_python(tmp_path / "env/bin/python", wait)
+
+    def dev_apart(_: Path, release: Release) -> develop.Setup:
+        console.step(f"making {release.version}")
+        if release.version == "0.5.1":
+            console.fault("pip's own words")
+            raise RewactError(ExitCode.INDEX, "no network")
+        if release.version == "0.4.4":
+            fake_python(tmp_path / "0.4.4/bin/python", "exit 0")
+        return develop.Setup(checkout, env, False)
+
+    monkeypatch.setattr(commands.develop, "dev_apart", dev_apart)
+    assert commands.test(Namespace(lerobot=None, all=True, rest=[])) == ExitCode.INDEX
+    captured = capfd.readouterr()
+    lines = [
+        line for line in captured.out.splitlines() if line.startswith(("- testing", "- making", "tests"))
+    ]
+    assert lines == [
+        *("- testing LeRobot 0.6.1", "- making 0.6.1", "tests ran"),
+        *("- testing LeRobot 0.5.1", "- making 0.5.1"),
+        *("- testing LeRobot 0.4.4", "- making 0.4.4", "tests ran"),
+    ]
+    assert captured.err.splitlines() == ["install.py: pip's own words", "install.py: no network"]
 
 
 def test_matrix_tests_once_what_has_nothing_to_do_with_the_release(

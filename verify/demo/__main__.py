@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -24,10 +25,13 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}; --help lists the options\n")
 
 
-def _seed(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise argparse.ArgumentTypeError(f"must be an integer of at least 0, got {text!r}")
-    return int(text)
+def _at_least(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"must be an integer of at least {least}, got {text!r}")
+        return int(text)
+
+    return parse
 
 
 def _writable_folder(folder: Path) -> str | None:
@@ -54,7 +58,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--fast", action="store_true", help="less data and training: quicker, and a lower score"
     )
-    parser.add_argument("--seed", type=_seed, default=0, help="of the data and the training (default: 0)")
+    for name, full, fast in (
+        ("episodes", FULL.train_episodes, FAST.train_episodes),
+        ("steps", FULL.steps, FAST.steps),
+    ):
+        parser.add_argument(
+            f"--{name}",
+            type=_at_least(1),
+            metavar="N",
+            help=f"{name} of training (default: {full}, with --fast {fast})",
+        )
+    parser.add_argument(
+        "--seed", type=_at_least(0), default=0, help="of the data and the training (default: 0)"
+    )
     options = parser.parse_args(arguments)
     obstacle = _writable_folder(options.output_dir)
     if obstacle:
@@ -64,7 +80,8 @@ def main(arguments: list[str] | None = None) -> int:
         )
         return 2
     try:
-        run_demo(options.output_dir, FAST if options.fast else FULL, options.seed)
+        preset = (FAST if options.fast else FULL).sized(options.episodes, options.steps)
+        run_demo(options.output_dir, preset, options.seed)
     except TrainingError as error:
         print(f"verify.demo: {error}", file=sys.stderr)
         return 1
