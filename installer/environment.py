@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from installer import console, lock
+from installer import console, lock, programs
 from installer.files import write_atomically
 from installer.locate import parse_direct_url
 from installer.pythons import Python, find_python, try_python
@@ -283,12 +283,7 @@ def _tool(environment: Environment) -> _Tool:
     pip = [python, "-m", "pip", "--disable-pip-version-check"]
     if uv is None and environment.ours:
         console.step("fetching uv, which installs faster than pip")
-        if (
-            subprocess.run(
-                [*pip, "install", "--quiet", "uv"], check=False, stdin=subprocess.DEVNULL
-            ).returncode
-            == 0
-        ):
+        if programs.run([*pip, "install", "uv"]).returncode == 0:
             uv = _find_uv(environment)
     if uv is not None:
         # LeRobot's pyproject.toml sends uv to PyTorch's own index for torch; the default index has it too.
@@ -328,17 +323,7 @@ def build_wheel(environment: Environment, source: Path, output: Path) -> None:
 def _run_tool(command: list[str], environment: Environment) -> None:
     # Run where no pyproject.toml or uv.toml of the user's is in the way.
     start = time.monotonic()
-    result = subprocess.run(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        check=False,
-        stdin=subprocess.DEVNULL,
-        cwd=environment.prefix,
-        env=_tool_variables(),
-    )
+    result = programs.run(command, cwd=environment.prefix, env=_tool_variables())
     if result.returncode:
         console.fault(f"{shlex.join(command)}\n{result.stdout.rstrip()}")
         raise RewactError(

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from installer import console
+from installer import console, programs
 from installer.faults import explain
 from installer.files import write_atomically
 from installer.pythons import candidates
@@ -68,16 +68,14 @@ def archive(release: Release) -> Path:
         requirement.write_text(f"lerobot=={release.version} --hash=sha256:{release.sha256}\n")
         # pip compares the hash before it looks into the archive; asked for one archive, it takes no wheel.
         command = [
-            *find_pip(), "download", "--quiet", "--disable-pip-version-check", "--require-hashes",
+            *find_pip(), "download", "--disable-pip-version-check", "--require-hashes",
             "--no-deps", "--no-binary", "lerobot", "--ignore-requires-python", "--dest", temporary,
             "--requirement", str(requirement),
         ]  # fmt: skip
-        result = subprocess.run(
-            command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
-        )
+        result = programs.run(command)
         found = Path(temporary, kept.name)
         if result.returncode or not _holds(found, release):
-            raise _failure(release, kept, result.stderr)
+            raise _failure(release, kept, result.stdout)
         try:
             kept.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(kept, found.read_bytes())

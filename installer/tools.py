@@ -6,12 +6,11 @@ They go to a cached folder (`verify.tools`); nothing of the user's is touched.
 
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from installer import console
+from installer import console, programs
 from installer.faults import explain
 from installer.fetch import find_pip
 from verify.errors import ExitCode, RewactError
@@ -52,15 +51,14 @@ def _make(target: Path) -> None:
         with tempfile.TemporaryDirectory(prefix="tools-", dir=target.parent) as temporary:
             requirements, wheels = Path(temporary, "requirements.txt"), Path(temporary, "wheels")
             requirements.write_text(REQUIREMENTS)
-            result = subprocess.run(
+            result = programs.run(
                 [
-                    *_installer(), "--quiet", "--require-hashes", "--no-deps", "--only-binary", ":all:",
+                    *_installer(), "--require-hashes", "--no-deps", "--only-binary", ":all:",
                     "--target", str(wheels), "--requirement", str(requirements),
                 ],
-                capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
             )  # fmt: skip
             if result.returncode:
-                lines = [line for line in result.stderr.splitlines() if line.startswith("ERROR")]
+                lines = [line for line in result.stdout.splitlines() if line.startswith("ERROR")]
                 raise RewactError(
                     ExitCode.INDEX,
                     f"GitPython and unidiff, which install.py needs, could not be fetched "

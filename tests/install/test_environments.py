@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import installer
-from installer import environment, locate, lock, patching, pythons, scripts, undo
+from installer import console, environment, locate, lock, patching, programs, pythons, scripts, undo
 from installer.environment import Environment
 from installer.pythons import Python
 from installer.record import note_environment
@@ -294,6 +294,40 @@ def test_failed_installation_is_one_sentence(nowhere: Path, opened: Environment)
     script(nowhere / "uv", 'test "$1" = --version')
     message = refused(ExitCode.INDEX, environment.pip_install, opened, ["x"])
     assert message.startswith("uv failed") and "network" in message
+
+
+def test_a_long_download_says_what_it_waits_for(
+    nowhere: Path, opened: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """uv goes on once the line is out, so that the test waits for nothing else."""
+    words = "Resolved 3 packages\nDownloading numpy (16MiB)\nDownloading torch (783MiB)\n"
+    (nowhere / "words").write_text(words)
+    script(
+        nowhere / "uv",
+        f"""test "$1" = --version && exit
+        while read -r line; do echo "$line" >&2; done < {nowhere}/words
+        echo ' Downloaded numpy'
+        until [ -e {nowhere}/heard ]; do :; done
+        echo ' + torch==2'""",
+    )
+    said = []
+
+    def hear(text: str) -> None:
+        said.append(text)
+        if "torch" in text:
+            (nowhere / "heard").touch()
+
+    monkeypatch.setattr(programs, "_SECONDS", 0.05)
+    monkeypatch.setattr(console, "step", hear)
+    environment.pip_install(opened, ["x"])
+    assert "s: downloading torch (783MiB)" in said[-2] and said[-1].startswith("1 package installed")
+
+
+def test_what_pip_is_at() -> None:
+    said = ["Collecting torch\n", "  Downloading torch-2-cp312.whl (821 MB)\n", "WARNING: x\n"]
+    assert programs.under_way([]) == "at work"
+    assert programs.under_way(said) == "Downloading torch-2-cp312.whl (821 MB)"
+    assert programs.under_way([*said, "Installing collected packages: torch\n"]).startswith("Installing")
 
 
 def test_uv_is_told_the_environment_and_to_ignore_sources(nowhere: Path, opened: Environment) -> None:
