@@ -7,6 +7,7 @@ Run by itself it prints what the Python that runs it has; the standard library a
 import importlib.util
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,12 @@ HANDED_ON = "REWACT_VERIFY_HANDED_ON"
 # What `python -m` runs: those that work on patches, and those that run LeRobot.
 _LINT = ("verify.drift",)
 _PROOFS = ("verify.parity", "verify.smoke", "verify.demo", "verify.bench")
+
+# What these need beyond what install.py installs: module and requirement.
+_EXTRA = {
+    "verify.bench": {"metaworld": "metaworld==3.0.0", "mujoco": "mujoco<3.4"},
+    "verify.bench.export_speed": {"onnx": "onnx", "onnxruntime": "onnxruntime", "onnxscript": "onnxscript"},
+}
 
 
 def abilities() -> dict:
@@ -99,6 +106,7 @@ def serve(command: list[str]) -> None:
     module, words = command[at], command[at + 1 :]
     needed = 1 if module in _LINT else 2 if ".".join(module.split(".")[:2]) in _PROOFS else 0
     if needed == 0 or os.environ.get(HANDED_ON) or rank(abilities(), None) >= needed:
+        _require_extra(module)
         return
     from verify import tools
 
@@ -114,6 +122,19 @@ def serve(command: list[str]) -> None:
         file=sys.stderr,
     )
     sys.exit(2)
+
+
+def _require_extra(module: str) -> None:
+    """Ends where this Python lacks what a module needs beyond LeRobot, with the command that installs it."""
+    extra = _EXTRA.get(module, {})
+    lacking = [name for name in extra if importlib.util.find_spec(name) is None]
+    if lacking:
+        command = shlex.join([sys.executable, "-m", "pip", "install", *extra.values()])
+        print(
+            f"{module} needs {' and '.join(lacking)}, which {sys.prefix} lacks: run `{command}`.",
+            file=sys.stderr,
+        )
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -148,3 +148,14 @@ def test_tree_that_does_not_run_without_the_patches_is_told_in_a_sentence(
 
 def test_smoke_of_an_unpatched_tree_says_so(checkout: Checkout) -> None:
     assert "is not patched" in refused(ExitCode.USAGE, smoke, checkout)
+
+
+def test_a_package_that_only_the_benchmark_needs_is_named_with_the_command_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setitem(interpreter._EXTRA, "verify.bench", {"no_such_world": "no-such-world==3"})
+    with pytest.raises(SystemExit) as end:
+        serve(monkeypatch, "verify.bench", has=BARE | {"lint": True, "proofs": True}, best=(Path(), 0))
+    said = capsys.readouterr().err
+    assert end.value.code == 2 and len(said.splitlines()) == 1
+    assert "verify.bench needs no_such_world" in said and "-m pip install no-such-world==3" in said

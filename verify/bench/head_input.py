@@ -21,6 +21,7 @@ from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.datasets.video_utils import decode_video_frames
 from lerobot.policies.act.configuration_act import ACTConfig
 from lerobot.policies.act.modeling_act import ACTPolicy
+from rewact.cli.common import report_errors
 from rewact.keys import REWARD_KEY, REWARD_PAD_KEY, mark_labels
 
 CAMERA, STATE, ACTION = "observation.images.camera", "observation.state", "action"
@@ -167,4 +168,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with report_errors():
+        main()

@@ -22,6 +22,7 @@ from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
 from lerobot.utils.constants import ACTION, OBS_ENV_STATE
 from rewact.act.configuration_rewact import RewACTConfig
 from rewact.act.modeling_rewact import RewACTPolicy
+from rewact.cli.common import report_errors
 from rewact.judge.values import frame_slices, value_metrics
 from rewact.keys import REWARD_KEY, mark_labels
 from rewact.labels.episodes import EpisodeTable
@@ -150,4 +151,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with report_errors():
+        main()

@@ -17,6 +17,7 @@ import numpy as np
 
 from lerobot.configs.default import DatasetConfig
 from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
+from rewact.cli.common import report_errors
 from rewact.judge.values import binary_metrics, frame_slices, value_metrics
 from rewact.labels import build_reward_labels
 from rewact.options.labels import RewardLabelsConfig
@@ -113,4 +114,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with report_errors():
+        main()
