@@ -8,6 +8,7 @@ conflict  it has no place
 gone      the file is not there
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -66,7 +67,7 @@ class ChangeFit:
     before: Mapping[str, bytes | None] = field(default_factory=dict)
     after: Mapping[str, bytes | None] = field(default_factory=dict)
 
-    @property
+    @functools.cached_property
     def fits(self) -> bool:
         return all(file.fits for file in self.files)
 

@@ -5,6 +5,7 @@
 with a slash at its end.
 """
 
+import functools
 import hashlib
 import os
 import stat
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from verify.errors import ExitCode, RewactError
-from verify.patch import ABSENT, Patch, parse_patch
+from verify.patch import ABSENT, FileDiff, Patch, parse_patch
 from verify.paths import check_name, read_regular
 
 
@@ -34,11 +35,19 @@ class PatchSet:
     def made_of(self, path: str, identifier: str) -> set[str]:
         """The blob ids that a file with this id goes through in the series; ABSENT where it is removed."""
         made = [identifier]
+        for diff in self._diffs_of.get(path, ()):
+            if diff.new_id is not None and diff.old_id == made[-1]:
+                made.append(diff.new_id)
+        return set(made[1:])
+
+    @functools.cached_property
+    def _diffs_of(self) -> dict[str, list[FileDiff]]:
+        """The diffs of each file, in the order they are applied."""
+        found: dict[str, list[FileDiff]] = {}
         for patch in self.patches:
             for diff in patch.diffs:
-                if diff.path == path and diff.new_id is not None and diff.old_id == made[-1]:
-                    made.append(diff.new_id)
-        return set(made[1:])
+                found.setdefault(diff.path, []).append(diff)
+        return found
 
     def place(self, overlay: Mapping[str, "OverlayFile"]) -> dict[str, "OverlayFile"]:
         """The overlay files that this release has a place for."""

@@ -4,7 +4,7 @@
 import pytest
 
 from verify.edits import MisfitError
-from verify.fit import Change, fit_series
+from verify.fit import Change, ChangeFit, fit_series
 from verify.proof import prove
 from verify.toml import place_in_toml
 
@@ -198,3 +198,17 @@ def test_keys_go_into_their_table_of_a_toml_file() -> None:
 def test_a_table_that_is_gone_or_has_the_key_is_refused(tree: bytes) -> None:
     with pytest.raises(MisfitError):
         place_in_toml(TOML, TOML.replace(b'b = "m:b"\n', b'b = "m:b"\nours = "o:o"\n'), tree)
+
+
+def test_a_large_change_asks_each_of_its_files_once() -> None:
+    """The proof asks for every file whether the change fits: of 20,000 files that took minutes."""
+    asked = []
+
+    class Asked:
+        @property
+        def fits(self) -> bool:
+            asked.append(self)
+            return True
+
+    change = ChangeFit(Change("a.patch", False, {}, {}), (Asked(), Asked()))
+    assert all(change.fits for _ in range(3)) and len(asked) == 2
