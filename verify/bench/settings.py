@@ -59,9 +59,10 @@ _CAMERA = {
 # Values come from ensembles on the features, as `lerobot-train-values` trains them, each network for
 # `value_steps`. What concerns the size of a value policy is not used.
 _OF_FEATURES = {"observations": "features", "value_steps": 500, "folds": 5}
+# On set (b) values are right at the top alone: 8 in 10 of the best 15 % of frames are good, 2 in 3 of 30 %.
 _FEATURES = {
     "a": {**_OF_FEATURES, "steps": 1500, "n_steps": 30},
-    "b": {**_OF_FEATURES, "steps": 1000, "n_steps": 20},
+    "b": {**_OF_FEATURES, "steps": 1000, "n_steps": 20, "positive_fraction": 0.15},
 }
 # For each kind of observations and of data set.
 SETTINGS = {
