@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What the reward head costs, in operations at ACT's default size, counted without computing anything."""
+"""What the reward head and the fast path cost, in operations and in bytes: counts, not timings."""
 
 import pytest
+import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -9,7 +10,7 @@ from lerobot.configs.types import FeatureType, PolicyFeature
 from lerobot.policies.act.configuration_act import ACTConfig
 from lerobot.policies.act.modeling_act import ACTPolicy
 
-from .conftest import ACTION_DIM, ROBOT_STATE, make_batch
+from .conftest import ACTION_DIM, CAMERA, ROBOT_STATE, make_batch, make_policy
 
 
 def training_step(policy, batch):
@@ -23,6 +24,35 @@ def chunk(policy, batch):
 
 def reading(policy, batch):
     policy.eval().requires_grad_(False).model(batch, reward_only=True)
+
+
+def count_saved_bytes(policy, batch):
+    """Bytes that a training step keeps for its gradients, beside the parameters and buffers."""
+    own = {each.untyped_storage().data_ptr() for each in (*policy.parameters(), *policy.buffers())}
+    saved = {}
+
+    def note(x):
+        storage = x.untyped_storage()
+        if storage.data_ptr() not in own:
+            saved[storage.data_ptr()] = (storage.nbytes(), x)  # kept alive, so that no address is used twice
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
+        policy.train()(batch)[0].backward()
+    return sum(n_bytes for n_bytes, _ in saved.values())
+
+
+def test_the_fast_path_keeps_less_for_the_gradients():
+    """Its reward head included, at ACT's usual proportions."""
+    inputs = {"observation.images.front": CAMERA, "observation.state": ROBOT_STATE}
+    sizes = {"dim_feedforward": 400, "dim_model": 64, "n_encoder_layers": 4, "chunk_size": 40, "n_heads": 8}
+    options = {**sizes, "n_action_steps": 40, "n_vae_encoder_layers": 4, "dropout": 0.1}
+    plain = make_policy("act", inputs, use_reward_head=False, **options)
+    fast = make_policy("rewact", inputs, fast_path=True, **options)
+    plain_bytes, fast_bytes = (
+        count_saved_bytes(policy, make_batch(policy, 8, rewards=policy is fast)) for policy in (plain, fast)
+    )
+    assert fast_bytes <= 0.6 * plain_bytes
 
 
 def count_operations(steps, n_cameras, size, **options):

@@ -182,8 +182,14 @@ def _add(x: Tensor, change: Tensor, drop: nn.Dropout, norm: nn.Module, pre_norm:
 
 
 def _feed_forward(layer: nn.Module, x: Tensor, norm: nn.Module) -> Tensor:
-    hidden = layer.activation(linear(layer.linear1, norm(x) if layer.pre_norm else x))
-    return linear(layer.linear2, dropout(hidden, layer.dropout.p, layer.dropout.training))
+    hidden = linear(layer.linear1, norm(x) if layer.pre_norm else x)
+    p, training = layer.dropout.p, layer.dropout.training
+    if layer.activation is F.relu:
+        # The same in this order, and the gradient needs what the next layer keeps, and a byte an element.
+        hidden = F.relu(dropout(hidden, p, training))
+    else:
+        hidden = dropout(layer.activation(hidden), p, training)
+    return linear(layer.linear2, hidden)
 
 
 def modeling_act() -> ModuleType:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""ACT's ResNet in the fast path: channels last; at inference norms are folded into convolutions."""
+"""ACT's ResNet in the fast path: channels last where that gains time, and norms in place."""
 
-import math
 from itertools import pairwise
 
 import torch
@@ -34,6 +33,9 @@ def _run(backbone: nn.Module, x: Tensor) -> Tensor:
     x = F.relu(_convolve(backbone.conv1, backbone.bn1, x), inplace=True)
     x = backbone.maxpool(x)
     for layer in (backbone.layer1, backbone.layer2, backbone.layer3, backbone.layer4):
+        if layer is backbone.layer3 and x.device.type == "cpu":
+            # From here on the weights outweigh what they compute: to lay them out at each call takes longer.
+            x = x.contiguous()
         for block in layer:
             x = _run_block(block, x)
     return x
@@ -55,21 +57,13 @@ def _run_block(block: nn.Module, x: Tensor) -> Tensor:
 
 
 def _convolve(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
-    """A convolution and its norm; at inference as one convolution, whose weight is scaled by the norm.
-
-    That is done at each call, as a copy kept could go stale, and only where the weight is smaller than what
-    the norm would scale otherwise. In training the scaled weights would have to be kept for the gradients,
-    in more memory than ACT takes.
-    """
-    if conv.training or not is_stock(conv, nn.Conv2d) or not is_stock(norm, FrozenBatchNorm2d):
-        return norm(conv(x))
-    n_outputs = x.numel() // conv.in_channels * conv.out_channels // math.prod(conv.stride)
-    if conv.weight.numel() > n_outputs:
-        return norm(conv(x))
+    """A convolution and its norm, in place where that changes no value."""
+    x = conv(x)
+    if not (is_stock(conv, nn.Conv2d) and is_stock(norm, FrozenBatchNorm2d)) or x.dtype != norm.weight.dtype:
+        return norm(x)
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
     shift = norm.bias - norm.running_mean * scale
-    weight = conv.weight * scale[:, None, None, None]
-    return F.conv2d(x, weight, shift, conv.stride, conv.padding, conv.dilation, conv.groups)
+    return x.mul_(scale[:, None, None]).add_(shift[:, None, None])
 
 
 def fuse_norms(module: nn.Module) -> None:

@@ -51,7 +51,8 @@ def dropout(x: Tensor, p: float, training: bool) -> Tensor:
     n_draws = x.numel()
     draws = torch.empty(-(-n_draws // 4), dtype=torch.int64).random_(-(2**63), None)
     is_kept = draws.view(torch.int16)[:n_draws].view(x.shape) >= threshold - _N_DRAWS // 2
-    return x * is_kept.to(x.dtype).mul_(_N_DRAWS / (_N_DRAWS - threshold))
+    # What is kept for the gradient is a byte an element.
+    return (x * is_kept).mul_(_N_DRAWS / (_N_DRAWS - threshold))
 
 
 def attend(
