@@ -9,12 +9,8 @@ from datetime import timedelta
 from accelerate import PartialState
 from accelerate.utils import gather_object
 
-from lerobot.configs.policies import PreTrainedConfig
-
-try:
-    from lerobot.utils.device_utils import auto_select_torch_device
-except ImportError:  # LeRobot before 0.5
-    from lerobot.utils.utils import auto_select_torch_device
+# The module that defines the second one is another in each release.
+from lerobot.configs.policies import PreTrainedConfig, auto_select_torch_device
 
 # One process may have longer episodes, or a slower machine, than the others, which wait for it.
 PATIENCE = timedelta(days=2)
