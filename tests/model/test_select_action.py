@@ -6,7 +6,10 @@ import pickle
 import pytest
 import torch
 
-from .conftest import CHUNK_SIZE, N_ACTION_STEPS, make_observation, make_policy
+from rewact.act.configuration_actvantage import ACTvantageConfig
+from rewact.act.modeling_actvantage import ACTvantagePolicy
+
+from .conftest import CHUNK_SIZE, N_ACTION_STEPS, POLICY_CLASSES, make_observation, make_policy
 
 TYPES = pytest.mark.parametrize("policy_type", ["act", "rewact"])
 
@@ -213,3 +216,20 @@ def test_one_step_chunks():
     assert policy.config.reward_label_horizon is None
     for observation, (_, reward) in zip(*rollout(policy, 3), strict=True):
         assert torch.equal(reward, policy.predict_reward(observation))
+
+
+@pytest.mark.parametrize("fast_path", [True, False])
+@pytest.mark.parametrize("policy_type", ["rewact", "actvantage"])
+def test_a_policy_in_training_mode_plans_without_dropout(monkeypatch, policy_type, fast_path):
+    """The fast path looks at the mode where the network runs, ACT at each action."""
+    monkeypatch.setitem(POLICY_CLASSES, "actvantage", (ACTvantageConfig, ACTvantagePolicy))
+    policy = make_policy(policy_type, dropout=0.5, fast_path=fast_path)
+    observation = make_observation(policy)
+    expected = [policy.select_action(observation) for _ in range(N_ACTION_STEPS)]
+    calls = []
+    monkeypatch.setattr(policy, "eval", lambda: calls.append(1) or type(policy).eval(policy))
+    policy.train()
+    found = [policy.select_action(observation) for _ in range(N_ACTION_STEPS)]
+    torch.testing.assert_close(found, expected)
+    assert len(calls) == (1 if fast_path else N_ACTION_STEPS + 1)
+    torch.testing.assert_close(policy.train().predict_reward(observation), expected[0][1])

@@ -95,6 +95,9 @@ class ACTRewardMixin:
             ValueError: If the policy has no reward head.
         """
         self._reward_head()
+        if not self.config.fast_path:
+            # LeRobot's ACT does so at each action, and walks through all modules for it.
+            self.eval()
         if self.config.temporal_ensemble_coeff is not None:
             actions, rewards = self._predict_chunk_and_rewards(batch)
             action, reward = self.temporal_ensembler.update(actions), rewards[:, 0]
@@ -120,6 +123,7 @@ class ACTRewardMixin:
 
     def _predict_chunk_and_rewards(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """(B, chunk_size, action_dim) actions and (B, T) rewards of one forward pass."""
+        self.eval()
         actions, _, logits = self.model(self.add_image_list(batch))
         return actions, self.model.reward_head.mean(logits)
 

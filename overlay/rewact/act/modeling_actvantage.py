@@ -79,6 +79,7 @@ class ACTvantagePolicy(ACTPolicy):
         return self._guided_forward(self._conditioned(batch, advantage))[0]
 
     def _predict_chunk_and_rewards(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        self.eval()
         actions, logits = self._guided_forward(self._conditioned(batch, None))
         return actions, self.model.reward_head.mean(logits)
 
