@@ -48,7 +48,14 @@ FEATURES = {
     "n_encoder_layers": 1,
 }
 SETUPS = {"camera": BACKBONE, "features": FEATURES}
-VALUE = {**SIZE, "dropout": 0.1, "num_value_bins": 51, "reward_loss_weight": 1.0}
+# Read from the decoder: from the observation's tokens, of a few numbers, values of set (b) are far worse.
+VALUE = {
+    **SIZE,
+    "dropout": 0.1,
+    "num_value_bins": 51,
+    "reward_loss_weight": 1.0,
+    "reward_head_input": "decoder",
+}
 
 
 @dataclass(frozen=True)
