@@ -78,13 +78,13 @@ def build_parser() -> argparse.ArgumentParser:
     drift.add_argument("--json", action="store_true", help="for programs")
     test = add("test", "set up, then run pytest with these arguments", checkout=False, version=True)
     test.add_argument("--all", action="store_true", help="on every supported release, each by itself")
-    add(
+    demo = add(
         "demo",
-        "set up, then train and predict on data made here (--fast: less; --episodes N; --steps N; --seed N; "
-        "--output-dir PATH)",
+        "set up, then train and predict on data made here (--fast: less; --episodes N; --steps N; --seed N)",
         checkout=False,
         version=True,
     )
+    demo.add_argument("--output-dir", type=Path, metavar="PATH", help="(default: outputs/demo)")
     return parser
 
 

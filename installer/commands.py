@@ -3,11 +3,11 @@
 
 import contextlib
 import json
+import multiprocessing
 import shlex
 import subprocess
 import time
 from argparse import Namespace
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import installer
@@ -18,13 +18,11 @@ from installer import update as updating
 from installer.develop import Setup
 from installer.environment import Environment
 from installer.locate import open_checkout
-from installer.releases import DEFAULT, RELEASES, Release, find_release
+from installer.releases import DEFAULT, RELEASES, find_release
 from verify.errors import ExitCode, RewactError
 from verify.fitted import LABEL, describe_misfit
 from verify.places import check_record
 
-# The fast ones first, so that what is broken shows early; those not named here come before the last.
-_FIRST_TESTS, _LAST_TESTS = ("install", "model", "labels"), ("e2e",)
 # Of the matrix, what is tested on the default release alone, since it does not depend on the release; and
 # what of it all the same on every other.
 _ONCE = (
@@ -103,8 +101,7 @@ def status(arguments: Namespace) -> int:
     with console.quiet() if arguments.json else contextlib.nullcontext():
         checkout = open_checkout(arguments.checkout)
         check_record(installer.PROJECT, checkout)
-        found = report.collect(installer.PROJECT, checkout)
-        refusal = report.refusal_of_dev(installer.PROJECT, checkout)
+        found, refusal = report.collect(installer.PROJECT, checkout)
     if arguments.json:
         console.answer(json.dumps(found, indent=2))
     else:
@@ -138,48 +135,39 @@ def _set_up(arguments: Namespace) -> Setup:
 def _test_matrix(rest: list[str]) -> int:
     """The tests on every supported release, one after the other, whatever comes of those before.
 
-    While one is tested the next ones are set up; what is said of that is said when it is their turn.
+    While the first is tested the others are set up.
 
     Returns:
         The first exit code that is not 0, or 0.
     """
-    ends, ahead = {}, {}
-    background = ThreadPoolExecutor(1)
-    try:
-        for release in RELEASES:
-            console.step(f"testing LeRobot {release.version}")
-            start = time.monotonic()
-            if release in ahead:
-                setup, said = ahead[release].result()
-                for say in said:
-                    say()
-            else:
-                setup = _set_up_apart(release)
-                ahead = {
-                    other: background.submit(console.keep, _set_up_apart, other)
-                    for other in RELEASES
-                    if other is not release
-                }
-            if isinstance(setup, RewactError):
-                console.fault(str(setup))
-                code = int(setup.code)
-            else:
-                code = _test(setup, rest, whole=release is DEFAULT)
-            ends[release.version] = (code, time.monotonic() - start)
-    finally:
-        background.shutdown(cancel_futures=True)
+    ends = {}
+    ahead = multiprocessing.Process(target=_set_up_ahead, daemon=True)
+    for release in RELEASES:
+        console.step(f"testing LeRobot {release.version}")
+        start = time.monotonic()
+        if ahead.pid is not None:
+            ahead.join()
+        try:
+            setup = develop.dev_apart(installer.PROJECT, release)
+            if release is DEFAULT:
+                ahead.start()
+            code = _test(setup, rest, whole=release is DEFAULT)
+        except RewactError as error:
+            console.fault(str(error))
+            code = int(error.code)
+        ends[release.version] = (code, time.monotonic() - start)
     for version, (code, seconds) in ends.items():
         end = "passed" if code == 0 else f"FAILED (exit code {code})"
         console.done(f"LeRobot {version}: {end} after {seconds / 60:.1f} min")
     return next((code for code, _ in ends.values() if code), ExitCode.OK)
 
 
-def _set_up_apart(release: Release) -> Setup | RewactError:
-    """A release's set-up, or why there is none."""
-    try:
-        return develop.dev_apart(installer.PROJECT, release)
-    except RewactError as error:
-        return error
+def _set_up_ahead() -> None:
+    """Sets up all releases but the first, in silence: what was said is said when it is their turn."""
+    with contextlib.redirect_stdout(None), contextlib.redirect_stderr(None):
+        for release in RELEASES[1:]:
+            with contextlib.suppress(RewactError, OSError):
+                develop.dev_apart(installer.PROJECT, release)
 
 
 def _test(setup: Setup, rest: list[str], *, whole: bool = True) -> int:
@@ -188,9 +176,15 @@ def _test(setup: Setup, rest: list[str], *, whole: bool = True) -> int:
     Args:
         whole: also the tests that have nothing to do with which LeRobot it is.
     """
-    chosen = [word for word in rest if (installer.PROJECT / word.split("::")[0]).exists()]
-    directories = [] if chosen else _test_directories(whole)
-    return _run(setup, ["-m", "pytest", *directories, *rest])
+    chosen = any((installer.PROJECT / word.split("::")[0]).exists() for word in rest)
+    return _run(setup, ["-m", "pytest", *([] if chosen or whole else _tests_of_a_release()), *rest])
+
+
+def _tests_of_a_release() -> list[str]:
+    there = (installer.PROJECT / "tests").glob("*/test_*.py")
+    rooms = sorted({f"tests/{path.parent.name}" for path in there})
+    ignored = [f"--ignore={path}" for path in _ONCE if path not in rooms]
+    return [*_EVERYWHERE, *(room for room in rooms if room not in _ONCE), *ignored]
 
 
 def drift(arguments: Namespace) -> int:
@@ -240,42 +234,16 @@ def export(arguments: Namespace) -> int:
     return ExitCode.OK
 
 
-def _test_directories(whole: bool) -> list[str]:
-    there = {path.parent.name for path in (installer.PROJECT / "tests").glob("*/test_*.py")}
-    others = sorted(there.difference(_FIRST_TESTS, _LAST_TESTS))
-    directories = [f"tests/{name}" for name in (*_FIRST_TESTS, *others, *_LAST_TESTS) if name in there]
-    if whole:
-        return directories
-    left_out = [f"--ignore={path}" for path in _ONCE if path not in directories]
-    return [*_EVERYWHERE, *(path for path in directories if path not in _ONCE), *left_out]
-
-
 def demo(arguments: Namespace) -> int:
     setup = _set_up(arguments)
-    output = (
-        []
-        if "--output-dir" in arguments.rest
-        else ["--output-dir", str(installer.PROJECT / "outputs" / "demo")]
-    )
-    code = _run(setup, ["-m", "verify.demo", *output, *_from_here(arguments.rest)])
+    # In full: the user's directory is not the one it is run from.
+    output = [f"--output-dir={arguments.output_dir.absolute()}"] if arguments.output_dir else []
+    code = _run(setup, ["-m", "verify.demo", *output, *arguments.rest])
     if code == ExitCode.OK and setup.environment.activate:
         console.done(
             f"LeRobot's commands are found once its environment is active:\n  {setup.environment.activate}"
         )
     return code
-
-
-def _from_here(words: list[str]) -> list[str]:
-    """The words with the output directory in full: the user's directory is not the one it is run from."""
-    option = "--output-dir"
-    result: list[str] = []
-    for word in words:
-        if result and result[-1] == option:
-            word = str(Path(word).absolute())
-        elif word.startswith(f"{option}="):
-            word = f"{option}={Path(word.removeprefix(f'{option}=')).absolute()}"
-        result.append(word)
-    return result
 
 
 def _run(setup: Setup, words: list[str]) -> int:

@@ -5,17 +5,9 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextvars import ContextVar
 from pathlib import Path
-from typing import TypeVar
 
 from installer.faults import explain
-
-Result = TypeVar("Result")
-
-# What this thread has said and nobody has heard yet; None where it is heard at once.
-_kept: ContextVar[list[Callable[[], None]] | None] = ContextVar("kept", default=None)
 
 
 def accept_any_name() -> None:
@@ -30,9 +22,6 @@ def _drop_output() -> None:
 
 
 def _say(text: str) -> None:
-    if (kept := _kept.get()) is not None:
-        kept.append(lambda: _say(text))
-        return
     try:
         print(text, flush=True)
     except OSError:
@@ -62,9 +51,6 @@ def done(text: str) -> None:
 
 
 def fault(text: str) -> None:
-    if (kept := _kept.get()) is not None:
-        kept.append(lambda: fault(text))
-        return
     print(f"install.py: {text}", file=sys.stderr, flush=True)
 
 
@@ -73,17 +59,6 @@ def plural(count: int, noun: str, nouns: str | None = None) -> str:
     return f"{count} {noun if count == 1 else nouns or noun + 's'}"
 
 
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def quiet() -> contextlib.AbstractContextManager:
     """Sends what is said to standard error, where a program reads standard output."""
-    with contextlib.redirect_stdout(sys.stderr):
-        yield
-
-
-def keep(function: Callable[..., Result], *arguments: object) -> tuple[Result, list[Callable[[], None]]]:
-    """Calls a function and keeps what it says on this thread: each of the list's members says one thing."""
-    token = _kept.set([])
-    try:
-        return function(*arguments), _kept.get()
-    finally:
-        _kept.reset(token)
+    return contextlib.redirect_stdout(sys.stderr)

@@ -9,8 +9,8 @@ from pathlib import Path
 from installer import console, environment, fetch, patching, undo
 from installer.environment import RUNTIME, TESTING, Environment
 from installer.locate import find_checkout
-from installer.record import note_environment
 from installer.releases import DEFAULT, Release, find_release
+from installer.transaction import write_state
 from verify.checkout import Checkout, is_in_repository, looks_like_lerobot, project_file
 from verify.errors import ExitCode, RewactError
 from verify.gitcmd import require_git
@@ -125,13 +125,18 @@ def dev(
         release = replace(release, python=max(release.python, required_python(checkout.root)))
     env = environment.choose(release, project, prefix, checkout=checkout.root)
     installed = _install_editable(env, checkout, release)
-    state = checkout.state()
-    if state is not None and state.environment != str(env.prefix):
-        with undo.locked(checkout):
-            note_environment(checkout.record, str(env.prefix))
+    note_environment(checkout, env)
     if plan.fitted and (plan.changes or installed):
         _try_out(project, checkout, env)
     return Setup(checkout, env, bool(plan.changes) or installed)
+
+
+def note_environment(checkout: Checkout, env: Environment) -> None:
+    """Remembers where it was installed, so that undo can take its console scripts out of there."""
+    state = checkout.state()
+    if state is not None and state.environment != str(env.prefix):
+        with undo.locked(checkout):
+            write_state(checkout, replace(state, environment=str(env.prefix)))
 
 
 def required_python(root: Path) -> tuple[int, int]:

@@ -17,10 +17,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from installer import sets
 from installer.files import sync_directory, write_atomically, write_new
-from installer.patching import originals_of
-from installer.sets import finish_swap
+from installer.patching import finish_swap, load, originals_of
 from verify.checkout import Checkout
 from verify.drift import Drift, Released, examine, pristine_reader
 from verify.errors import ExitCode, RewactError
@@ -131,7 +129,7 @@ def export(project: Path, checkout: Checkout, *, name: str, description: str) ->
         RewactError: USAGE, EDITED, BAD_PATCH_SET, CONFLICT when the series does not fit. The old set stays.
     """
     patches = project / "patches"
-    patch_sets, overlay = sets.load(project)
+    patch_sets, overlay = load(project)
     state = checkout.installed()
     if state.tag not in patch_sets:
         raise RewactError(

@@ -2,13 +2,15 @@
 """Installs the patch set in a checkout."""
 
 import functools
+import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from installer import console, fetch, lock, sets, transaction
+from installer import console, fetch, lock, transaction
 from installer.releases import RELEASES
-from installer.transaction import OnStep
+from installer.transaction import OnStep, ignore_step
 from installer.undo import locked, recover, recover_locked
 from verify.checkout import Checkout, looks_like_lerobot
 from verify.drift import Drift, Released, directory_reader, nearest, pristine_reader
@@ -20,30 +22,42 @@ from verify.paths import check_on_disk
 from verify.plan import Plan
 from verify.recognition import unrecorded_states
 from verify.record import State
-from verify.series import fingerprint, load_overlay, load_unread
+from verify.series import OverlayFile, PatchSet, fingerprint, load_overlay, load_patch_sets, load_unread
 from verify.standing import is_applied, is_exactly
 
 
-def read_plan(
-    project: Path, checkout: Checkout, *, exact: bool = False, offline: bool = False
-) -> tuple[Plan, Drift | None]:
-    """Plans for a checkout with the patches and the overlay of this project; writes nothing into it.
+def load(project: Path) -> tuple[dict[str, PatchSet], dict[str, OverlayFile]]:
+    """The project's patch sets, by tag, and the overlay; what a killed `export` left is put right first.
 
-    Args:
-        exact: refuse a tree that no series was made for.
-        offline: refuse, with INDEX, where a release's archive would have to be fetched.
-
-    Returns:
-        The plan, and for a fitted series how it fits.
+    Raises:
+        RewactError: BAD_PATCH_SET, one line for each fault.
     """
-    patch_sets, overlay = sets.load(project)
-    return plan_checkout(
-        checkout, patch_sets, overlay, originals_of(checkout.root, offline=offline), exact=exact
-    )
+    finish_swap(project / "patches")
+    return load_patch_sets(project / "patches"), load_overlay(project / "overlay")
+
+
+def finish_swap(patches: Path) -> None:
+    """Puts an old set back that an interrupted export had moved aside."""
+    for old in patches.glob(".v*.old"):
+        target = patches / old.name[1 : -len(".old")]
+        if target.exists():
+            shutil.rmtree(old)
+        else:
+            os.rename(old, target)
+
+
+def read_plan(project: Path, checkout: Checkout, *, exact: bool = False) -> tuple[Plan, Drift | None]:
+    """Plans with the patches and the overlay of this project; see `plan_checkout`."""
+    patch_sets, overlay = load(project)
+    return plan_checkout(checkout, patch_sets, overlay, originals_of(checkout.root), exact=exact)
 
 
 def originals_of(root: Path | None, *, offline: bool = False) -> Originals:
-    """Where the files of releases are: in a clone, else in their archives, fetched where they are needed."""
+    """Where the files of releases are: in a clone, else in their archives, fetched where they are needed.
+
+    Args:
+        offline: refuse, with INDEX, where one would have to be fetched.
+    """
 
     @functools.cache  # it is found, and said, once
     def archive(tag: str) -> Path | None:
@@ -57,12 +71,6 @@ def originals_of(root: Path | None, *, offline: bool = False) -> Originals:
         return fetch.archive(known[0]) if known else cached_archive(tag)
 
     return Originals(root, archive)
-
-
-def open_checkout(directory: Path) -> Checkout:
-    """A checkout, once git is known to be usable."""
-    require_git()
-    return Checkout(directory)
 
 
 def show_drift(drift: Drift) -> None:
@@ -82,18 +90,6 @@ def show_drift(drift: Drift) -> None:
         console.done(f"  fault    {fault}")
 
 
-def _is_recorded(plan: Plan, checkout: Checkout) -> bool:
-    state = checkout.state()
-    return (
-        state is not None
-        and not plan.changes
-        and (state.tag, state.fingerprint, state.fitted)
-        == (plan.patch_set.tag, plan.fingerprint, plan.fitted)
-        and state.files.keys() == plan.records.keys()
-        and _keeps_originals(checkout, state)
-    )
-
-
 def _keeps_originals(checkout: Checkout, state: State) -> bool:
     """Whether all that undo needs is there; what is lost is taken from the clone's history again."""
     sides = (record.pristine for record in state.files.values())
@@ -106,15 +102,12 @@ def _in_place(project: Path, checkout: Checkout) -> Plan | None:
     No patch is read and nothing is asked of git: a second `dev` has nothing to wait for.
     """
     state = checkout.state()
-    directory = project / "patches" / state.tag if state is not None else None
-    if directory is None or not directory.is_dir():
-        return None
-    if not _keeps_originals(checkout, state):
+    if state is None or not _keeps_originals(checkout, state):
         return None
     if state.fitted and state.commit != checkout.commit():
         return None  # what was proven is another tree
     try:
-        patch_set, overlay = load_unread(directory), load_overlay(project / "overlay")
+        patch_set, overlay = load_unread(project / "patches" / state.tag), load_overlay(project / "overlay")
     except (OSError, ValueError, RewactError):
         return None  # said in full where it is read in full
     if fingerprint(patch_set, overlay) != state.fingerprint:
@@ -138,7 +131,7 @@ def _in_place(project: Path, checkout: Checkout) -> Plan | None:
 def install(
     project: Path,
     checkout: Checkout,
-    on_step: OnStep | None = None,
+    on_step: OnStep = ignore_step,
     *,
     exact: bool = False,
     accept: Callable[[Plan], object] = lambda plan: None,
@@ -156,29 +149,10 @@ def install(
     """
     recover(project, checkout)
     lock.refuse_held(checkout.state_dir)
-    plan = _in_place(project, checkout)
-    if plan is not None and not (plan.fitted and exact):
-        release = f"LeRobot {plan.patch_set.tag}"
-        console.step(
-            f"{checkout.root} has the patches for {release} ({LABEL})"
-            if plan.fitted
-            else f"{checkout.root} is {release}"
-        )
-        for name in plan.left_out:
-            console.step(f"left out: {name} (optional)")
-        accept(plan)
-        console.step("patches and overlay are in place already: nothing changed")
-        return plan
-    plan, drift = read_plan(project, checkout, exact=exact)
-    if drift is None:
-        console.step(f"{checkout.root} is LeRobot {plan.patch_set.tag}")
-    else:
-        console.step(
-            f"{checkout.root} is not a LeRobot release that has its own patches; those for {drift.tag} "
-            f"were fitted to it and checked ({LABEL})"
-        )
-        for line in describe_left_out(drift):
-            console.step(line)
+    plan, drift = _in_place(project, checkout), None
+    if plan is None or (plan.fitted and exact):
+        plan, drift = read_plan(project, checkout, exact=exact)
+    _say_what_it_is(checkout, plan, drift)
     accept(plan)
     if _is_recorded(plan, checkout):
         console.step("patches and overlay are in place already: nothing changed")
@@ -191,23 +165,57 @@ def install(
         before = checkout.state()
         # What `export` compares with: an upgrade of the patches must not forget where edits began.
         commit = before.commit if before and is_applied(checkout, before) else None
-        commit = commit or checkout.commit()
         state = State(
-            "", plan.patch_set.tag, plan.fingerprint, plan.records, (), plan.fitted, commit,
-            before.environment if before else None, plan.left_out,
-        )  # fmt: skip
-        upgraded = before is not None
-        transaction.run(checkout, plan.changes, state, plan.pristine, *([on_step] if on_step else []))
+            transaction="",
+            tag=plan.patch_set.tag,
+            fingerprint=plan.fingerprint,
+            files=plan.records,
+            directories=(),
+            fitted=plan.fitted,
+            commit=commit or checkout.commit(),
+            environment=before.environment if before else None,
+            left_out=plan.left_out,
+        )
+        transaction.run(checkout, plan.changes, state, plan.pristine, on_step)
         checkout.record.update_path.unlink(missing_ok=True)  # an `update` that was killed is over
     patches = console.plural(plan.applied, "patch", "patches")
-    verb = "brought up to date" if upgraded else "applied"
+    verb = "brought up to date" if before else "applied"
     console.step(f"{patches} {verb}, {console.plural(len(plan.changes), 'file')} written and verified")
     return plan
 
 
+def _say_what_it_is(checkout: Checkout, plan: Plan, drift: Drift | None) -> None:
+    tag = plan.patch_set.tag
+    if drift is not None:
+        console.step(
+            f"{checkout.root} is not a LeRobot release that has its own patches; those for {tag} "
+            f"were fitted to it and checked ({LABEL})"
+        )
+    elif plan.fitted:
+        console.step(f"{checkout.root} has the patches for LeRobot {tag} ({LABEL})")
+    else:
+        console.step(f"{checkout.root} is LeRobot {tag}")
+    names = (f"left out: {name} (optional)" for name in plan.left_out)
+    for line in describe_left_out(drift) if drift else names:
+        console.step(line)
+
+
+def _is_recorded(plan: Plan, checkout: Checkout) -> bool:
+    """Whether nothing has to be written, the record included."""
+    state = checkout.state()
+    return (
+        state is not None
+        and not plan.changes
+        and (state.tag, state.fingerprint, state.fitted)
+        == (plan.patch_set.tag, plan.fingerprint, plan.fitted)
+        and state.files.keys() == plan.records.keys()
+        and _keeps_originals(checkout, state)
+    )
+
+
 def unrecorded_files(project: Path, checkout: Checkout) -> list[str]:
     """The files that hold what is installed, where nothing is recorded."""
-    patch_sets, overlay = sets.load(project)
+    patch_sets, overlay = load(project)
     return sorted(
         {
             path
@@ -254,7 +262,7 @@ def examine(project: Path, tree: Path) -> Drift:
         RewactError: NOT_LEROBOT, when it is not LeRobot.
     """
     require_git()
-    patch_sets, overlay = sets.load(project)
+    patch_sets, overlay = load(project)
     if looks_like_lerobot(tree) and not (tree / ".git").exists():
         root, read = None, directory_reader(tree)
     else:

@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: MIT
 """`status`: what a checkout holds, file by file, without changing anything."""
 
+import contextlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from installer import console, environment, lock, patching, sets, transaction
+from installer import console, environment, lock, patching, transaction
 from verify.checkout import Checkout
 from verify.errors import ExitCode, RewactError
-from verify.fitted import LABEL
+from verify.fitted import LABEL, plan_checkout
 from verify.recognition import recognise, unrecorded_states
-from verify.record import State
 from verify.series import fingerprint
 from verify.standing import file_states, is_recorded_version, tells_of_another_branch
 
@@ -23,92 +22,58 @@ _NEXT = {
 }
 
 
-def collect(project: Path, checkout: Checkout) -> dict:
-    """Everything `status --json` prints.
+def collect(project: Path, checkout: Checkout) -> tuple[dict, ExitCode]:
+    """Everything `status --json` prints, and the code with which `dev` would refuse this checkout, or OK.
 
     Returns:
-        checkout; lerobot (tag or None); fitted (whether the series of that tag was fitted to another tree);
-        left_out (optional patches that did not fit it); summary (one of: not installed, applied, outdated,
-        mixed, unrecorded, interrupted, unsupported); message (what to do about it, or None); files (path to
-        pristine, applied, other, edited or missing); environment.
+        checkout; lerobot (tag or None); fitted (whether the series of that tag was, or would be, fitted to
+        another tree); left_out (optional patches that do not fit it); summary (one of: not installed,
+        applied, outdated, mixed, unrecorded, interrupted, unsupported); message (what to do about it, or
+        None); files (path to pristine, applied, other, edited or missing); environment.
     """
-    patch_sets, overlay = sets.load(project)
-    state = checkout.state()
-    message = tag = None
-    fitted = state is not None and state.fitted and is_recorded_version(checkout, state)
+    patch_sets, overlay = patching.load(project)
+    state, originals = checkout.state(), patching.originals_of(checkout.root, offline=True)
+    tag = refusal = message = None
+    fitted, left_out, files = False, (), {}
     try:
-        tag = state.tag if fitted else recognise(checkout, patch_sets, state).tag
+        plan, _ = plan_checkout(checkout, patch_sets, overlay, originals)
+        tag, fitted, left_out = plan.patch_set.tag, plan.fitted, plan.left_out
     except RewactError as error:
-        message = str(error)
-        if state is None:
-            return _unlisted(project, checkout)
+        refusal, message = error, str(error)
+        with contextlib.suppress(RewactError):
+            tag, message = recognise(checkout, patch_sets, state).tag, None
+        if state is not None and is_recorded_version(checkout, state):
+            fitted, left_out = state.fitted, state.left_out
     if state is not None and tag not in (None, state.tag) and tells_of_another_branch(checkout, state):
         state = None  # of another branch, where it was installed too: content decides
     if state is not None:
         files = file_states(checkout, state)
         current = fingerprint(patch_sets[state.tag], overlay) if state.tag in patch_sets else None
-        summary = _summary(state, files, current)
+        summary = "applied" if state.fingerprint == current else "outdated"
+        if set(files.values()) != {"applied"}:
+            summary = "mixed"
+    elif fitted:
+        summary, message = "not installed", f"`install.py dev` fits the series for {tag} to it."
+    elif tag is not None:
+        files = unrecorded_states(checkout, patch_sets[tag], overlay)
+        summary = "unrecorded" if "applied" in files.values() else "not installed"
     else:
-        files = unrecorded_states(checkout, patch_sets[tag], overlay) if tag else {}
-        there = "unrecorded" if "applied" in files.values() else "not installed"
-        summary = there if tag else "unsupported"
-    message = message or _NEXT.get(summary)
-    if transaction.needs_recovery(checkout):
+        summary = "not installed" if refusal.code is ExitCode.INDEX else "unsupported"
+    code = ExitCode.OK if refusal is None or refusal.code is ExitCode.INDEX else refusal.code
+    if transaction.needs_recovery(checkout):  # `dev` puts that right first
         summary, message = "interrupted", "run `install.py dev` or `install.py uninstall` to finish it"
-    left_out = state.left_out if state is not None and fitted else ()
-    return _report(project, checkout, tag, fitted, left_out, summary, message, files)
-
-
-def _unlisted(project: Path, checkout: Checkout) -> dict:
-    """Of a tree that is not a release, and in which nothing is installed: whether a series fits it."""
-    try:
-        plan, _ = patching.read_plan(project, checkout, offline=True)
-    except RewactError as error:
-        summary = "not installed" if error.code is ExitCode.INDEX else "unsupported"
-        return _report(project, checkout, None, False, (), summary, str(error), {})
-    tag, message = plan.patch_set.tag, f"`install.py dev` fits the series for {plan.patch_set.tag} to it."
-    return _report(project, checkout, tag, plan.fitted, plan.left_out, "not installed", message, {})
-
-
-def _report(
-    project: Path,
-    checkout: Checkout,
-    tag: str | None,
-    fitted: bool,
-    left_out: Sequence[str],
-    summary: str,
-    message: str | None,
-    files: Mapping[str, str],
-) -> dict:
-    return {
+        code = ExitCode.OK
+    found = {
         "checkout": str(checkout.root),
         "lerobot": tag,
         "fitted": fitted,
         "left_out": list(left_out),
         "summary": summary,
-        "message": message,
+        "message": message or _NEXT.get(summary),
         "files": dict(sorted(files.items())),
         "environment": _environment(project, checkout),
     }
-
-
-def refusal_of_dev(project: Path, checkout: Checkout) -> ExitCode:
-    """The exit code with which `dev` would refuse this checkout now; OK where it would go on."""
-    if lock.is_held(checkout.state_dir):
-        return ExitCode.BUSY
-    if transaction.needs_recovery(checkout):
-        return ExitCode.OK  # it puts that right first
-    try:
-        patching.read_plan(project, checkout, offline=True)
-    except RewactError as error:
-        return ExitCode.OK if error.code is ExitCode.INDEX else error.code  # `dev` would fetch
-    return ExitCode.OK
-
-
-def _summary(state: State, files: dict[str, str], current: str | None) -> str:
-    if set(files.values()) != {"applied"}:
-        return "mixed"
-    return "applied" if state.fingerprint == current else "outdated"
+    return found, ExitCode.BUSY if lock.is_held(checkout.state_dir) else code
 
 
 def _environment(project: Path, checkout: Checkout) -> dict | None:

@@ -18,17 +18,17 @@ Before `state`, recovery puts the old files back. After it, recovery only cleans
 
 import contextlib
 import errno
+import json
 import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from installer.faults import explain
 from installer.files import keep_owner, make_directory, sync_directory, write_atomically, write_new
-from installer.record import write_journal, write_state
 from verify.checkout import Checkout, OnDisk
 from verify.errors import ExitCode, RewactError
 from verify.paths import check_on_disk, is_real_directory
@@ -40,26 +40,6 @@ OnStep = Callable[[str], None]
 
 def ignore_step(_step: str) -> None:
     pass
-
-
-def _staged(target: Path, transaction: str) -> Path:
-    return target.with_name(f".{target.name[:200]}.rewact-{transaction}")
-
-
-def _remove_staged(path: Path) -> None:
-    """Removes what a run staged: a regular file, or nothing."""
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        if stat.S_ISREG(os.lstat(path).st_mode):
-            path.unlink()
-
-
-def _missing_directories(root: Path, changes: Sequence[Change]) -> list[str]:
-    """Directories that have to be made, parents first."""
-    missing = set()
-    for change in changes:
-        parents = Path(change.path).parents if change.new is not None else ()
-        missing |= {parent.as_posix() for parent in parents if not (root / parent).is_dir()}
-    return sorted(missing, key=lambda path: path.count("/"))
 
 
 def run(
@@ -82,121 +62,119 @@ def run(
     Raises:
         RewactError: NO_PERMISSION, DISK_FULL or EDITED, after the old tree was put back.
     """
-    _Run(checkout, changes, state, pristine, on_step).carry_out()
-
-
-class _Run:
-    def __init__(
-        self,
-        checkout: Checkout,
-        changes: Sequence[Change],
-        state: State | None,
-        pristine: Mapping[str, bytes],
-        on_step: OnStep,
-    ) -> None:
-        self.checkout, self.changes, self.pristine, self.on_step = checkout, changes, pristine, on_step
-        self.transaction = secrets.token_hex(8)
-        before = checkout.state()
-        self.made = _missing_directories(checkout.root, changes)
-        recorded = [*(before.directories if before else ()), *(state.directories if state else ())]
-        directories = tuple(dict.fromkeys([*recorded, *self.made]))
-        self.state = state and replace(state, transaction=self.transaction, directories=directories)
-        # Where nothing of ours will lie any more: an empty package would still be found by an import.
-        written = self.state.files if self.state else {}
-        self.removable = tuple(
-            directory
-            for directory in directories
-            if not any(path.startswith(f"{directory}/") and written[path].target for path in written)
-        )
-
-    def carry_out(self) -> None:
-        try:
-            self._prepare()
-            self._stage()
-            self._replace()
-            self._verify()
-            self.on_step("state")
-            self._commit()
-        except OSError as error:
-            self._undo()
-            raise explain(error, self.checkout.root, "The old files are back.") from error
-        except BaseException:
-            self._undo()
-            raise
-        _clean_up(self.checkout, self.on_step)
-
-    def _undo(self) -> None:
-        try:
-            if recover(self.checkout) is None:
-                _clean_up(self.checkout)
-        except OSError as error:
-            after = "Some files may be changed already: the next run puts them back."
-            raise explain(error, self.checkout.root, after) from error
-
-    def _prepare(self) -> None:
-        self.on_step("originals")
-        blobs = self.checkout.record.blobs
-        make_directory(blobs)
-        originals = {change.old.blob: change.old.data for change in self.changes if change.old is not None}
-        for identifier, data in {**originals, **self.pristine}.items():
-            if self.checkout.record.kept_blob(identifier) is None:
-                write_atomically(blobs / identifier, data)
-        self.on_step("journal")
-        changes = tuple(
-            (change.path, _recorded(change.old), _recorded(change.new)) for change in self.changes
-        )
-        journal = Journal(self.transaction, self.state is None, tuple(self.made), changes)
-        write_journal(self.checkout.record, journal)
-
-    def _stage(self) -> None:
-        for directory in self.made:
-            self.on_step(f"make directory {directory}")
-            make_directory(self.checkout.root / directory)
-        for change in self.changes:
-            if change.new is None:
-                continue
-            self.on_step(f"stage {change.path}")
-            target = self.checkout.root / change.path
-            # Looked at again: whatever was planned, nothing is written through a link.
-            check_on_disk(self.checkout.root, change.path)
-            staged = _staged(target, self.transaction)
-            write_new(staged, change.new.data, change.new.mode)
-            if target.exists():
-                keep_owner(staged, target)
-
-    def _replace(self) -> None:
-        for change in self.changes:
-            self.on_step(f"replace {change.path}")
-            target = self.checkout.root / change.path
-            check_on_disk(self.checkout.root, change.path)
-            if self.checkout.read(change.path) != change.old:
-                raise RewactError(
-                    ExitCode.EDITED, f"{target} was changed while this ran. Nothing was changed; run again."
-                )
-            if change.new is None:
-                target.unlink()
-                _remove_bytecode(target)
-            else:
-                os.replace(_staged(target, self.transaction), target)
-        for parent in sorted({(self.checkout.root / change.path).parent for change in self.changes}):
+    transaction, made = secrets.token_hex(8), _missing_directories(checkout.root, changes)
+    records = [record for record in (checkout.state(), state) if record is not None]
+    directories = dict.fromkeys([path for record in records for path in record.directories] + made)
+    if state is not None:
+        state = replace(state, transaction=transaction, directories=tuple(directories))
+    try:
+        on_step("originals")
+        _keep_originals(checkout, changes, pristine)
+        on_step("journal")
+        sides = [(change.path, _recorded(change.old), _recorded(change.new)) for change in changes]
+        journal = Journal(transaction, state is None, tuple(made), tuple(sides))
+        _write(checkout.record.journal_path, journal)
+        for directory in made:
+            on_step(f"make directory {directory}")
+            make_directory(checkout.root / directory)
+        for change in changes:
+            if change.new is not None:
+                on_step(f"stage {change.path}")
+                # Looked at again: whatever was planned, nothing is written through a link.
+                check_on_disk(checkout.root, change.path)
+                _stage(checkout.root / change.path, transaction, change.new.data, change.new.mode)
+        for change in changes:
+            on_step(f"replace {change.path}")
+            _carry_out(checkout, change, transaction)
+        for parent in {(checkout.root / change.path).parent for change in changes}:
             sync_directory(parent)
-
-    def _verify(self) -> None:
-        self.on_step("verify")
-        for change in self.changes:
-            found = self.checkout.read(change.path)
-            if _blob(found) != _blob(change.new):
+        on_step("verify")
+        for change in changes:
+            if _blob(checkout.read(change.path)) != _blob(change.new):
                 raise OSError(errno.EIO, "the disk does not hold what was written", change.path)
+        on_step("state")
+        _commit(checkout, state, directories)
+    except BaseException as error:
+        _undo(checkout)
+        if isinstance(error, OSError):
+            raise explain(error, checkout.root, "The old files are back.") from error
+        raise
+    _clean_up(checkout, on_step)
 
-    def _commit(self) -> None:
-        _remove_directories(self.checkout.root, self.removable)
-        if self.state is not None:
-            kept = tuple(path for path in self.state.directories if (self.checkout.root / path).is_dir())
-            state = replace(self.state, directories=kept)
-            write_state(self.checkout.record, state)
-            return
-        self.checkout.record.state_path.unlink(missing_ok=True)
-        sync_directory(self.checkout.state_dir)
+
+def _missing_directories(root: Path, changes: Sequence[Change]) -> list[str]:
+    """Directories that have to be made, parents first."""
+    missing = set()
+    for change in changes:
+        parents = Path(change.path).parents if change.new is not None else ()
+        missing |= {parent.as_posix() for parent in parents if not (root / parent).is_dir()}
+    return sorted(missing, key=lambda path: path.count("/"))
+
+
+def _keep_originals(checkout: Checkout, changes: Sequence[Change], pristine: Mapping[str, bytes]) -> None:
+    make_directory(checkout.record.blobs)
+    originals = {change.old.blob: change.old.data for change in changes if change.old is not None}
+    for identifier, data in {**originals, **pristine}.items():
+        if checkout.record.kept_blob(identifier) is None:
+            write_atomically(checkout.record.blobs / identifier, data)
+
+
+def _write(path: Path, record: State | Journal) -> None:
+    write_atomically(path, json.dumps(record.dump(), indent=1).encode())
+
+
+def write_state(checkout: Checkout, state: State) -> None:
+    _write(checkout.record.state_path, state)
+
+
+def _staged(target: Path, transaction: str) -> Path:
+    return target.with_name(f".{target.name[:200]}.rewact-{transaction}")
+
+
+def _stage(target: Path, transaction: str, data: bytes, mode: int) -> None:
+    """Writes a file beside its place."""
+    staged = _staged(target, transaction)
+    write_new(staged, data, mode)
+    if target.exists():
+        keep_owner(staged, target)
+
+
+def _carry_out(checkout: Checkout, change: Change, transaction: str) -> None:
+    """Puts what was staged in its place, or removes the file."""
+    target = checkout.root / change.path
+    check_on_disk(checkout.root, change.path)
+    if checkout.read(change.path) != change.old:
+        raise RewactError(
+            ExitCode.EDITED, f"{target} was changed while this ran. Nothing was changed; run again."
+        )
+    if change.new is None:
+        _remove(target)
+    else:
+        os.replace(_staged(target, transaction), target)
+
+
+def _commit(checkout: Checkout, state: State | None, directories: Iterable[str]) -> None:
+    # Where nothing of ours will lie any more: an empty package would still be found by an import.
+    written = [path for path, record in state.files.items() if record.target] if state else []
+    _remove_directories(
+        checkout.root,
+        [made for made in directories if not any(path.startswith(f"{made}/") for path in written)],
+    )
+    if state is not None:
+        kept = tuple(path for path in state.directories if (checkout.root / path).is_dir())
+        write_state(checkout, replace(state, directories=kept))
+    else:
+        checkout.record.state_path.unlink(missing_ok=True)
+        sync_directory(checkout.state_dir)
+
+
+def _undo(checkout: Checkout) -> None:
+    try:
+        if recover(checkout) is None:
+            _clean_up(checkout)
+    except OSError as error:
+        after = "Some files may be changed already: the next run puts them back."
+        raise explain(error, checkout.root, after) from error
 
 
 def _blob(side: OnDisk | None) -> str | None:
@@ -207,17 +185,18 @@ def _recorded(side: OnDisk | None) -> Recorded | None:
     return None if side is None else Recorded(side.blob, side.mode)
 
 
-def _remove_bytecode(module: Path) -> None:
-    """Python's caches of a removed module of ours: left behind they would keep its directory alive."""
-    cache = module.parent / "__pycache__"
-    if module.suffix == ".py":
-        for compiled in cache.glob(f"{module.stem}.*.pyc"):
+def _remove(target: Path) -> None:
+    """Removes a file and, of a module, Python's caches: left behind they would keep its directory alive."""
+    target.unlink(missing_ok=True)
+    cache = target.parent / "__pycache__"
+    if target.suffix == ".py":
+        for compiled in cache.glob(f"{target.stem}.*.pyc"):
             compiled.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             cache.rmdir()
 
 
-def _remove_directories(root: Path, directories: Sequence[str]) -> None:
+def _remove_directories(root: Path, directories: Iterable[str]) -> None:
     """Removes directories that were made here and are empty, children first."""
     for directory in sorted(directories, key=lambda path: -path.count("/")):
         if is_real_directory(root, directory):
@@ -243,10 +222,7 @@ def recover(checkout: Checkout) -> str | None:
     if journal is None:
         return None
     state = checkout.state()
-    if journal.removes_state:
-        committed = state is None
-    else:
-        committed = state is not None and state.transaction == journal.transaction
+    committed = state is None if journal.removes_state else state and state.transaction == journal.transaction
     if not committed:
         _put_back(checkout, state, journal)
         _remove_directories(checkout.root, journal.directories)
@@ -255,16 +231,18 @@ def recover(checkout: Checkout) -> str | None:
 
 
 def _put_back(checkout: Checkout, state: State | None, journal: Journal) -> None:
-    transaction, changes = journal.transaction, journal.changes
-    for path, _, _ in changes:
+    for path, _, _ in journal.changes:
         check_on_disk(checkout.root, path)
-        # First all staged files, so that a full disk has room again.
-        _remove_staged(_staged(checkout.root / path, transaction))
-    unknown = []
-    for path, old, new in changes:
-        found = _blob(checkout.read(path))
-        if found not in (old.blob if old else None, new.blob if new else None):
-            unknown.append(path)
+        # First all staged files, so that a full disk has room again: regular files, or nothing.
+        staged = _staged(checkout.root / path, journal.transaction)
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            if stat.S_ISREG(os.lstat(staged).st_mode):
+                staged.unlink()
+    unknown = [
+        path
+        for path, *sides in journal.changes
+        if _blob(checkout.read(path)) not in [side and side.blob for side in sides]
+    ]
     by_hand = _put_back_by_hand(checkout, state, unknown) if unknown else set()
     if edited := [path for path in unknown if path not in by_hand]:
         raise RewactError(
@@ -272,22 +250,17 @@ def _put_back(checkout: Checkout, state: State | None, journal: Journal) -> None
             f"A run was interrupted, and since then these files were edited: {', '.join(edited)}. "
             "Put them back (git checkout -- <file>, or delete those git does not know), then run again.",
         )
-    for path, old, _ in changes:
+    for path, old, _ in journal.changes:
+        target, found = checkout.root / path, checkout.read(path)
         if path in by_hand:
             continue
-        target = checkout.root / path
         if old is None:
-            target.unlink(missing_ok=True)
-            _remove_bytecode(target)
-            continue
-        found = checkout.read(path)
-        if _blob(found) != old.blob or found.mode != old.mode:
+            _remove(target)
+        elif _blob(found) != old.blob or found.mode != old.mode:
             target.parent.mkdir(parents=True, exist_ok=True)
-            staged = _staged(target, transaction)
-            write_new(staged, checkout.record.recorded_blob(old.blob, path), old.mode)
-            if target.exists():
-                keep_owner(staged, target)
-            os.replace(staged, target)
+            data = checkout.record.recorded_blob(old.blob, path)
+            _stage(target, journal.transaction, data, old.mode)
+            os.replace(_staged(target, journal.transaction), target)
             sync_directory(target.parent)
 
 
@@ -296,13 +269,13 @@ def _put_back_by_hand(checkout: Checkout, state: State | None, paths: Sequence[s
     records = state.files if state else {}
     head = checkout.head_blobs(list(paths))
     committed = checkout.commit() is not None
-    result = set()
-    for path in paths:
+
+    def is_restored(path: str) -> bool:
         found, record = checkout.read(path), records.get(path)
         restored = record is not None and stands(found, record) == "pristine"
-        if restored or (committed and is_as_in_head(found, head.get(path))):
-            result.add(path)
-    return result
+        return restored or (committed and is_as_in_head(found, head.get(path)))
+
+    return set(filter(is_restored, paths))
 
 
 def _clean_up(checkout: Checkout, on_step: OnStep = ignore_step) -> None:

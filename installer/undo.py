@@ -9,7 +9,7 @@ from pathlib import Path
 import installer
 from installer import console, environment, lock, scripts, tools, transaction
 from installer.faults import explain
-from installer.transaction import OnStep
+from installer.transaction import OnStep, ignore_step
 from verify.checkout import Checkout
 from verify.errors import ExitCode
 from verify.places import check_record
@@ -42,7 +42,7 @@ def recover_locked(checkout: Checkout) -> None:
         console.step(f"an earlier run was interrupted: {files}")
 
 
-def uninstall(project: Path, checkout: Checkout, on_step: OnStep | None = None) -> int:
+def uninstall(project: Path, checkout: Checkout, on_step: OnStep = ignore_step) -> int:
     """Puts every file back as it was before the first install.
 
     Returns:
@@ -63,7 +63,7 @@ def uninstall(project: Path, checkout: Checkout, on_step: OnStep | None = None) 
                 return 0  # another run has just taken it out
             state = _ask_patches("record_again", project, checkout)
         changes = plan_removal(checkout, state)
-        transaction.run(checkout, changes, None, {}, *([on_step] if on_step else []))
+        transaction.run(checkout, changes, None, {}, on_step)
     files = console.plural(len(changes), "file") if changes else "nothing was left to be"
     console.step(f"{files} put back or removed in {checkout.root}")
     return len(changes)

@@ -268,7 +268,7 @@ def test_uninstall_and_status_without_a_record(
     if how == "cloned":
         git(tmp_path, "clone", "--quiet", str(checkout.root), "clone")
         checkout = Checkout(tmp_path / "clone")
-    report = status.collect(project.root, checkout)
+    report, _ = status.collect(project.root, checkout)
     assert report["lerobot"] == "v9.9.1" and report["summary"] == "unrecorded" and "dev" in report["message"]
     assert report["files"]["src/lerobot/train.py"] == report["files"]["src/lerobot/head.py"] == "applied"
     assert undo.uninstall(project.root, checkout) > 0

@@ -337,14 +337,15 @@ def test_listener_that_goes_away_does_not_stop_the_work(project: Project, upstre
 def test_status_for_programs_is_json_and_nothing_else(
     project: Project, checkout: Checkout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    """What is found out for the exit code is said as it is found, behind the answer once."""
+    """What is said while it is found out is no part of the answer."""
+    collect = commands.report.collect
 
-    def refusal(*_: object) -> ExitCode:
+    def saying(*arguments: object) -> tuple[dict, ExitCode]:
         console.step("using an archive")
-        return ExitCode.OK
+        return collect(*arguments)
 
     monkeypatch.setattr(installer, "PROJECT", project.root)
-    monkeypatch.setattr(commands.report, "refusal_of_dev", refusal)
+    monkeypatch.setattr(commands.report, "collect", saying)
     assert commands.status(Namespace(checkout=checkout.root, json=True)) == ExitCode.OK
     said = capsys.readouterr()
     assert json.loads(said.out)["summary"] == "not installed" and "using an archive" in said.err

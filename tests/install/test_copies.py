@@ -50,7 +50,7 @@ def test_of_rivals_the_one_made_for_this_copy_applies(
     patching.install(rivals.root, checkout)
     assert (root / "pyproject.toml").read_bytes() == patched(released)
     assert patching.install(rivals.root, checkout).changes == ()
-    assert status.collect(rivals.root, checkout)["summary"] == "applied"
+    assert status.collect(rivals.root, checkout)[0]["summary"] == "applied"
     series = snapshot(rivals.root / "patches")
     assert export(rivals, checkout).kept == 5
     assert snapshot(rivals.root / "patches") == series
@@ -64,7 +64,7 @@ def test_rivals_are_told_apart_without_a_record(rivals: Project, tmp_path: Path)
     patching.install(rivals.root, checkout)
     checkout.record.state_path.unlink()
     assert patching.install(rivals.root, checkout).changes == ()
-    assert status.collect(rivals.root, checkout)["summary"] == "applied"
+    assert status.collect(rivals.root, checkout)[0]["summary"] == "applied"
 
 
 def test_committed_patched_tree_tells_which_rival_it_was_made_of(rivals: Project, tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_overlay_leaves_out_what_the_release_has_no_place_for(project: Project, 
     assert (checkout.root / "src/lerobot/head_of_another.py").is_file()
     assert not (checkout.root / "src/rewact").exists()
     assert not (checkout.root / "src/lerobot/head.py").exists()
-    assert status.collect(project.root, checkout)["summary"] == "applied"
+    assert status.collect(project.root, checkout)[0]["summary"] == "applied"
     assert patching.install(project.root, checkout).changes == ()
     undo.uninstall(project.root, checkout)
     assert snapshot(checkout.root) == before

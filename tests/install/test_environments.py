@@ -12,9 +12,9 @@ import pytest
 
 import installer
 from installer import console, environment, locate, lock, patching, programs, pythons, scripts, undo
+from installer.develop import note_environment
 from installer.environment import Environment
 from installer.pythons import Python
-from installer.record import note_environment
 from installer.releases import Release
 from tests.install.upstreams import PYPROJECT, Project, git, refused, write
 from verify.checkout import Checkout
@@ -396,7 +396,7 @@ def test_uninstall_takes_our_console_scripts_out(
     project.add_patch("0004-d.patch", {"pyproject.toml": before}, {"pyproject.toml": before + OURS})
     checkout = Checkout(upstream)
     patching.install(project.root, checkout)
-    note_environment(checkout.record, str(opened.prefix))
+    note_environment(checkout, opened)
     url = {"url": upstream.as_uri(), "dir_info": {"editable": True}}
     distribution(opened.prefix, "lerobot", "9.9.1", direct_url=url)
     (site,) = opened.prefix.glob("lib/*/site-packages")

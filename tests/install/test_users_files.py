@@ -170,7 +170,6 @@ def test_status_of_a_partial_clone_fetches_nothing(
     git(partial.root, "config", "remote.origin.url", "ssh://nowhere/x")
     git(partial.root, "config", "core.sshCommand", str(program))
     status.collect(project.root, partial)
-    status.refusal_of_dev(project.root, partial)
     assert not (tmp_path / "ran").exists()
 
 

@@ -55,7 +55,7 @@ def test_uninstall_after_another_version_was_checked_out(
     project: Project, checkout: Checkout, second: dict, options: tuple[str, ...]
 ) -> None:
     check_out(checkout, "v9.9.2", *options)
-    assert status.collect(project.root, checkout)["files"][TRAIN_PATH] in ("other", "pristine")
+    assert status.collect(project.root, checkout)[0]["files"][TRAIN_PATH] in ("other", "pristine")
     undo.uninstall(project.root, checkout)
     assert snapshot(checkout.root) == second and checkout.state() is None
 
@@ -188,7 +188,7 @@ def test_content_decides_between_two_patched_branches(
     project: Project, checkout: Checkout, two_branches: dict
 ) -> None:
     """The record tells of the other branch: "mixed, edited" was said, and no command went on."""
-    report = status.collect(project.root, checkout)
+    report, _ = status.collect(project.root, checkout)
     assert (report["lerobot"], set(report["files"].values())) == ("v9.9.1", {"applied"})
     assert patching.install(project.root, checkout).patch_set.tag == "v9.9.1"
     assert snapshot(checkout.root) == two_branches and checkout.state().tag == "v9.9.1"
