@@ -17,6 +17,7 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 
 from lerobot.policies.act.modeling_act import ACTPolicy
 from lerobot.policies.factory import make_pre_post_processors
+from lerobot.utils import constants
 from rewact.act.modeling_rewact import RewACTPolicy
 from rewact.advantages import ADVANTAGES_FILE, load_advantages, read_advantage_file
 from rewact.advantages import labels as advantage_labels
@@ -30,7 +31,6 @@ from rewact.labels.returns import compute_returns
 from rewact.options.labels import RewardLabelsConfig
 from rewact.values import checkpoint as value_checkpoint
 from rewact.values.predictor import RewardPredictor
-from rewact.values.store import values_home
 
 from .conftest import LENGTHS, OUTCOMES, create_checkpoint, create_dataset, load_dataset, write_outcomes
 
@@ -286,7 +286,7 @@ def test_a_stopped_run_continues_where_it_was(run, root, checkpoint, monkeypatch
             raise KeyboardInterrupt
         return original(self, batch)
 
-    shutil.rmtree(values_home())
+    shutil.rmtree(constants.HF_LEROBOT_HOME / "rewact_values")
     monkeypatch.setattr(RewardPredictor, "__call__", stop_in_the_third)
     assert run(f"--policy.path={checkpoint}") == "130"
     assert not (root / ADVANTAGES_FILE).exists()

@@ -15,9 +15,9 @@ from rewact.judge.values import binary_metrics, clock, value_metrics
 from rewact.labels.episodes import EpisodeTable
 from rewact.options.values import FeatureOptions, ValueOptions
 from rewact.values.backbones import load_backbone
-from rewact.values.crossfit import Targets, cross_fit, deal_folds, read_out_of_fold
+from rewact.values.crossfit import Readings, cross_fit, deal_folds, read_out_of_fold
+from rewact.values.ensemble import Samples
 from rewact.values.feature_cache import FeatureCache, Stream
-from rewact.values.samples import Samples
 from rewact.values.window import Window
 
 OPTIONS = ValueOptions(folds=2, members=1, components=3, window_s=[0.2], hidden_dim=8, steps=20)
@@ -28,6 +28,10 @@ def make_table(lengths=(6, 9, 7, 8)):
     starts = ends - np.array(lengths)
     n = len(lengths)
     return EpisodeTable("local/x", None, 10.0, (), np.arange(n), starts, ends, np.zeros(n, dtype=np.int64))
+
+
+def make_window(dims, lags, **options):
+    return Window(dims, lags, replace(OPTIONS, components=4, context_components=2, **options))
 
 
 @pytest.fixture
@@ -47,7 +51,7 @@ def test_an_episode_does_not_touch_its_own_values(cache):
     done = np.full(30, np.nan, dtype=np.float32)
 
     def values(labels):
-        targets = Targets(labels, done)
+        targets = Readings(labels, done)
         ensembles = cross_fit(cache, ["camera"], targets, rows, folds, OPTIONS, 0, show_progress=False)
         return read_out_of_fold(cache, ensembles, rows, folds).values
 
@@ -66,7 +70,7 @@ def test_values_reach_both_ends(tmp_path):
         cache.write(row, {"camera": np.c_[labels[:40], 1 - labels[:40]]})
     options = replace(OPTIONS, window_s=[], dropout=0.0, input_dropout=0.0, steps=200, lr=1e-2)
     rows = np.arange(2)
-    targets = Targets(labels, np.full(80, np.nan, dtype=np.float32))
+    targets = Readings(labels, np.full(80, np.nan, dtype=np.float32))
     ensembles = cross_fit(cache, ["camera"], targets, rows, rows, options, 0, show_progress=False)
     np.testing.assert_allclose(read_out_of_fold(cache, ensembles, rows, rows).values, labels, atol=0.02)
 
@@ -74,7 +78,7 @@ def test_values_reach_both_ends(tmp_path):
 @settings(derandomize=True, max_examples=25, deadline=None)
 @given(length=st.integers(1, 12), cut=st.integers(0, 12), lag=st.integers(1, 5), first=st.booleans())
 def test_a_window_does_not_depend_on_how_an_episode_is_cut(length, cut, lag, first):
-    window = Window({"camera": 4}, [], 4, 2, [lag], first)
+    window = make_window({"camera": 4}, [lag], use_first_frame=first)
     latents = torch.arange(length * 4, dtype=torch.float32).view(length, 4).square()
     whole = window.look_back(latents, latents[0], length)
     cut = min(cut, length - 1)
@@ -83,7 +87,7 @@ def test_a_window_does_not_depend_on_how_an_episode_is_cut(length, cut, lag, fir
 
 
 def test_backwards_is_forwards_on_the_reversed_episode():
-    window = Window({"camera": 4}, [], 4, 2, [1, 3], use_first_frame=False)
+    window = make_window({"camera": 4}, [1, 3], use_first_frame=False)
     latents = torch.randn(9, 4, generator=torch.Generator().manual_seed(0)).half()
     frames, nothing = torch.arange(9), torch.zeros(9)
     samples = Samples(latents, torch.zeros_like(frames), torch.full_like(frames, 8), nothing, nothing)
@@ -93,7 +97,7 @@ def test_backwards_is_forwards_on_the_reversed_episode():
 
 def test_samples_are_what_is_read_of_an_episode():
     """In training and in use a network sees the same of a frame, whatever else is in the batch."""
-    window = Window({"camera": 4, "state": 3}, ["state"], 4, 2, [1, 3], use_first_frame=True)
+    window = make_window({"camera": 4, "observation.state": 3}, [1, 3])
     latents = torch.randn(12, 7, generator=torch.Generator().manual_seed(0)).half()
     first, last = torch.tensor([0] * 5 + [5] * 7), torch.tensor([4] * 5 + [11] * 7)
     samples = Samples(latents, first, last, torch.zeros(12), torch.zeros(12))

@@ -82,7 +82,7 @@ def test_mixed_precision_is_used_where_it_is_asked_for(camera_root, checkpoint, 
     assert seen == [use_amp]
     assert prediction.reward.dtype == np.float32
     # Predictions of one are not taken over by a run with the other.
-    assert predictors[0].fingerprint() != predictors[1].fingerprint()
+    assert predictors[0].fingerprint != predictors[1].fingerprint
 
 
 # lerobot-eval-rewards

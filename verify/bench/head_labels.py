@@ -28,7 +28,7 @@ from rewact.keys import REWARD_KEY, mark_labels
 from rewact.labels.episodes import EpisodeTable
 from rewact.labels.interpolation import linear_rewards
 from rewact.options.values import FeatureOptions, ValueOptions
-from rewact.values.crossfit import Targets, cross_fit, deal_folds, read_out_of_fold
+from rewact.values.crossfit import Readings, cross_fit, deal_folds, read_out_of_fold
 from rewact.values.extraction import make_backbone, open_cache
 from rewact.values.feature_cache import FeatureCache
 from rewact.values.window import MAX_PROJECTION_FRAMES, Projection
@@ -103,7 +103,7 @@ def compare(cache: FeatureCache, truth: np.ndarray, steps: int, seed: int) -> di
     unknown = np.full(len(clock), np.nan, dtype=np.float32)
     folds = deal_folds(table.tasks, 5, seed)
     keys = [stream.key for stream in cache.streams]
-    ensembles = cross_fit(cache, keys, Targets(clock, unknown), rows, folds, ValueOptions(), seed)
+    ensembles = cross_fit(cache, keys, Readings(clock, unknown), rows, folds, ValueOptions(), seed)
     values = read_out_of_fold(cache, ensembles, rows, folds).values
 
     held_out = np.random.default_rng(seed).permutation(rows)[: round(HELD_OUT * len(rows))]

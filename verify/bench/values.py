@@ -107,7 +107,7 @@ def compute_advantages_of_features(
             found[name] = read_out_of_fold(cache, ensembles, rows, folds).values
             if is_success:
                 continue
-            target = targets.labels
+            target = targets.values
             for ensemble in ensembles:
                 ensemble.aggregate = "min"
             np.save(directory / "min.npy", read_out_of_fold(cache, ensembles, rows, folds).values)

@@ -22,7 +22,7 @@ from rewact.judge.values import binary_metrics, frame_slices, value_metrics
 from rewact.labels import build_reward_labels
 from rewact.options.labels import RewardLabelsConfig
 from rewact.options.values import FeatureOptions, ValueOptions
-from rewact.values.crossfit import Targets, deal_folds, fit_ensemble, read_out_of_fold
+from rewact.values.crossfit import Readings, deal_folds, fit_ensemble, read_out_of_fold
 from rewact.values.extraction import fill_cache, make_backbone, open_cache
 from rewact.values.feature_cache import FeatureCache
 from rewact.values.runner import episode_loader
@@ -50,7 +50,7 @@ FIGURES = ("VOC", "MAE", "done: AUROC")
 def measure(
     cache: FeatureCache,
     keys: Sequence[str],
-    targets: Targets,
+    targets: Readings,
     groups: np.ndarray,
     options: ValueOptions,
     split: int,
@@ -66,7 +66,7 @@ def measure(
     ]
     held_out = np.isin(folds, tried)
     readings = read_out_of_fold(cache, ensembles, rows[held_out], folds[held_out])
-    judged = value_metrics(readings.values, targets.labels, frame_slices(cache.table, rows[held_out]))
+    judged = value_metrics(readings.values, targets.values, frame_slices(cache.table, rows[held_out]))
     done = binary_metrics(targets.done, readings.done)["auroc"]
     return [judged["voc"], judged["mae"], float("nan") if done is None else done]
 

@@ -99,6 +99,7 @@ class TrainValuesConfig:
 def train_values(cfg: TrainValuesConfig) -> dict[str, Any] | None:
     """Train values; returns what `values.json` holds, None in a process that only computed features."""
     import numpy as np
+    from scipy.ndimage import uniform_filter1d
 
     from rewact.draw.values import plot_values
     from rewact.judge.report import print_values
@@ -110,8 +111,8 @@ def train_values(cfg: TrainValuesConfig) -> dict[str, Any] | None:
     from rewact.labels.hub import open_metadata
     from rewact.labels.progress import save_progress
     from rewact.labels.sources import VALUES_FILE
-    from rewact.values.crossfit import cross_fit, deal_folds, read_out_of_fold, smooth_values
-    from rewact.values.frozen_checkpoint import save_checkpoint, task_pace
+    from rewact.values.crossfit import cross_fit, deal_folds, read_out_of_fold
+    from rewact.values.modeling_values import save_checkpoint, task_pace
     from rewact.values.processes import choose_device, join_on, own_device
     from rewact.values.runner import choose_episodes
     from rewact.values.targets import make_targets
@@ -140,10 +141,13 @@ def train_values(cfg: TrainValuesConfig) -> dict[str, Any] | None:
         alone = replace(cfg.values, members=1)
         of_states = cross_fit(cache, states, targets, rows, folds, alone, cfg.seed, device)
         values = read_out_of_fold(cache, of_states, rows, folds).values
-        report["controls"]["state alone"] = value_metrics(values, targets.labels, frame_slices(table, rows))
-    episode_frames = frame_slices(table, rows)
-    written = smooth_values(readings.values, episode_frames, round(cfg.smooth_s * table.fps / 2))
-    report["written"] = value_metrics(written, targets.labels, episode_frames)
+        report["controls"]["state alone"] = value_metrics(values, targets.values, frame_slices(table, rows))
+    written, reach = readings.values.copy(), round(cfg.smooth_s * table.fps / 2)
+    for frames in frame_slices(
+        table, rows
+    ):  # at its ends an episode is continued by its first and last value
+        written[frames] = uniform_filter1d(written[frames], 2 * reach + 1, mode="nearest")
+    report["written"] = value_metrics(written, targets.values, frame_slices(table, rows))
     report = {"dataset": table.repo_id, "labels": labels.describe(), "target": cfg.target, **report}
 
     source = {"reward_model_path": str(cfg.output_dir)}
@@ -155,16 +159,16 @@ def train_values(cfg: TrainValuesConfig) -> dict[str, Any] | None:
     save_checkpoint(
         cfg.output_dir / "pretrained_model",
         meta,
-        cfg.features,
-        cfg.values,
         ensembles,
         dict(zip(episodes, folds.tolist(), strict=True)),
-        task_pace(table, labels.outcomes),
-        None if report["stop"] is None else as_detector(report["stop"]),
         asdict(cfg.dataset.reward),
+        features=cfg.features,
+        values=cfg.values,
+        n_action_steps=task_pace(table, labels.outcomes),
+        completion_detector=None if report["stop"] is None else as_detector(report["stop"]),
     )
     write_json(cfg.output_dir / "values.json", report)
-    plot_values(cfg.output_dir / "values.png", report, readings.values, targets.labels, table, rows)
+    plot_values(cfg.output_dir / "values.png", report, readings.values, targets.values, table, rows)
     print_values(report, f"{table.repo_id}, {len(rows)} episodes, out of fold")
     logging.info("Wrote %s", cfg.output_dir)
     return report
@@ -174,10 +178,10 @@ def _compute_features(
     cfg: TrainValuesConfig, meta: "LeRobotDatasetMetadata", rows: "np.ndarray", device: Any
 ) -> "FeatureCache":
     """Compute the features that the cache lacks, together with the other processes."""
+    import numpy as np
     from accelerate import PartialState
 
     from rewact.values.extraction import fill_cache, make_backbone, open_cache
-    from rewact.values.feature_cache import shard_rows
     from rewact.values.processes import together
     from rewact.values.runner import episode_loader
 
@@ -188,7 +192,9 @@ def _compute_features(
         raise ValueError(f"{cfg.dataset.repo_id} has neither a camera nor a state to read values from")
     with together():
         if cfg.shard is not None:
-            cache, rows = cache.shard(*cfg.parse_shard()), shard_rows(rows, *cfg.parse_shard())
+            index, count = cfg.parse_shard()
+            # A contiguous part, which reads few of the dataset's files.
+            cache, rows = cache.shard(index, count), np.array_split(rows, count)[index]
         elif PartialState().is_main_process:
             cache.merge_shards()
     load = episode_loader(cfg.dataset, cfg.tolerance_s)

@@ -17,7 +17,7 @@ from rewact.judge.values import (
     success_metrics,
     value_metrics,
 )
-from rewact.values.crossfit import Readings, Targets, read_episode, read_out_of_fold
+from rewact.values.crossfit import Readings, read_episode, read_out_of_fold
 from rewact.values.ensemble import Ensemble
 from rewact.values.feature_cache import FeatureCache
 
@@ -29,7 +29,7 @@ def judge_values(
     cache: FeatureCache,
     ensembles: Sequence[Ensemble],
     readings: Readings,
-    targets: Targets,
+    targets: Readings,
     outcomes: np.ndarray,
     rows: np.ndarray,
     folds: np.ndarray,
@@ -51,7 +51,7 @@ def judge_values(
         ``values`` (`voc`, `spearman`, `mae`, `ece`, `bins`), ``done`` and ``success`` (`auroc`,
         `average_precision`, `ece`), ``stop`` (see `choose_stop`) and ``controls``.
     """
-    table, labels = cache.table, targets.labels
+    table, labels = cache.table, targets.values
     episodes = frame_slices(table, rows)
     frames = table.frames(rows)
     values, label = readings.values[frames], labels[frames]
@@ -112,7 +112,7 @@ def _shuffled(
         length = int(cache.table.lengths[row])
         order = rng.permutation(length)
         episode = slice(start, start + length)
-        values[episode] = read_episode(ensembles[fold], cache.read(row), order)[0]
+        values[episode] = read_episode(ensembles[fold], cache.read(row), order).values
         shown[episode] = labels[int(cache.table.starts[row]) + order]
         episodes.append(episode)
         start += length

@@ -205,6 +205,10 @@ class EpisodeTable:
             "episode numbers, or delete the file and label again"
         )
 
+    def span(self, row: int) -> slice:
+        """Absolute frames of the episode in a row."""
+        return slice(int(self.starts[row]), int(self.ends[row]))
+
     def frames(self, rows: np.ndarray) -> np.ndarray:
         """Absolute indices of all frames of the given rows, one episode after the other, int64."""
         lengths = self.lengths[rows]

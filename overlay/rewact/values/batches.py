@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, IterableDataset, default_collate, get_w
 
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.datasets.video_utils import decode_video_frames
+from rewact.labels.episodes import EpisodeTable
 
 try:  # keeps depth and language columns whole
     from lerobot.utils.collate import lerobot_collate_fn as collate
@@ -29,8 +30,8 @@ class EpisodeBatches(IterableDataset):
     """Batches of consecutive frames of one episode at a time, as a model's preprocessor takes them.
 
     Yields ``(episode_index, first_frame, batch)``: the batch holds up to ``batch_size`` frames from
-    ``first_frame`` of the episode on, each key with the values that ``dataset[i]`` has under it, collated. Of
-    the cameras only those in ``cameras`` are read. See :func:`load_batches` for how to iterate over it.
+    ``first_frame`` of the episode on, each key with the values that ``dataset[i]`` has under it, collated.
+    See :func:`load_batches` for how to iterate over it.
 
     Args:
         dataset: A map-style dataset, whole or with ``episodes=[...]``. Its image transforms are not applied.
@@ -44,17 +45,13 @@ class EpisodeBatches(IterableDataset):
     ):
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        self.dataset = dataset
-        self.episodes = episodes
-        self.batch_size = batch_size
+        self.dataset, self.episodes, self.batch_size = dataset, episodes, batch_size
         unread = set() if cameras is None else set(dataset.meta.camera_keys) - set(cameras)
         self.videos = [key for key in dataset.meta.video_keys if key not in unread]
         self.columns = [key for key in dataset.hf_dataset.column_names if key not in unread]
         # Rows of absolute frames, which are in the order of the index.
         self._index = dataset.hf_dataset.data.column("index").to_numpy()
-        # LeRobot looks episodes up by position, and ids may have gaps.
-        ids = dataset.meta.episodes["episode_index"][:]
-        self._positions = {int(episode): position for position, episode in enumerate(ids)}
+        self._table = EpisodeTable.from_metadata(dataset.meta)
 
     def __iter__(self) -> Iterator[tuple[int, int, dict[str, Any]]]:
         worker = get_worker_info()
@@ -63,32 +60,30 @@ class EpisodeBatches(IterableDataset):
             yield from self._read_episode(episode)
 
     def _read_episode(self, episode: int) -> Iterator[tuple[int, int, dict[str, Any]]]:
-        meta = self.dataset.meta
-        entry = meta.episodes[self._positions[episode]]
-        length = int(entry["dataset_to_index"]) - int(entry["dataset_from_index"])
-        start = int(np.searchsorted(self._index, int(entry["dataset_from_index"])))
-        rows = self.dataset.hf_dataset.select_columns(self.columns)
+        meta, data = self.dataset.meta, self.dataset.hf_dataset
+        row = self._table.row(episode)
+        length = int(self._table.lengths[row])
+        start = int(np.searchsorted(self._index, self._table.starts[row]))
+        rows = data.select_columns(self.columns)
+        timestamps = data.data.column("timestamp").to_numpy()[start : start + length]
         is_depth = bool(set(getattr(meta, "depth_keys", ())).intersection(self.videos + self.columns))
-        timestamps = self.dataset.hf_dataset.data.column("timestamp").to_numpy()[start : start + length]
         frames = {} if is_depth else {key: self._decode(episode, key, timestamps) for key in self.videos}
         for first in range(0, length, self.batch_size):
             stop = min(first + self.batch_size, length)
             if is_depth:  # has units and a quantization of its own, which the dataset knows to undo
                 batch = collate([self.dataset[start + frame] for frame in range(first, stop)])
             else:
-                columns = rows[start + first : start + stop]
-                batch = {key: _stack(values) for key, values in columns.items()}
+                batch = rows[start + first : start + stop]
+                for key, values in batch.items():
+                    if isinstance(values, list) and isinstance(values[0], Tensor):
+                        batch[key] = torch.stack(values)
                 batch |= {key: next(decoded) for key, decoded in frames.items()}
                 batch["task"] = [meta.tasks.iloc[int(task)].name for task in batch["task_index"]]
             yield episode, first, batch
 
     def _decode(self, episode: int, key: str, timestamps: np.ndarray) -> Iterator[Tensor]:
-        """The images of an episode in batches, float32 ``(n, C, H, W)`` in [0, 1].
-
-        Args:
-            timestamps: Seconds from the episode's start, ``(T,)``.
-        """
-        dataset, position = self.dataset, self._positions[episode]
+        """The images of an episode in batches, float32 ``(n, C, H, W)`` in [0, 1]."""
+        dataset, position = self.dataset, self._table.position(episode)
         path = dataset.root / dataset.meta.get_video_file_path(position, key)
         start = float(dataset.meta.episodes[position][f"videos/{key}/from_timestamp"])
         tolerance = getattr(dataset, "tolerance_s", 1e-4)
@@ -110,19 +105,13 @@ def load_batches(batches: EpisodeBatches, num_workers: int) -> Iterable[tuple[in
             batches of an episode come in order. 0: a thread of this process reads.
     """
     num_workers = min(num_workers, len(batches.episodes))
-    if not num_workers:
-        return _read_ahead(iter(batches))
-    # The video decoder does not survive a fork.
-    return DataLoader(batches, batch_size=None, num_workers=num_workers, multiprocessing_context="spawn")
-
-
-def _read_ahead(items: Iterator[Any]) -> Iterator[Any]:
+    if num_workers:
+        spawn = "spawn"  # the video decoder does not survive a fork
+        yield from DataLoader(batches, None, num_workers=num_workers, multiprocessing_context=spawn)
+        return
+    items = iter(batches)
     with ThreadPoolExecutor(1) as reader:
         upcoming = reader.submit(next, items, None)
         while (item := upcoming.result()) is not None:
             upcoming = reader.submit(next, items, None)
             yield item
-
-
-def _stack(values: Any) -> Any:
-    return torch.stack(values) if isinstance(values, list) and isinstance(values[0], Tensor) else values

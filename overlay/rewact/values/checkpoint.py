@@ -4,15 +4,16 @@
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+from torch import Tensor
 
-from lerobot.configs.policies import PreTrainedConfig
 from rewact.labels.episodes import EpisodeTable
 
 if TYPE_CHECKING:
@@ -28,11 +29,17 @@ def checkpoint_digest(path: Path) -> str | None:
     return hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else None
 
 
-def read_train_config(path: str | Path) -> dict[str, Any] | None:
-    """How a checkpoint was trained, None if it does not say.
+def digest_tensors(tensors: Mapping[str, Tensor], settings: str = "") -> str:
+    """SHA-256 of named tensors, and of settings as text."""
+    digest = hashlib.sha256(settings.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
-    Args:
-        path: Folder of a checkpoint, or its name on the Hub.
+
+def read_train_config(path: str | Path) -> dict[str, Any] | None:
+    """How a checkpoint, a folder or a name on the Hub, was trained; None if it does not say.
 
     Raises:
         OSError: If the checkpoint is on the Hub, which cannot be reached.
@@ -51,10 +58,6 @@ def read_train_config(path: str | Path) -> dict[str, Any] | None:
 def trained_episodes(path: str | Path, meta: "LeRobotDatasetMetadata") -> set[int] | None:
     """Episodes of a dataset that a checkpoint, or the one it started from, was trained on.
 
-    Args:
-        path: The checkpoint.
-        meta: Metadata of the dataset.
-
     Returns:
         Their ids, none if it was trained on another dataset; None if the checkpoint does not say.
     """
@@ -67,8 +70,7 @@ def trained_episodes(path: str | Path, meta: "LeRobotDatasetMetadata") -> set[in
     seen: set[int] = set()
     if known["repo_id"] == meta.repo_id or same_folder:
         episodes = table.episodes.tolist() if known.get("episodes") is None else known["episodes"]
-        held_out = held_out_episodes(table, episodes, known.get("eval_split") or 0.0)
-        seen = set(episodes) - set(held_out)
+        seen = set(episodes) - set(held_out_episodes(table, episodes, known.get("eval_split") or 0.0))
     base = (train_config.get("policy") or {}).get("pretrained_path")
     if base and not train_config.get("resume") and Path(base).resolve() != Path(path).resolve():
         before = trained_episodes(base, meta) if Path(base).is_dir() else None
@@ -98,15 +100,11 @@ def trained_labels(train_config: dict[str, Any] | None) -> dict[str, Any]:
     return ((train_config or {}).get("dataset") or {}).get("reward") or {}
 
 
-def guess_value_type(config: PreTrainedConfig, train_config: dict[str, Any] | None) -> str:
+def guess_value_type(path: str | Path, train_config: dict[str, Any] | None) -> str:
     """Whether a checkpoint's values are "returns" or "progress", by the labels it was trained on."""
     if train_config is None:
         logging.warning(
-            f"{config.pretrained_path} does not say what it was trained on: its values are taken as "
-            "progress. If they are returns, say so with --value_type=returns."
+            f"{path} does not say what it was trained on: its values are taken as progress. If they are "
+            "returns, say so with --value_type=returns."
         )
-    return "returns" if _is_trained_on_returns(train_config) else "progress"
-
-
-def _is_trained_on_returns(train_config: dict[str, Any] | None) -> bool:
-    return trained_labels(train_config).get("sources", [None])[0] == "returns"
+    return "returns" if trained_labels(train_config).get("sources", [None])[0] == "returns" else "progress"

@@ -38,17 +38,8 @@ class ValuesConfig(PreTrainedConfig):
     def validate_features(self) -> None:
         pass
 
-    @property
-    def observation_delta_indices(self) -> None:
-        return None
-
-    @property
-    def action_delta_indices(self) -> None:
-        return None
-
-    @property
-    def reward_delta_indices(self) -> None:
-        return None
+    # It reads single frames.
+    observation_delta_indices = action_delta_indices = reward_delta_indices = None
 
     def get_optimizer_preset(self) -> Any:
         raise NotImplementedError("values are trained by lerobot-train-values, not by lerobot-train")

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""Small networks from inputs to values, and their training."""
+"""Small networks from inputs to values, what they are trained on, and their training."""
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from rewact.options.values import ValueOptions
-from rewact.values.samples import Samples
 from rewact.values.window import Window
 
 # Standard deviation of a label's histogram, see https://huggingface.co/papers/2403.03950.
@@ -23,16 +23,41 @@ N_PASSES = 2
 MIN_STEPS = 300
 
 
-class Layer(nn.Module):
-    """A linear layer of each of several networks, computed together.
+class Samples(NamedTuple):
+    """Frames of whole episodes, one episode after the other. What a network sees is made batch by batch.
 
-    Args:
-        n_networks: Number of networks.
-        n_inputs: Length of an input.
-        n_outputs: Length of an output.
-        is_hidden: Whether a layer norm and a GELU follow.
-        dropout: Of what comes out.
+    Attributes:
+        latents: float16 ``(n, n_latent)``, half the memory.
+        first: int64 ``(n,)`` position of the first frame of each frame's episode.
+        last: int64 ``(n,)`` position of its last frame.
+        values: float32 ``(n,)`` in [0, 1], what is to be learned.
+        done: float32 ``(n,)``: 1 where the task is done, 0 where it is not, NaN where that is not known.
     """
+
+    latents: Tensor
+    first: Tensor
+    last: Tensor
+    values: Tensor
+    done: Tensor
+
+    def inputs(self, window: Window, chosen: Tensor, backwards: Tensor | None = None) -> Tensor:
+        """Unscaled inputs of frames, float32 ``(..., n_inputs)``.
+
+        Args:
+            window: Makes them.
+            chosen: int64 ``(...)`` positions of frames.
+            backwards: bool ``(...)``, which of them to show as if their episode was played backwards.
+        """
+        first, last = self.first[chosen], self.last[chosen]
+        before = [(chosen - lag).maximum(first) for lag in window.lags]
+        if backwards is not None:
+            after = [(chosen + lag).minimum(last) for lag in window.lags]
+            before = [a.where(backwards, b) for a, b in zip(after, before, strict=True)]
+        return window.join(self.latents, chosen, before, first)
+
+
+class Layer(nn.Module):
+    """A linear layer of each of several networks, computed together; if hidden, a norm and a GELU follow."""
 
     def __init__(
         self, n_networks: int, n_inputs: int, n_outputs: int, is_hidden: bool = False, dropout: float = 0.0
@@ -57,12 +82,7 @@ class Layer(nn.Module):
 
 
 class Ensemble(nn.Module):
-    """Perceptrons on one window, each to a histogram of the value and to whether the task is done.
-
-    Args:
-        window: Makes their inputs.
-        options: Their number and size.
-    """
+    """Perceptrons on one window, each to a histogram of the value and to whether the task is done."""
 
     def __init__(self, window: Window, options: ValueOptions):
         super().__init__()
@@ -92,20 +112,14 @@ class Ensemble(nn.Module):
         return values.clamp(0, 1), done.sigmoid().mean(0)
 
     def fit(self, samples: Samples, options: ValueOptions, seed: int) -> None:
-        """Train the networks, each on batches of its own.
-
-        Args:
-            samples: What they are trained on, on the same device.
-            options: Steps and the like.
-            seed: Of order and dropout.
-        """
-        n, device = len(samples.labels), samples.labels.device
+        """Train the networks on samples on the same device, each on batches of its own."""
+        n, device = len(samples.values), samples.values.device
         steps = options.steps or max(N_PASSES * n // options.batch_size, MIN_STEPS)
         optimizer = torch.optim.AdamW(self.parameters(), lr=options.lr, weight_decay=options.weight_decay)
         scheduler = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, options.lr, total_steps=max(steps, 2), pct_start=0.1
         )
-        histograms = _histogram(samples.labels, self.edges)
+        histograms = _histogram(samples.values, self.edges)
         shape = (options.members, options.batch_size)
         self.train()
         with torch.random.fork_rng(devices=[]):

@@ -6,9 +6,9 @@ import json
 import logging
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,17 +19,12 @@ SOURCE_FILE = "source.json"
 DONE_FILE = "done.u1"
 
 
-@dataclass(frozen=True)
-class Stream:
+class Stream(NamedTuple):
     """What is kept of one key of the dataset: features of a camera as float16, or a state as float32."""
 
     key: str
     dim: int
     dtype: str
-
-    @property
-    def file(self) -> str:
-        return f"{self.key}.{self.dtype}"
 
 
 @dataclass(frozen=True)
@@ -39,11 +34,6 @@ class FeatureCache:
     Rows are read through a memory map that is closed at once, so that memory does not grow with the dataset.
     An episode counts once its flag is set, which is written after its rows; processes and shards that work on
     different episodes do not disturb each other.
-
-    Attributes:
-        folder: Where the files are.
-        table: The dataset's episodes.
-        streams: What is kept.
     """
 
     folder: Path
@@ -65,46 +55,47 @@ class FeatureCache:
         Raises:
             OSError: Naming the file, if it cannot be written.
         """
-        source = {**source, "streams": [[stream.key, stream.dim, stream.dtype] for stream in streams]}
+        source = {**source, "streams": [list(stream) for stream in streams]}
         digest = hashlib.sha256(json.dumps(source, sort_keys=True).encode()).hexdigest()
-        cache = cls(folder / f"{table.name}-{digest[:16]}", table, tuple(streams))
-        if not (cache.folder / SOURCE_FILE).is_file():
-            cache.folder.mkdir(parents=True, exist_ok=True)
-            sizes = {stream.file: cls._row_bytes(stream) * table.n_frames for stream in cache.streams}
-            for name, size in {**sizes, DONE_FILE: len(table.episodes)}.items():
-                with (cache.folder / name).open("ab") as file:
+        return cls(folder / f"{table.name}-{digest[:16]}", table, tuple(streams))._create(source)
+
+    def shard(self, index: int, count: int) -> "FeatureCache":
+        """The part of a cache that one of several machines fills, in a folder of its own within this one."""
+        folder = self.folder / f"shard_{index}_of_{count}"
+        return replace(self, folder=folder)._create(read_json(self.folder / SOURCE_FILE))
+
+    def _create(self, source: Mapping[str, Any]) -> "FeatureCache":
+        if not (self.folder / SOURCE_FILE).is_file():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            sizes = {
+                self._file(stream): stream.dim * np.dtype(stream.dtype).itemsize * self.table.n_frames
+                for stream in self.streams
+            }
+            for path, size in {**sizes, self.folder / DONE_FILE: len(self.table.episodes)}.items():
+                with path.open("ab") as file:
                     file.truncate(size)  # sparse: takes no space yet
-            write_json(cache.folder / SOURCE_FILE, source)
-        return cache
+            write_json(self.folder / SOURCE_FILE, source)
+        return self
 
     def keys(self, dtype: str) -> list[str]:
         """The streams of a kind: "float16" for cameras, "float32" for states."""
         return [stream.key for stream in self.streams if stream.dtype == dtype]
 
-    @staticmethod
-    def _row_bytes(stream: Stream) -> int:
-        return stream.dim * np.dtype(stream.dtype).itemsize
+    def _file(self, stream: Stream) -> Path:
+        return self.folder / f"{stream.key}.{stream.dtype}"
 
     def _map(self, stream: Stream, mode: str) -> np.memmap:
-        return np.memmap(
-            self.folder / stream.file, stream.dtype, mode, shape=(self.table.n_frames, stream.dim)
-        )
+        return np.memmap(self._file(stream), stream.dtype, mode, shape=(self.table.n_frames, stream.dim))
 
     def missing(self, rows: np.ndarray) -> np.ndarray:
         """Those of the rows of the episode table that have no features yet."""
         return rows[np.fromfile(self.folder / DONE_FILE, np.uint8)[rows] == 0]
 
     def write(self, row: int, features: Mapping[str, np.ndarray]) -> None:
-        """Keep the features of an episode.
-
-        Args:
-            row: Its row in the episode table.
-            features: For each stream ``(T, dim)``.
-        """
-        start, end = int(self.table.starts[row]), int(self.table.ends[row])
+        """Keep the features of the episode in a row of the table, for each stream ``(T, dim)``."""
         for stream in self.streams:
             rows = self._map(stream, "r+")
-            rows[start:end] = features[stream.key]
+            rows[self.table.span(row)] = features[stream.key]
             rows.flush()
         with (self.folder / DONE_FILE).open("r+b") as file:
             file.seek(row)
@@ -112,20 +103,8 @@ class FeatureCache:
 
     def read(self, row: int) -> dict[str, np.ndarray]:
         """Features of an episode, for each stream ``(T, dim)`` float32."""
-        start, end = int(self.table.starts[row]), int(self.table.ends[row])
-        return {stream.key: self._map(stream, "r")[start:end].astype(np.float32) for stream in self.streams}
-
-    def shard(self, index: int, count: int) -> "FeatureCache":
-        """The part of a cache that one of several machines fills, in a folder of its own within this one."""
-        folder = self.folder / f"shard_{index}_of_{count}"
-        shard = FeatureCache(folder, self.table, self.streams)
-        if not (folder / SOURCE_FILE).is_file():
-            folder.mkdir(parents=True, exist_ok=True)
-            for name in (*(stream.file for stream in self.streams), DONE_FILE):
-                with (folder / name).open("ab") as file:
-                    file.truncate((self.folder / name).stat().st_size)
-            shutil.copyfile(self.folder / SOURCE_FILE, folder / SOURCE_FILE)
-        return shard
+        frames = self.table.span(row)
+        return {stream.key: self._map(stream, "r")[frames].astype(np.float32) for stream in self.streams}
 
     def merge_shards(self) -> None:
         """Take over what is in the folders of shards, and remove them.
@@ -134,14 +113,13 @@ class FeatureCache:
             ValueError: Naming the folder, if it is of other features.
         """
         for folder in sorted(self.folder.glob("shard_*_of_*")):
-            if not (folder / SOURCE_FILE).is_file() or (
-                read_json(folder / SOURCE_FILE) != read_json(self.folder / SOURCE_FILE)
-            ):
+            source = folder / SOURCE_FILE
+            if not source.is_file() or read_json(source) != read_json(self.folder / SOURCE_FILE):
                 raise ValueError(f"{folder} is not a shard of {self.folder}: delete it")
-            shard = FeatureCache(folder, self.table, self.streams)
+            shard = replace(self, folder=folder)
             rows = self.missing(np.arange(len(self.table.episodes)))
-            found = np.setdiff1d(rows, shard.missing(rows))
-            for row in found.tolist():
+            found = np.setdiff1d(rows, shard.missing(rows)).tolist()
+            for row in found:
                 self.write(row, shard.read(row))
             shutil.rmtree(folder)
             logging.info(f"Took over {len(found)} episodes from {folder.name}")
@@ -149,16 +127,5 @@ class FeatureCache:
 
 def episodes_digest(table: EpisodeTable) -> str:
     """Tell one dataset from another by its episodes, wherever it lies and whatever it is called."""
-    known = [
-        table.fps,
-        table.episodes.tolist(),
-        table.lengths.tolist(),
-        table.tasks.tolist(),
-        table.identities,
-    ]
-    return hashlib.sha256(json.dumps(known).encode()).hexdigest()
-
-
-def shard_rows(rows: np.ndarray, index: int, count: int) -> np.ndarray:
-    """The rows that a shard works on: a contiguous part, so that each reads few of the dataset's files."""
-    return np.array_split(rows, count)[index]
+    arrays = (array.tolist() for array in (table.episodes, table.lengths, table.tasks))
+    return hashlib.sha256(json.dumps([table.fps, *arrays, table.identities]).encode()).hexdigest()

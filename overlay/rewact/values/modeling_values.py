@@ -1,32 +1,38 @@
 # SPDX-License-Identifier: MIT
 """Values from frozen features in the form that LeRobot loads: a checkpoint with a reward head."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from lerobot.policies.factory import dataset_to_policy_features  # defined elsewhere in each release
 from lerobot.policies.pretrained import PreTrainedPolicy
-from lerobot.utils.constants import OBS_ENV_STATE, OBS_STATE
 from rewact.labels.episodes import EpisodeTable
+from rewact.labels.files import write_json
+from rewact.labels.outcomes import FAILURE
 from rewact.values.backbones import Backbone, load_backbone
+from rewact.values.checkpoint import TRAIN_CONFIG
 from rewact.values.configuration_values import ValuesConfig
 from rewact.values.ensemble import Ensemble
 from rewact.values.feature_cache import episodes_digest
-from rewact.values.window import Window
+from rewact.values.processor_values import make_values_pre_post_processors
+from rewact.values.window import STATES, Window
 
 if TYPE_CHECKING:
     from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
 
-
 # Processes that read a dataset take turns, so the batches of several episodes may be mixed.
 MAX_UNDER_WAY = 256
+# An action is judged by what a tenth of an episode makes of it.
+PACE = 10
 
 
-@dataclass
-class _Past:
+class _Past(NamedTuple):
     """What an episode has shown so far: the first frame and as many of the last as a window reaches back.
 
     Attributes:
@@ -60,22 +66,10 @@ class ValuesPolicy(PreTrainedPolicy):
         self, config: ValuesConfig, dataset_meta: "LeRobotDatasetMetadata | None" = None, **kwargs: Any
     ):
         super().__init__(config)
-        states = [key for key in config.dims if _is_state(key)]
+        options = config.values
         self.ensembles = nn.ModuleList(
-            Ensemble(
-                Window(
-                    config.dims,
-                    states,
-                    config.values.components,
-                    config.values.context_components,
-                    config.lags,
-                    config.values.use_first_frame,
-                ),
-                config.values,
-            )
-            for _ in range(config.values.folds)
+            Ensemble(Window(config.dims, config.lags, options), options) for _ in range(options.folds)
         )
-        self.cameras = [key for key in config.dims if key not in states]
         self._backbone: Backbone | None = None  # its weights stay where they come from
         self._starts: dict[int, int] = {}
         self._folds: dict[int, int] = {}
@@ -97,58 +91,53 @@ class ValuesPolicy(PreTrainedPolicy):
         Raises:
             ValueError: Naming the frame, if an episode is not read in order.
         """
-        features = self._encode(batch)
-        if "index" not in batch:
-            n = len(next(iter(features.values())))
-            rows = [{key: values[i : i + 1] for key, values in features.items()} for i in range(n)]
-            return torch.cat([self._read(environment, row, None) for environment, row in enumerate(rows)])
-        index, episodes = batch["index"].flatten(), batch["episode_index"].flatten()
+        features = {key: self._encode(key, batch[key]) for key in self.config.dims}
+        n_frames = len(next(iter(features.values())))
+        if "index" in batch:
+            index, episodes = batch["index"].flatten().tolist(), batch["episode_index"].flatten().tolist()
+            starts = [i for i in range(n_frames) if i == 0 or episodes[i] != episodes[i - 1]]
+        else:
+            index, episodes = [None] * n_frames, list(range(n_frames))
+            starts = episodes
         values = []
-        changes = torch.nonzero(episodes.diff()).flatten() + 1
-        bounds = [0, *changes.tolist(), len(episodes)]
-        for start, end in zip(bounds, bounds[1:], strict=False):
+        for start, end in zip(starts, [*starts[1:], n_frames], strict=True):
             part = {key: stream[start:end] for key, stream in features.items()}
-            values.append(self._read(int(episodes[start]), part, int(index[start])))
+            values.append(self._read(episodes[start], part, index[start]))
         return torch.cat(values)
 
-    def _encode(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        if self.cameras and self._backbone is None:
+    def _encode(self, key: str, values: Tensor) -> Tensor:
+        if key in STATES:
+            return values.float()
+        if self._backbone is None:
             self._backbone = load_backbone(self.config.features)
-        features = {}
-        for key in self.config.dims:
-            values = batch[key]
-            if key in self.cameras:
-                # As the cache keeps them.
-                values = self._backbone.to(values.device)(values).half()
-            features[key] = values.float()
-        return features
+        return self._backbone.to(values.device)(values).half().float()  # as the cache keeps them
 
     def _read(self, episode: int, features: dict[str, Tensor], index: int | None) -> Tensor:
+        """Values of the next frames of an episode; index is that of the first of them."""
         past = self._past.get(episode)
-        if index is not None:
-            # Where nothing is known of the dataset, an episode is taken to start where it is first seen.
-            if index == self._starts.get(episode, index if past is None else None):
-                past = None
-            elif past is None or past.next_index != index:
-                raise ValueError(
-                    f"values look back in time: frame {index} of episode {episode} cannot be read without "
-                    "those before it; read the episode from its start, in order"
-                )
+        # Where nothing is known of the dataset, an episode is taken to start where it is first seen.
+        if index is not None and index == self._starts.get(episode, index if past is None else None):
+            past = None
+        elif index is not None and (past is None or past.next_index != index):
+            raise ValueError(
+                f"values look back in time: frame {index} of episode {episode} cannot be read without those "
+                "before it; read the episode from its start, in order"
+            )
         n = len(next(iter(features.values())))
-        first = {key: values[:1] for key, values in features.items()} if past is None else past.first
-        seen = {
-            key: values if past is None else torch.cat([past.recent[key], values])
-            for key, values in features.items()
-        }
+        if past is None:
+            first, seen = {key: values[:1] for key, values in features.items()}, features
+        else:
+            first = past.first
+            seen = {key: torch.cat([past.recent[key], values]) for key, values in features.items()}
         readings = []
-        ensembles = [self.ensembles[self._folds[episode]]] if episode in self._folds else self.ensembles
-        for ensemble in ensembles:
+        is_known = index is not None and episode in self._folds  # without an index it is an environment
+        for ensemble in [self.ensembles[self._folds[episode]]] if is_known else self.ensembles:
             window = ensemble.window
             inputs = window.look_back(window.latents(seen), window.latents(first)[0], n)
             readings.append(ensemble.read(inputs)[0])
-        reach = self.ensembles[0].window.reach
+        reach = max(self.config.lags, default=0)
         recent = {key: values[max(len(values) - reach, 0) :] for key, values in seen.items()}
-        self._past.pop(episode, None)
+        self._past.pop(episode, None)  # the one read last goes to the end
         self._past[episode] = _Past(first, recent, None if index is None else index + n)
         if index is not None and len(self._past) > MAX_UNDER_WAY:
             del self._past[next(iter(self._past))]
@@ -170,12 +159,56 @@ class ValuesPolicy(PreTrainedPolicy):
     def forward(self, batch: dict[str, Tensor], **kwargs: Any) -> Any:
         raise NotImplementedError("values are trained by lerobot-train-values, not by lerobot-train")
 
-    def predict_action_chunk(self, batch: dict[str, Tensor], **kwargs: Any) -> Tensor:
-        raise NotImplementedError("a checkpoint of lerobot-train-values has values, but no actions")
-
     def select_action(self, batch: dict[str, Tensor], **kwargs: Any) -> Tensor:
         raise NotImplementedError("a checkpoint of lerobot-train-values has values, but no actions")
 
+    predict_action_chunk = select_action
 
-def _is_state(key: str) -> bool:
-    return key in (OBS_STATE, OBS_ENV_STATE)
+
+def task_pace(table: EpisodeTable, outcomes: np.ndarray) -> int:
+    """N for advantages: a tenth of the median length of the episodes that have not failed, at least 1."""
+    lengths = table.lengths[outcomes != FAILURE]
+    return max(round(float(np.median(lengths if len(lengths) else table.lengths)) / PACE), 1)
+
+
+def save_checkpoint(
+    folder: Path,
+    meta: "LeRobotDatasetMetadata",
+    ensembles: Sequence[Ensemble],
+    folds: Mapping[int, int],
+    labels: Mapping[str, Any],
+    **options: Any,
+) -> None:
+    """Write ensembles with their processors, and how they were trained.
+
+    Args:
+        folder: The checkpoint.
+        meta: Metadata of the dataset that they were trained on.
+        ensembles: One per fold.
+        folds: For each episode the fold that has not seen it.
+        labels: The `RewardLabelsConfig` of what they learned, as JSON values.
+        options: The rest of the `ValuesConfig`.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    window, features = ensembles[0].window, dataset_to_policy_features(meta.features)
+    config = ValuesConfig(
+        device="cpu",
+        push_to_hub=False,
+        input_features={key: features[key] for key in window.keys},
+        dims={key: len(part.mean) for key, part in zip(window.keys, window.projections, strict=True)},
+        lags=window.lags,
+        dataset=episodes_digest(EpisodeTable.from_metadata(meta)),
+        episodes=list(folds),
+        folds=list(folds.values()),
+        **options,
+    )
+    policy = ValuesPolicy(config)
+    for mine, trained in zip(policy.ensembles, ensembles, strict=True):
+        mine.load_state_dict(trained.state_dict())
+    for part in (policy, *make_values_pre_post_processors(config)):
+        part.save_pretrained(folder)
+    # No episode is answered by an ensemble that has seen it.
+    dataset = {"repo_id": meta.repo_id, "root": str(meta.root), "episodes": [], "reward": dict(labels)}
+    write_json(folder / TRAIN_CONFIG, {"dataset": dataset})

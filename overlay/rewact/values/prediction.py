@@ -2,8 +2,8 @@
 """Predicted rewards, of a policy or from another model's file."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,8 +11,7 @@ from rewact.labels.episodes import EpisodeTable
 from rewact.labels.progress import load_progress, save_progress
 
 
-@dataclass
-class Prediction:
+class Prediction(NamedTuple):
     """Predicted rewards of some frames.
 
     Attributes:
@@ -26,23 +25,12 @@ class Prediction:
     upper: np.ndarray | None = None
 
     def as_array(self) -> np.ndarray:
-        """float32 ``(T, 3)`` with the quantiles, ``(T, 1)`` without."""
-        columns = (self.reward, self.lower, self.upper)
-        return np.stack([column for column in columns if column is not None], axis=1)
-
-    @classmethod
-    def from_array(cls, values: np.ndarray) -> "Prediction":
-        """The inverse of :meth:`as_array`."""
-        return cls(*values.T)
+        """float32 ``(T, 3)`` with quantiles, ``(T, 1)`` without; `Prediction(*array.T)` is the inverse."""
+        return np.stack([column for column in self if column is not None], axis=1)
 
 
 def read_predictions(path: Path, table: EpisodeTable, episodes: Sequence[int]) -> dict[int, Prediction]:
-    """Read a ``*_progress.parquet`` as predictions.
-
-    Args:
-        path: The file; where there is none, it is looked for in the dataset's folder.
-        table: The dataset that it is for.
-        episodes: Episodes to take from it.
+    """Predictions of some episodes, from a ``*_progress.parquet`` at that path or in the dataset's folder.
 
     Raises:
         ValueError: naming file and episode, if the file is missing, broken, or lacks an episode.
@@ -50,14 +38,12 @@ def read_predictions(path: Path, table: EpisodeTable, episodes: Sequence[int]) -
     found = [place for place in (path.expanduser(), table.root / path) if place.exists()]
     if not found:
         raise ValueError(f"there is no progress file {path}, nor is it in {table.root}")
-    path = found[0]
-    values = load_progress(path, table)
+    values = load_progress(found[0], table)
     predictions = {}
     for episode in episodes:
-        row = table.row(episode)
-        rewards = values[table.starts[row] : table.ends[row]]
+        rewards = values[table.span(table.row(episode))]
         if np.isnan(rewards).any():
-            raise ValueError(f"{path} has no progress for episode {episode}")
+            raise ValueError(f"{found[0]} has no progress for episode {episode}")
         predictions[episode] = Prediction(rewards)
     return predictions
 
@@ -65,19 +51,12 @@ def read_predictions(path: Path, table: EpisodeTable, episodes: Sequence[int]) -
 def write_predictions(
     path: Path, table: EpisodeTable, predictions: Mapping[int, Prediction], source: str
 ) -> None:
-    """Write predictions as a ``*_progress.parquet``.
-
-    Args:
-        path: The file.
-        table: The dataset.
-        predictions: By episode; clipped to [0, 1].
-        source: Where they come from, kept in the file under ``reward_model_path``.
+    """Write predictions, clipped to [0, 1], as a ``*_progress.parquet`` that names their source.
 
     Raises:
         OSError: naming the file, if it cannot be written.
     """
     rewards = np.full(table.n_frames, np.nan, dtype=np.float32)
     for episode, prediction in predictions.items():
-        row = table.row(episode)
-        rewards[table.starts[row] : table.ends[row]] = np.clip(prediction.reward, 0.0, 1.0)
+        rewards[table.span(table.row(episode))] = np.clip(prediction.reward, 0.0, 1.0)
     save_progress(path, table, rewards, {"reward_model_path": source})

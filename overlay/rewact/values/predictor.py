@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: MIT
 """Rewards that a trained policy predicts for a dataset."""
 
-import hashlib
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from lerobot.configs.policies import PreTrainedConfig
 from lerobot.policies.factory import make_policy, make_pre_post_processors
 from rewact.act.fast_backbone import fuse_norms
+from rewact.values.checkpoint import digest_tensors
 from rewact.values.prediction import Prediction
 
 if TYPE_CHECKING:
@@ -33,6 +32,8 @@ class RewardPredictor:
         inputs: The keys of the dataset that it looks at.
         cameras: Those of them that are cameras.
         has_band: Whether predictions have an uncertainty band.
+        fingerprint: Hexadecimal digest that differs where predictions do: between weights, statistics,
+            precisions.
 
     Raises:
         ValueError: if there is no checkpoint, it has no reward head, or the dataset lacks one of its inputs.
@@ -65,27 +66,16 @@ class RewardPredictor:
                 "rename_observations_processor": {"rename_map": rename_map},
             },
         )
-        self._fingerprint = self._digest(rename_map)
+        fast_path = getattr(config, "fast_path", False)  # rounds otherwise
+        tensors = dict(self.policy.state_dict())
+        for number, step in enumerate(self.preprocessor.steps):
+            tensors |= {f"{number}.{name}": value for name, value in step.state_dict().items()}
+        settings = BAND, config.use_amp, fast_path, sorted(rename_map.items())
+        self.fingerprint = digest_tensors(tensors, repr(settings))
         if config.image_features and hasattr(self.policy, "model"):
             # Each makes convolutions on a CPU up to a third faster, and changes values by rounding only.
             fuse_norms(self.policy.model.backbone)
             self.policy.model.backbone.to(memory_format=torch.channels_last)
-
-    def fingerprint(self) -> str:
-        """Hexadecimal digest that differs where predictions do: between weights, statistics, precisions."""
-        return self._fingerprint
-
-    def _digest(self, rename_map: dict[str, str]) -> str:
-        fast_path = getattr(self.config, "fast_path", False)  # rounds otherwise
-        settings = BAND, self.config.use_amp, fast_path, sorted(rename_map.items())
-        digest = hashlib.sha256(repr(settings).encode())
-        tensors = dict(self.policy.state_dict())
-        for number, step in enumerate(self.preprocessor.steps):
-            tensors |= {f"{number}.{name}": value for name, value in step.state_dict().items()}
-        for name, value in sorted(tensors.items()):
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
 
     @torch.inference_mode()
     def __call__(self, batch: dict[str, Any]) -> Prediction:
@@ -98,10 +88,9 @@ class RewardPredictor:
         device_type = torch.device(self.config.device).type
         with torch.autocast(device_type) if self.config.use_amp else nullcontext():
             if not self.has_band:
-                return Prediction(_to_numpy(self.policy.predict_reward(batch)))
+                return _as_prediction(self.policy.predict_reward(batch))
             distribution = self.policy.predict_reward_distribution(batch)
-        lower, upper = (distribution.quantile(q) for q in BAND)
-        return Prediction(_to_numpy(distribution.mean), _to_numpy(lower), _to_numpy(upper))
+        return _as_prediction(distribution.mean, *(distribution.quantile(q) for q in BAND))
 
 
 def require_reward_head(config: PreTrainedConfig) -> None:
@@ -115,5 +104,5 @@ def require_reward_head(config: PreTrainedConfig) -> None:
         )
 
 
-def _to_numpy(values: Tensor) -> np.ndarray:
-    return values.float().cpu().numpy()
+def _as_prediction(*columns: Tensor) -> Prediction:
+    return Prediction(*(values.float().cpu().numpy() for values in columns))

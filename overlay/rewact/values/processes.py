@@ -19,8 +19,7 @@ PATIENCE = timedelta(days=2)
 def join_processes(policies: Sequence[PreTrainedConfig]) -> PartialState:
     """Join the other processes and give each policy the device of this one, before any is loaded.
 
-    Args:
-        policies: Configurations of all policies that will run; those on "cpu" stay there.
+    Policies on "cpu" stay there.
 
     Raises:
         ValueError: as `join_on` does.
@@ -32,11 +31,7 @@ def join_processes(policies: Sequence[PreTrainedConfig]) -> PartialState:
 
 
 def join_on(devices: Sequence[str], option: str) -> PartialState:
-    """Join the other processes.
-
-    Args:
-        devices: All torch devices that will be used.
-        option: The command's option that chooses them.
+    """Join the other processes, to work on these torch devices, which an option of the command chooses.
 
     Raises:
         ValueError: if several processes were launched where they cannot find each other.

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Predicting the rewards of many episodes: resumable, and shared out over processes."""
+"""Working through many episodes of a dataset: resumable, and shared out over processes."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from accelerate import PartialState
@@ -46,11 +45,7 @@ def episode_loader(cfg: "DatasetConfig", tolerance_s: float) -> EpisodeLoader:
         cfg: The dataset.
         tolerance_s: Seconds that the timestamp of a frame and its picture in the video may lie apart.
     """
-    return partial(_load_episodes, cfg, tolerance_s)
-
-
-def _load_episodes(cfg: "DatasetConfig", tolerance_s: float, episodes: Sequence[int]) -> LeRobotDataset:
-    return LeRobotDataset(
+    return lambda episodes: LeRobotDataset(
         cfg.repo_id,
         root=cfg.root,
         episodes=sorted(episodes),
@@ -58,6 +53,54 @@ def _load_episodes(cfg: "DatasetConfig", tolerance_s: float, episodes: Sequence[
         video_backend=cfg.video_backend,
         tolerance_s=tolerance_s,
     )
+
+
+def share_episodes(
+    find_missing: Callable[[], Sequence[int]],
+    load: EpisodeLoader,
+    table: EpisodeTable,
+    compute: Callable[[int, int, dict[str, Any]], dict[str, np.ndarray]],
+    keep: Callable[[int, dict[str, np.ndarray]], None],
+    cameras: list[str],
+    batch_size: int,
+    num_workers: int = 0,
+    progress: str | None = None,
+) -> None:
+    """Compute something of every frame of some episodes; each process of ``accelerate launch`` has its share.
+
+    Args:
+        find_missing: The episodes that are still to be computed.
+        load: Loads episodes of the dataset.
+        table: Its episodes.
+        compute: From episode, number of the first frame and batch to arrays with a row for each frame.
+        keep: Takes an episode's arrays as soon as it is whole.
+        cameras: Those that are read.
+        batch_size: Frames per forward pass.
+        num_workers: Processes that decode, 0 for a thread.
+        progress: What the bar of the main process says, None for no bar.
+
+    Raises:
+        ChildProcessError: if another process has failed.
+    """
+    state = PartialState()
+    with together():  # before any of them finishes an episode: they have to divide the same list
+        mine = list(find_missing())[state.process_index :: state.num_processes]
+    with together():
+        if not mine:
+            return
+        lengths = {episode: int(table.lengths[table.row(episode)]) for episode in mine}
+        batches = EpisodeBatches(load(mine), mine, batch_size, cameras)
+        started: dict[int, list[dict[str, np.ndarray]]] = {}  # workers take turns
+        is_hidden = progress is None or not state.is_main_process
+        with tqdm(total=sum(lengths.values()), desc=progress, unit="frame", disable=is_hidden) as bar:
+            for episode, first, batch in load_batches(batches, num_workers):
+                part = compute(episode, first, batch)
+                started.setdefault(episode, []).append(part)
+                n_frames = len(next(iter(part.values())))
+                if first + n_frames == lengths[episode]:
+                    parts = started.pop(episode)
+                    keep(episode, {key: np.concatenate([each[key] for each in parts]) for key in part})
+                bar.update(n_frames)
 
 
 def predict_episodes(
@@ -72,58 +115,34 @@ def predict_episodes(
 ) -> dict[int, Prediction]:
     """Predict the rewards of some episodes, or read them where an earlier run has stored them.
 
-    Under ``accelerate launch`` every process predicts its share, and all return the whole.
+    For most arguments see `share_episodes`. All processes return the whole.
 
     Args:
-        load: Loads episodes of the dataset.
-        table: Its episodes.
-        predictor: The policy.
         store: Where the predictions of each episode are stored as soon as they are there.
-        episodes: Episodes to predict.
-        batch_size: Frames per forward pass.
-        num_workers: Processes that decode, 0 for none.
-        show_progress: Whether the main process shows a bar.
-
-    Returns:
-        The predictions by episode.
 
     Raises:
         ValueError: naming episode and frame, if a prediction is not finite.
-        ChildProcessError: if another process has failed.
     """
-    state = PartialState()
-    with together():
-        missing = store.missing(episodes)
-    with together():
-        if mine := missing[state.process_index :: state.num_processes]:
-            batches = EpisodeBatches(load(mine), mine, batch_size, predictor.cameras)
-            is_shown = show_progress and state.is_main_process
-            _predict(predictor, batches, table, store, num_workers, is_shown)
+
+    def predict(episode: int, first: int, batch: dict[str, Any]) -> dict[str, np.ndarray]:
+        values = predictor(batch).as_array()
+        broken = np.flatnonzero(~np.isfinite(values).all(axis=1))
+        if len(broken):
+            raise ValueError(
+                f"{predictor.config.pretrained_path} predicts {values[broken[0], 0]} for episode "
+                f"{episode}, frame {first + broken[0]}: its training has diverged"
+            )
+        return {"values": values}
+
+    share_episodes(
+        lambda: store.missing(episodes),
+        load,
+        table,
+        predict,
+        lambda episode, found: store.save(episode, found["values"]),
+        predictor.cameras,
+        batch_size,
+        num_workers,
+        "Predicting rewards" if show_progress else None,
+    )
     return {episode: store.load(episode) for episode in episodes}
-
-
-def _predict(
-    predictor: RewardPredictor,
-    batches: EpisodeBatches,
-    table: EpisodeTable,
-    store: ValueStore,
-    num_workers: int,
-    show_progress: bool,
-) -> None:
-    """Predict the rewards of some episodes, and store those of each as it is finished."""
-    lengths = {episode: int(table.lengths[table.row(episode)]) for episode in batches.episodes}
-    started: dict[int, list[np.ndarray]] = {}  # workers take turns, so several episodes are under way
-    total = sum(lengths.values())
-    with tqdm(total=total, desc="Predicting rewards", unit="frame", disable=not show_progress) as bar:
-        for episode, first, batch in load_batches(batches, num_workers):
-            values = predictor(batch).as_array()
-            broken = np.flatnonzero(~np.isfinite(values).all(axis=1))
-            if len(broken):
-                raise ValueError(
-                    f"{predictor.config.pretrained_path} predicts {values[broken[0], 0]} for episode "
-                    f"{episode}, frame {first + broken[0]}: its training has diverged"
-                )
-            started.setdefault(episode, []).append(values)
-            if first + len(values) == lengths[episode]:
-                store.save(episode, Prediction.from_array(np.concatenate(started.pop(episode))))
-            bar.update(len(values))

@@ -20,11 +20,6 @@ if TYPE_CHECKING:
 MANIFEST = "source.json"
 
 
-def values_home() -> Path:
-    """Where values are kept by default, beside what else LeRobot caches."""
-    return Path(constants.HF_LEROBOT_HOME) / "rewact_values"
-
-
 class ValueStore:
     """Predictions of a checkpoint for the episodes of a dataset.
 
@@ -35,7 +30,7 @@ class ValueStore:
     Args:
         predictor: The checkpoint.
         meta: Metadata of the dataset.
-        home: Where the folder stands; by default :func:`values_home`.
+        home: Where the folder stands; by default beside what else LeRobot caches.
     """
 
     def __init__(
@@ -43,13 +38,14 @@ class ValueStore:
     ):
         self._source = {
             "checkpoint": str(predictor.config.pretrained_path),
-            "predictor": predictor.fingerprint(),
+            "predictor": predictor.fingerprint,
             "repo_id": meta.repo_id,
             "dataset": _digest_dataset(meta, predictor.inputs),
         }
         key = hashlib.sha256(f"{self._source['predictor']} {self._source['dataset']}".encode()).hexdigest()
         name = meta.repo_id.rsplit("/", 1)[-1]
-        self.directory = (home or values_home()) / f"{name}-{key[:16]}"
+        home = home or Path(constants.HF_LEROBOT_HOME) / "rewact_values"
+        self.directory = home / f"{name}-{key[:16]}"
 
     def path(self, episode: int) -> Path:
         return self.directory / f"episode_{episode:06d}.npy"
@@ -57,8 +53,8 @@ class ValueStore:
     def missing(self, episodes: Iterable[int]) -> list[int]:
         return [episode for episode in episodes if not self.path(episode).is_file()]
 
-    def save(self, episode: int, prediction: Prediction) -> None:
-        """Store an episode in one step.
+    def save(self, episode: int, values: np.ndarray) -> None:
+        """Store `Prediction.as_array` of an episode in one step.
 
         Raises:
             OSError: naming the file, if it cannot be written.
@@ -66,14 +62,14 @@ class ValueStore:
 
         def write(temporary: Path) -> None:
             with temporary.open("wb") as file:
-                np.save(file, prediction.as_array(), allow_pickle=False)
+                np.save(file, values, allow_pickle=False)
 
         if not (self.directory / MANIFEST).is_file():
             write_json(self.directory / MANIFEST, self._source)
         write_atomically(self.path(episode), write)
 
     def load(self, episode: int) -> Prediction:
-        return Prediction.from_array(np.load(self.path(episode), allow_pickle=False))
+        return Prediction(*np.load(self.path(episode), allow_pickle=False).T)
 
 
 def _digest_dataset(meta: "LeRobotDatasetMetadata", inputs: Iterable[str]) -> str:
