@@ -400,7 +400,8 @@ def test_recorded_returns_say_how_episodes_ended(run, tmp_path):
     root = recap_root(tmp_path, mc_return=(at_end - steps_left / 40).astype(np.float32))
     evidence = gather_evidence(load_dataset(root).meta, RewardLabelsConfig(), np.arange(4), False)
     assert evidence.outcomes.tolist() == [1, 0, 1, 0]
-    assert not evidence.is_recorded and evidence.returns.is_terminal.all()
+    assert evidence.returns.is_terminal.all()
+    assert evidence.returns.values[0] != pytest.approx(at_end[0] - steps_left[0] / 40)
     # Nothing is known of an episode that was cut off, but what was recorded of it.
     terminal = np.zeros(N, bool)
     terminal[np.cumsum(LENGTHS)[:3] - 1] = True

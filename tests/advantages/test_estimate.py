@@ -287,42 +287,41 @@ def label(table, advantages, interventions=None, rows=None, n_steps=2, fraction=
 
 def test_each_task_has_its_own_threshold():
     table = make_table([10, 10], tasks=[0, 1])
-    labelled = label(table, np.concatenate([np.arange(10), 1000 + np.arange(10)]))
-    assert labelled.positive[:10].sum() == labelled.positive[10:].sum() == 4
-    assert labelled.thresholds == {0: 5.0, 1: 1005.0}
-    assert labelled.positive[[6, 7, 8, 9, 16]].all()
+    positive, thresholds = label(table, np.concatenate([np.arange(10), 1000 + np.arange(10)]))
+    assert positive[:10].sum() == positive[10:].sum() == 4
+    assert thresholds == {0: 5.0, 1: 1005.0}
+    assert positive[[6, 7, 8, 9, 16]].all()
 
 
 def test_interventions():
     table = make_table([8, 4])
     advantages = [9, 8, 7, 6, -5, -6, 5, 4, 3, 2, 1, 0]
     interventions = [0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0]
-    labelled = label(table, advantages, interventions, n_steps=2, fraction=0.5)
+    positive, thresholds = label(table, advantages, interventions, n_steps=2, fraction=0.5)
     # The threshold is of the ten other frames: five of them are above 4.
-    assert labelled.thresholds == {0: 4.0}
-    assert labelled.population.sum() == 10
+    assert thresholds == {0: 4.0}
     #                       precede the correction -^  ^     corrected -v  v
-    assert labelled.positive.tolist()[:8] == [True, True, False, False, True, True, True, False]
-    assert not labelled.positive[8:].any()
+    assert positive.tolist()[:8] == [True, True, False, False, True, True, True, False]
+    assert not positive[8:].any()
 
 
 def test_an_intervention_does_not_reach_into_the_episode_before():
     table = make_table([3, 3])
-    labelled = label(table, [5, 4, 3, 2, 1, 0], [0, 0, 0, 1, 0, 0], n_steps=3, fraction=0.4)
-    assert labelled.positive.tolist() == [True, True, False, True, False, False]
+    positive, thresholds = label(table, [5, 4, 3, 2, 1, 0], [0, 0, 0, 1, 0, 0], n_steps=3, fraction=0.4)
+    assert positive.tolist() == [True, True, False, True, False, False]
 
 
 def test_all_frames_under_intervention():
     table = make_table([3])
-    labelled = label(table, [1, 2, 3], [1, 1, 1])
-    assert labelled.positive.all() and labelled.thresholds == {}
+    positive, thresholds = label(table, [1, 2, 3], [1, 1, 1])
+    assert positive.all() and thresholds == {}
 
 
 def test_only_the_given_rows_count():
     table = make_table([5, 5])
     advantages = np.concatenate([np.arange(5.0), np.full(5, np.nan)])
-    labelled = label(table, advantages, rows=np.array([0]))
-    assert labelled.positive.tolist() == [False, False, False, True, True] + [False] * 5
+    positive, thresholds = label(table, advantages, rows=np.array([0]))
+    assert positive.tolist() == [False, False, False, True, True] + [False] * 5
 
 
 # --- Smoothing

@@ -2,8 +2,8 @@
 """Advantages out of values and of what is known of a dataset: outcomes, interventions and RECAP columns."""
 
 import logging
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from rewact.labels.control import read_interventions
 from rewact.labels.episodes import EpisodeTable
 from rewact.labels.outcomes import FAILURE, SUCCESS, UNKNOWN, read_outcomes
 from rewact.labels.returns import RETURN_TOLERANCE, Returns, compute_returns
-from rewact.options.advantages import VALUE_TYPES, AdvantageOptions
+from rewact.options.advantages import AdvantageOptions
 from rewact.options.labels import RewardLabelsConfig
 
 if TYPE_CHECKING:
@@ -28,12 +28,7 @@ if TYPE_CHECKING:
 
 
 def look_ahead(table: EpisodeTable, executed: int) -> int:
-    """N for values that are progress: what is executed of a chunk, at most half of a short episode.
-
-    Args:
-        table: The dataset's episodes.
-        executed: Steps of a chunk that are executed.
-    """
+    """N for values that are progress: what is executed of a chunk, at most half of a short episode."""
     return max(min(executed, int(np.quantile(table.lengths, 0.1)) // 2), 1)
 
 
@@ -47,9 +42,9 @@ def require_look_ahead(table: EpisodeTable, n_steps: int) -> None:
         lengths = table.lengths[table.tasks == task]
         n_short = int((lengths <= n_steps).sum())
         what = (
-            f"n_steps={n_steps} reaches past the end of {n_short} of the {len(lengths)} episodes of the task"
+            f"n_steps={n_steps} reaches past the end of {n_short} of the {len(lengths)} episodes of the task "
+            f"{table.task_names[task]!r}"
         )
-        what += f" {table.task_names[task]!r}"
         if n_short == len(lengths):
             raise ValueError(
                 f"{what}, so that nothing tells good actions from bad ones; leave it out, or choose it well "
@@ -59,8 +54,7 @@ def require_look_ahead(table: EpisodeTable, n_steps: int) -> None:
             logging.warning(f"{what}: these are judged over half their length")
 
 
-@dataclass
-class Evidence:
+class Evidence(NamedTuple):
     """What is known of a dataset's episodes besides values.
 
     Attributes:
@@ -68,14 +62,12 @@ class Evidence:
         outcomes: int8 ``(E,)``: 1 success, 0 failure, -1 unknown.
         interventions: bool ``(N,)``.
         returns: Return to go of each frame.
-        is_recorded: Whether the returns are the dataset's own column `mc_return`.
     """
 
     table: EpisodeTable
     outcomes: np.ndarray
     interventions: np.ndarray
     returns: Returns
-    is_recorded: bool
 
 
 def gather_evidence(
@@ -111,66 +103,60 @@ def gather_evidence(
         outcomes[unknown] = np.where(final[unknown] < -RETURN_TOLERANCE, FAILURE, SUCCESS)
     interventions = read_interventions(table, labels)
     returns = compute_returns(table, outcomes, labels.c_fail, labels.failure_return, interventions)
-    is_recorded = use_recorded_returns and values is not None
-    if is_recorded:
+    is_terminal = returns.is_terminal
+    if use_recorded_returns and values is not None:
         _check_range(table, values, rows)
-        is_terminal = np.ones(len(table.episodes), dtype=bool)
-        returns = replace(returns, values=values, rewards_to_go=values, is_terminal=is_terminal)
-    returns = replace(returns, is_terminal=returns.is_terminal & ~is_cut_off)
-    return Evidence(table, outcomes, interventions, returns, is_recorded)
+        returns = replace(returns, values=values, rewards_to_go=values)
+        is_terminal = np.ones_like(is_terminal)
+    return Evidence(table, outcomes, interventions, replace(returns, is_terminal=is_terminal & ~is_cut_off))
+
+
+def _column(table: EpisodeTable, name: str) -> np.ndarray:
+    values = read_frame_column(table, name, missing=np.nan)
+    if values is None:
+        raise ValueError(
+            f"{table.repo_id}: its column {name!r} is needed, but none of its data is in {table.root}"
+        )
+    return values
 
 
 def _check_range(table: EpisodeTable, returns: np.ndarray, rows: np.ndarray) -> None:
-    for row in rows:
-        episode = returns[table.starts[row] : table.ends[row]]
-        broken = np.flatnonzero(~((episode >= -1 - RETURN_TOLERANCE) & (episode <= RETURN_TOLERANCE)))
-        if len(broken):
-            raise ValueError(
-                f"{table.repo_id}, episode {table.episodes[row]}: {RETURN_KEY} must be in [-1, 0], got "
-                f"{episode[broken[0]]:g} at frame {broken[0]}"
-            )
+    frames = table.frames(rows)
+    broken = frames[~((returns[frames] >= -1 - RETURN_TOLERANCE) & (returns[frames] <= RETURN_TOLERANCE))]
+    if len(broken):
+        row = np.searchsorted(table.ends, broken[0], side="right")
+        raise ValueError(
+            f"{table.repo_id}, episode {table.episodes[row]}: {RETURN_KEY} must be in [-1, 0], got "
+            f"{returns[broken[0]]:g} at frame {broken[0] - table.starts[row]}"
+        )
 
 
 def estimate_advantages(
-    evidence: Evidence,
-    rows: np.ndarray,
-    values: np.ndarray,
-    value_type: str,
-    options: AdvantageOptions,
-    value_offset: float = 0.0,
+    evidence: Evidence, rows: np.ndarray, values: np.ndarray, value_type: str, options: AdvantageOptions
 ) -> tuple[np.ndarray, np.ndarray]:
     """N-step advantages of the given rows.
 
     Args:
         evidence: What is known of the dataset.
         rows: Rows of the episode table.
-        values: float ``(N,)`` V by absolute frame index.
-        value_type: "progress" in [0, 1]; or "returns" in [-1, 0].
+        values: float ``(N,)`` V in [0, 1] by absolute frame index.
+        value_type: "progress"; or "returns", as the labels of this source: 1 plus the return.
         options: How.
-        value_offset: What values of type "returns" have on top: the reward labels of source `returns`, and
-            so the values that predict them, are 1 plus the return.
 
     Returns:
         float32 ``(N,)`` values after smoothing, and advantages. NaN outside the rows.
     """
-    if value_type not in VALUE_TYPES:
-        raise ValueError(f"value_type must be one of {', '.join(VALUE_TYPES)}, got {value_type!r}")
     table, returns = evidence.table, evidence.returns
-    smoothed = np.full(table.n_frames, np.nan, dtype=np.float32)
-    advantages = smoothed.copy()
+    smoothed, advantages = np.full((2, table.n_frames), np.nan, dtype=np.float32)
     for row in rows:
-        episode = slice(int(table.starts[row]), int(table.ends[row]))
+        episode, is_terminal = table.span(row), bool(returns.is_terminal[row])
         smoothed[episode] = smooth(values[episode], options.smoothing_window)
         current = smoothed[episode].astype(np.float64)
         if value_type == "returns":
-            advantages[episode] = advantages_of_returns(
-                current - value_offset,
-                returns.rewards_to_go[episode],
-                options.n_steps,
-                bool(returns.is_terminal[row]),
-            )
+            to_go = returns.rewards_to_go[episode]
+            advantages[episode] = advantages_of_returns(current - 1.0, to_go, options.n_steps, is_terminal)
         else:
-            outcome = evidence.outcomes[row] if returns.is_terminal[row] else UNKNOWN
+            outcome = evidence.outcomes[row] if is_terminal else UNKNOWN
             advantages[episode] = advantages_of_progress(current, options.n_steps, outcome)
     return smoothed, advantages
 
@@ -193,12 +179,3 @@ def advantages_from_returns(evidence: Evidence, rows: np.ndarray) -> tuple[np.nd
         )
     baselines, advantages = monte_carlo_advantages(table, evidence.returns, rows)
     return baselines.astype(np.float32), advantages.astype(np.float32)
-
-
-def _column(table: EpisodeTable, name: str) -> np.ndarray:
-    values = read_frame_column(table, name, missing=np.nan)
-    if values is None:
-        raise ValueError(
-            f"{table.repo_id}: its column {name!r} is needed, but none of its data is in {table.root}"
-        )
-    return values

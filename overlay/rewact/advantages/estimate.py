@@ -6,8 +6,6 @@ Arrays are indexed by absolute frame index, shape ``(N,)``, or by row of the dat
 (https://huggingface.co/papers/2511.14759).
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from rewact.labels.episodes import EpisodeTable
@@ -17,9 +15,9 @@ from rewact.labels.returns import RETURN_TOLERANCE, Returns
 
 def smooth(values: np.ndarray, window: int) -> np.ndarray:
     """Centred moving average of the ``(L,)`` values of one episode. At its ends the window shrinks evenly."""
-    reach = np.minimum(np.minimum(np.arange(len(values)), np.arange(len(values))[::-1]), window // 2)
-    total = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
     frames = np.arange(len(values))
+    reach = np.minimum(np.minimum(frames, frames[::-1]), window // 2)
+    total = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
     return (total[frames + reach + 1] - total[frames - reach]) / (2 * reach + 1)
 
 
@@ -96,41 +94,20 @@ def monte_carlo_advantages(
     The baseline at step t is the mean, over the task's episodes, of the return to go at t; an episode that
     has ended by then counts with the return of its last frame.
 
-    Args:
-        table: The dataset's episodes.
-        returns: Their returns.
-        rows: Rows of the table to use.
-
     Returns:
-        float64 ``(N,)`` baselines and ``(N,)`` advantages, NaN outside these rows.
+        float64 ``(N,)`` baselines and ``(N,)`` advantages, NaN outside the rows.
     """
     baselines = np.full(table.n_frames, np.nan)
     for task in np.unique(table.tasks[rows]):
         of_task = rows[table.tasks[rows] == task]
-        starts, lengths = table.starts[of_task], table.lengths[of_task]
-        baseline = np.zeros(lengths.max())
-        steps = np.arange(lengths.max())
-        for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
-            baseline += returns.values[start + np.minimum(steps, length - 1)]
+        steps = np.arange(table.lengths[of_task].max())
+        baseline = np.zeros(len(steps))
+        for row in of_task:
+            baseline += returns.values[np.minimum(table.starts[row] + steps, table.ends[row] - 1)]
         baseline /= len(of_task)
-        for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
-            baselines[start : start + length] = baseline[:length]
+        for row in of_task:
+            baselines[table.span(row)] = baseline[: table.lengths[row]]
     return baselines, returns.values - baselines
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """Which actions are positive.
-
-    Attributes:
-        positive: bool ``(N,)``.
-        thresholds: For each task number, the advantage above which its frames are positive.
-        population: bool ``(N,)``, the frames that the thresholds were taken from.
-    """
-
-    positive: np.ndarray
-    thresholds: dict[int, float]
-    population: np.ndarray
 
 
 def label_positive(
@@ -140,8 +117,8 @@ def label_positive(
     rows: np.ndarray,
     n_steps: int,
     positive_fraction: float,
-) -> Labelled:
-    """Call the best ``positive_fraction`` of each task's frames positive.
+) -> tuple[np.ndarray, dict[int, float]]:
+    """Call the best ``positive_fraction`` in (0, 1) of each task's frames positive.
 
     Frames under human intervention are positive and do not count towards the threshold. Frames with an
     intervention among the N that follow are negative: what the policy did there had to be corrected.
@@ -152,24 +129,24 @@ def label_positive(
         interventions: bool ``(N,)``.
         rows: Rows of the table to label.
         n_steps: N, at least 1.
-        positive_fraction: In (0, 1).
+
+    Returns:
+        bool ``(N,)``, which actions are positive; and for each task number with other frames than those under
+        intervention, the advantage above which they are.
     """
-    in_rows = np.zeros(len(advantages), dtype=bool)
-    in_rows[table.frames(rows)] = True
-    population = in_rows & ~interventions
     positive = np.zeros(len(advantages), dtype=bool)
     thresholds = {}
     for task in np.unique(table.tasks[rows]).tolist():
         frames = table.frames(rows[table.tasks[rows] == task])
-        frames = frames[population[frames]]
+        frames = frames[~interventions[frames]]
         if len(frames):
             thresholds[task] = find_threshold(advantages[frames], positive_fraction)
             positive[frames] = advantages[frames] > thresholds[task]
     for row in rows:
-        episode = slice(int(table.starts[row]), int(table.ends[row]))
-        positive[episode] &= ~_precedes(interventions[episode], n_steps)
-    positive |= interventions & in_rows
-    return Labelled(positive, thresholds, population)
+        episode = table.span(row)
+        flags = interventions[episode]
+        positive[episode] = positive[episode] & ~_precedes(flags, n_steps) | flags
+    return positive, thresholds
 
 
 def find_threshold(advantages: np.ndarray, positive_fraction: float) -> float:

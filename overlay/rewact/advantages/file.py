@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rewact.advantages.record import describe, require_current
+from rewact.advantages.record import require_current
 from rewact.labels.episodes import EpisodeTable
 from rewact.labels.files import ADVANTAGES_FILE, write_atomically
 
@@ -78,8 +78,7 @@ def write_advantage_file(path: Path, table: AdvantageTable) -> None:
         OSError: Naming the file, if it cannot be written.
     """
     columns = {name: np.asarray(table.columns[name], dtype=dtype) for name, dtype in COLUMNS.items()}
-    for name in ("value", "advantage"):
-        _require_finite(columns, name, str(path))
+    _require_finite(path, columns)
     provenance = json.dumps({"format": FORMAT, **table.provenance}, allow_nan=False)
     content = pa.table(columns).replace_schema_metadata({METADATA_KEY: provenance})
     write_atomically(path, lambda temporary: pq.write_table(content, temporary))
@@ -110,8 +109,7 @@ def read_advantage_file(path: Path) -> AdvantageTable:
         if content[name].null_count:
             raise ValueError(f"{path}: the column {name!r} has empty cells; {REMEDY}")
         columns[name] = content[name].to_numpy().astype(dtype)
-    for name in ("value", "advantage"):
-        _require_finite(columns, name, str(path))
+    _require_finite(path, columns)
     order = np.argsort(columns["index"], kind="stable")
     columns = {name: column[order] for name, column in columns.items()}
     repeated = np.flatnonzero(np.diff(columns["index"]) == 0)
@@ -145,21 +143,23 @@ def load_advantages(
     columns = content.columns
     labels = np.full(table.n_frames, np.nan, dtype=np.float32)
     labels[columns["index"]] = np.where(columns["positive"], 1.0, -1.0)
-    rows = (
-        np.arange(len(table.episodes))
-        if episodes is None
-        else np.array([table.row(e) for e in episodes], int)
-    )
+    episodes = table.episodes.tolist() if episodes is None else episodes
+    rows = np.array([table.row(episode) for episode in episodes], dtype=int)
     for row in rows:
-        start, end = int(table.starts[row]), int(table.ends[row])
-        missing = int(np.isnan(labels[start:end]).sum())
+        missing = int(np.isnan(labels[table.span(row)]).sum())
         if missing:
             raise ValueError(
-                f"{path} has no advantages for {missing} of the {end - start} frames of episode "
+                f"{path} has no advantages for {missing} of the {table.lengths[row]} frames of episode "
                 f"{table.episodes[row]}; {REMEDY}"
             )
-    require_current(path, content.provenance, table, table.episodes[rows].tolist())
-    logger.info(describe(path, content.provenance, labels[table.frames(rows)] > 0))
+    require_current(path, content.provenance, table, episodes)
+    said, positive = content.provenance, labels[table.frames(rows)] > 0
+    logger.info(
+        f"Advantages from {path}: of {said.get('checkpoint') or 'returns alone'} "
+        f"({said.get('value_type', 'unknown')} values, N = {said.get('n_steps')}, "
+        f"positive_fraction = {said.get('positive_fraction')}, folds = {said.get('folds', 0)}), "
+        f"{positive.mean():.1%} of {len(positive)} frames positive"
+    )
     return labels
 
 
@@ -174,12 +174,11 @@ def require_same_episodes(
     provenance, index = content.provenance, content.columns["index"]
     is_same = provenance.get("dataset") == dataset_fingerprint(meta)
     if not is_same and "episodes" in provenance:  # other episodes may have come or gone since
-        first = np.unique(content.columns["episode_index"], return_index=True)
-        starts = dict(zip(first[0].tolist(), index[first[1]].tolist(), strict=True))
+        episodes, first = np.unique(content.columns["episode_index"], return_index=True)
         is_same = all(
             table.has(episode, provenance["episodes"].get(str(episode)))
             and table.starts[table.row(episode)] == start
-            for episode, start in starts.items()
+            for episode, start in zip(episodes.tolist(), index[first], strict=True)
         )
     if not is_same:
         raise ValueError(
@@ -204,10 +203,10 @@ def keep_other_episodes(
     advantages: np.ndarray,
     provenance: dict[str, Any],
 ) -> np.ndarray:
-    """Take what a file has of other episodes, so that computing some of them leaves the rest.
+    """Take what a file, there or not, has of other episodes, so that computing some of them leaves the rest.
 
     Args:
-        path: The file, there or not.
+        path: The file.
         meta: Metadata of the dataset.
         rows: Rows of the episode table that were computed.
         values: float32 ``(N,)``, filled in at the other episodes.
@@ -244,12 +243,10 @@ def keep_other_episodes(
     return np.union1d(rows, [table.row(episode) for episode in others])
 
 
-def _require_finite(columns: dict[str, np.ndarray], name: str, where: str) -> None:
-    broken = np.flatnonzero(~np.isfinite(columns[name]))
-    if len(broken):
-        row = broken[0]
-        raise ValueError(
-            f"{where}, episode {columns['episode_index'][row]}: the {name} of frame "
-            f"{columns['frame_index'][row]} "
-            f"is {columns[name][row]}"
-        )
+def _require_finite(path: Path, columns: dict[str, np.ndarray]) -> None:
+    for name in ("value", "advantage"):
+        broken = np.flatnonzero(~np.isfinite(columns[name]))
+        if len(broken):
+            episode, frame = (columns[of][broken[0]] for of in ("episode_index", "frame_index"))
+            value = columns[name][broken[0]]
+            raise ValueError(f"{path}, episode {episode}: the {name} of frame {frame} is {value}")

@@ -11,10 +11,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
 from lerobot.utils.constants import TRAINING_STATE_DIR, TRAINING_STEP
 from rewact.advantages.compute import Evidence
 from rewact.advantages.file import dataset_fingerprint
@@ -22,9 +23,7 @@ from rewact.labels.build import shorten
 from rewact.labels.episodes import EpisodeTable
 from rewact.labels.files import read_json, write_json
 from rewact.values.checkpoint import TRAIN_CONFIG, WEIGHTS, read_train_config
-
-if TYPE_CHECKING:
-    from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
+from rewact.values.crossfit import deal_folds
 
 # Set by launchers of several processes. The training of a fold is a process by itself.
 _LAUNCHER_VARIABLES = (
@@ -41,20 +40,9 @@ _LAUNCHER_VARIABLES = (
 
 
 def assign_folds(evidence: Evidence, rows: np.ndarray, n_folds: int) -> np.ndarray:
-    """Deal the episodes out to folds, so that each has its share of every task and outcome.
-
-    Returns:
-        int64 ``(len(rows),)`` fold of each row.
-
-    Raises:
-        ValueError: If there are fewer than 2 folds, or fewer episodes than folds.
-    """
-    if not 2 <= n_folds <= len(rows):
-        raise ValueError(f"folds must be between 2 and the number of episodes, {len(rows)}, got {n_folds}")
+    """Fold of each row, see `deal_folds`: each fold has its share of every task and outcome."""
     groups = evidence.table.tasks[rows] * 3 + evidence.outcomes[rows] + 1
-    folds = np.empty(len(rows), dtype=np.int64)
-    folds[np.argsort(groups, kind="stable")] = np.arange(len(rows)) % n_folds
-    return folds
+    return deal_folds(groups, n_folds, seed=None)
 
 
 def fold_checkpoint(directory: Path, fold: int) -> Path:
@@ -63,10 +51,9 @@ def fold_checkpoint(directory: Path, fold: int) -> Path:
 
 
 def train_fold(
-    checkpoint: Path, directory: Path, fold: int, meta: "LeRobotDatasetMetadata", episodes: list[int]
+    checkpoint: Path, directory: Path, fold: int, meta: LeRobotDatasetMetadata, episodes: list[int]
 ) -> None:
-    """Train a value model like another one, on other episodes. Resumes, or does nothing if that is done
-    already.
+    """Train a value model like another one, on other episodes. Resumes, or does nothing if that is done.
 
     Args:
         checkpoint: The model to take after: the settings it was trained with are used again.
@@ -80,13 +67,13 @@ def train_fold(
             if the directory holds something else.
         RuntimeError: If the training fails.
     """
-    settings = _fold_settings(checkpoint, directory / f"fold_{fold}", meta, episodes)
-    settings_file = directory / f"fold_{fold}.json"
+    folder, settings_file = directory / f"fold_{fold}", directory / f"fold_{fold}.json"
+    settings = _fold_settings(checkpoint, folder, meta, episodes)
     known = read_json(settings_file) if settings_file.is_file() else None
-    if known != settings and (known is not None or (directory / f"fold_{fold}").exists()):
+    if known != settings and (known is not None or folder.exists()):
         raise ValueError(
-            f"{directory / f'fold_{fold}'} is of another value model or of other episodes; delete it and "
-            f"{settings_file.name} beside it, or name another folder with --folds_dir"
+            f"{folder} is of another value model or of other episodes; delete it and {settings_file.name} "
+            "beside it, or name another folder with --folds_dir"
         )
     write_json(settings_file, settings)
     last = fold_checkpoint(directory, fold)
@@ -96,7 +83,7 @@ def train_fold(
             return
         flags = [f"--config_path={last / TRAIN_CONFIG}", "--resume=true"]
     else:
-        shutil.rmtree(directory / f"fold_{fold}", ignore_errors=True)  # stopped before its first checkpoint
+        shutil.rmtree(folder, ignore_errors=True)  # stopped before its first checkpoint
         flags = [f"--config_path={settings_file}"]
     logging.info(f"Training the value model of fold {fold} on {len(episodes)} episodes")
     command = [sys.executable, "-m", "lerobot.scripts.lerobot_train", *flags]
@@ -106,7 +93,7 @@ def train_fold(
 
 
 def _fold_settings(
-    checkpoint: Path, output_dir: Path, meta: "LeRobotDatasetMetadata", episodes: list[int]
+    checkpoint: Path, output_dir: Path, meta: LeRobotDatasetMetadata, episodes: list[int]
 ) -> dict[str, Any]:
     settings = read_train_config(checkpoint)
     if settings is None:
@@ -126,7 +113,7 @@ def _fold_settings(
     return settings
 
 
-def require_blind(base: str, meta: "LeRobotDatasetMetadata") -> None:
+def require_blind(base: str, meta: LeRobotDatasetMetadata) -> None:
     """Check that a checkpoint which the folds would be fine-tuned from has not seen a dataset's episodes.
 
     Raises:
@@ -163,45 +150,36 @@ _FROM_SCRATCH = "train a value model without --policy.path for --folds to take a
 
 def _episodes_in_common(trained_on: dict[str, Any], ours: EpisodeTable) -> list[int] | None:
     """Our episodes that another training has seen, None if that cannot be told."""
-    from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
-
-    try:
-        theirs = EpisodeTable.from_metadata(
-            LeRobotDatasetMetadata(
-                trained_on["repo_id"], root=trained_on.get("root"), revision=trained_on.get("revision")
-            )
-        )
-    except Exception:  # whatever it is that keeps it from being read
+    meta = _open(trained_on)
+    theirs = None if meta is None else EpisodeTable.from_metadata(meta)
+    if theirs is None or not (all(theirs.identities) and all(ours.identities)):
         return None
     chosen = trained_on.get("episodes")
-    if not (all(theirs.identities) and all(ours.identities)):
-        return None
-    seen = {
-        identity
-        for episode, identity in zip(theirs.episodes.tolist(), theirs.identities, strict=True)
-        if chosen is None or episode in chosen
-    }
-    known = zip(ours.episodes.tolist(), ours.identities, strict=True)
-    return [episode for episode, identity in known if identity in seen]
+    known = zip(theirs.episodes.tolist(), theirs.identities, strict=True)
+    seen = {identity for episode, identity in known if chosen is None or episode in chosen}
+    mine = zip(ours.episodes.tolist(), ours.identities, strict=True)
+    return [episode for episode, identity in mine if identity in seen]
 
 
-def _require_same_dataset(
-    checkpoint: Path, trained_on: dict[str, Any], meta: "LeRobotDatasetMetadata"
-) -> None:
+def _require_same_dataset(checkpoint: Path, trained_on: dict[str, Any], meta: LeRobotDatasetMetadata) -> None:
     """The folds are trained on the checkpoint's own dataset, by the episode numbers of this one."""
-    from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
-
     root = trained_on.get("root")
     if (trained_on["repo_id"], root and Path(root).resolve()) == (meta.repo_id, Path(meta.root).resolve()):
         return
-    try:
-        theirs = LeRobotDatasetMetadata(trained_on["repo_id"], root=root, revision=trained_on.get("revision"))
-        is_same = dataset_fingerprint(theirs) == dataset_fingerprint(meta)
-    except Exception:  # whatever it is that keeps it from being read
-        is_same = False
-    if not is_same:
+    theirs = _open(trained_on)
+    if theirs is None or dataset_fingerprint(theirs) != dataset_fingerprint(meta):
         where = f" in {root}" if root else ""
         raise ValueError(
             f"{checkpoint} was trained on {trained_on['repo_id']!r}{where}, not on {meta.repo_id!r} in "
             f"{meta.root}: train a value model on this dataset for --folds to take after"
         )
+
+
+def _open(trained_on: dict[str, Any]) -> LeRobotDatasetMetadata | None:
+    """Metadata of the dataset of a training, None if it cannot be read."""
+    try:
+        return LeRobotDatasetMetadata(
+            trained_on["repo_id"], root=trained_on.get("root"), revision=trained_on.get("revision")
+        )
+    except Exception:  # whatever it is that keeps it from being read
+        return None

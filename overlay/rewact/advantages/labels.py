@@ -2,16 +2,14 @@
 """From advantages to the rows of the advantages file, and to a summary that shows whether they make sense."""
 
 import logging
-import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from rewact.advantages.compute import AdvantageOptions, Evidence
+from rewact.advantages.compute import Evidence
 from rewact.advantages.estimate import label_positive
 from rewact.advantages.file import AdvantageTable, dataset_fingerprint
-from rewact.labels.outcomes import FAILURE, SUCCESS
+from rewact.options.advantages import AdvantageOptions
 
 if TYPE_CHECKING:
     from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
@@ -19,27 +17,20 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class TaskSummary:
+class TaskSummary(NamedTuple):
     """What came out for one task.
 
     Attributes:
         task: Its name.
         n_frames: Number of its frames.
-        c_fail: Penalty of a failure in steps.
         threshold: Advantage above which a frame is positive; None if all frames are interventions.
         positive: Share of positive frames, interventions included.
-        positive_in_successes: The same among frames of successful episodes, NaN without any.
-        positive_in_failures: The same among frames of failed episodes.
     """
 
     task: str
     n_frames: int
-    c_fail: float
     threshold: float | None
     positive: float
-    positive_in_successes: float
-    positive_in_failures: float
 
 
 def label_advantages(
@@ -63,28 +54,17 @@ def label_advantages(
         provenance: What else is to stand in the metadata of the file, as JSON values.
     """
     table = evidence.table
-    labelled = label_positive(
+    positive, thresholds = label_positive(
         table, advantages, evidence.interventions, rows, options.n_steps, options.positive_fraction
     )
-    names = table.task_names
-    summaries = []
+    summaries, c_fail = [], {}
     for task in np.unique(table.tasks[rows]).tolist():
         of_task = rows[table.tasks[rows] == task]
-        frames = table.frames(of_task)
-        outcomes = np.repeat(evidence.outcomes[of_task], table.lengths[of_task])
-        positive = labelled.positive[frames]
-        summaries.append(
-            TaskSummary(
-                task=names[task],
-                n_frames=len(frames),
-                c_fail=float(evidence.returns.c_fail[of_task[0]]),
-                threshold=labelled.thresholds.get(task),
-                positive=_share(positive),
-                positive_in_successes=_share(positive[outcomes == SUCCESS]),
-                positive_in_failures=_share(positive[outcomes == FAILURE]),
-            )
-        )
-        if positive.all() or not positive.any():
+        frames, name = table.frames(of_task), table.task_names[task]
+        c_fail[name] = float(evidence.returns.c_fail[of_task[0]])
+        share = float(positive[frames].mean())
+        summaries.append(TaskSummary(name, len(frames), thresholds.get(task), share))
+        if share in (0.0, 1.0):
             _warn(summaries[-1], advantages[frames])
     frames = table.frames(rows)
     columns = {
@@ -93,7 +73,7 @@ def label_advantages(
         "frame_index": frames - np.repeat(table.starts[rows], table.lengths[rows]),
         "value": values[frames],
         "advantage": advantages[frames],
-        "positive": labelled.positive[frames],
+        "positive": positive[frames],
     }
     provenance = {
         "repo_id": meta.repo_id,
@@ -103,15 +83,11 @@ def label_advantages(
         "positive_fraction": options.positive_fraction,
         "smoothing_window": options.smoothing_window,
         "thresholds": {summary.task: summary.threshold for summary in summaries},
-        "c_fail": {summary.task: summary.c_fail for summary in summaries},
+        "c_fail": c_fail,
         "intervention_frames": int(evidence.interventions[frames].sum()),
         **provenance,
     }
     return AdvantageTable(columns, provenance), summaries
-
-
-def _share(flags: np.ndarray) -> float:
-    return float(flags.mean()) if len(flags) else math.nan
 
 
 def _warn(summary: TaskSummary, advantages: np.ndarray) -> None:
@@ -122,6 +98,6 @@ def _warn(summary: TaskSummary, advantages: np.ndarray) -> None:
     )
     logger.warning(
         f"{'All' if summary.positive else 'None'} of the {summary.n_frames} frames of the task "
-        f"{summary.task!r} are "
-        f"positive, which teaches the policy nothing (threshold {summary.threshold}; advantages {bins})"
+        f"{summary.task!r} are positive, which teaches the policy nothing (threshold {summary.threshold}; "
+        f"advantages {bins})"
     )

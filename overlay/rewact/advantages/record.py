@@ -3,11 +3,8 @@
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from rewact.labels.build import shorten
 from rewact.labels.control import read_control_modes
@@ -27,24 +24,9 @@ RENEW = "lerobot-compute-advantages"
 _WORDS = {code: word for word, code in OUTCOMES.items()}
 
 
-@dataclass(frozen=True)
-class EpisodeRecord:
-    """What is known of an episode besides its frames.
-
-    Attributes:
-        outcome: "success", "failure" or "unknown", as files and options have it.
-        control_modes: Digest of who was in control, "" where nobody knows.
-        keypoints: Digest of the keypoints, "" without any, or where values do not depend on them.
-    """
-
-    outcome: str
-    control_modes: str
-    keypoints: str
-
-
 def record_episodes(
     table: EpisodeTable, config: RewardLabelsConfig, episodes: Iterable[int], with_keypoints: bool
-) -> dict[int, EpisodeRecord]:
+) -> dict[int, dict[str, str]]:
     """What is known of some episodes now.
 
     Args:
@@ -52,6 +34,10 @@ def record_episodes(
         config: Where it is known from.
         episodes: Episode ids.
         with_keypoints: Whether values depend on keypoints.
+
+    Returns:
+        For each episode ``outcome``: "success", "failure" or "unknown"; ``control_modes``: a digest of who
+        was in control, "" where nobody knows; ``keypoints``: a digest of them, "" without any.
 
     Raises:
         ValueError: naming file and episode, if a label file is broken.
@@ -63,12 +49,12 @@ def record_episodes(
     records = {}
     for episode in episodes:
         row = table.row(episode)
-        controlled = modes[table.starts[row] : table.ends[row]]
-        records[episode] = EpisodeRecord(
-            outcome=_WORDS[int(outcomes[row])],
-            control_modes=_digest(controlled.tobytes()) if controlled.any() else "",
-            keypoints=_digest(repr(keypoints[episode]).encode()) if episode in keypoints else "",
-        )
+        controlled = modes[table.span(row)]
+        records[episode] = {
+            "outcome": _WORDS[int(outcomes[row])],
+            "control_modes": _digest(controlled.tobytes()) if controlled.any() else "",
+            "keypoints": _digest(repr(keypoints[episode]).encode()) if episode in keypoints else "",
+        }
     return records
 
 
@@ -87,7 +73,7 @@ def make_record(
         has_values: Whether there is a value function.
 
     Returns:
-        JSON values: ``labels``, the options; ``episodes``, a record of each episode.
+        JSON values: ``labels``, the options; ``episodes``, what `record_episodes` says of each.
     """
     table = EpisodeTable.from_metadata(meta)
     with_keypoints = has_values and "keypoints" in trained_labels(train_config).get("sources", ["keypoints"])
@@ -98,7 +84,7 @@ def make_record(
             options[name] = str(Path(options[name]).expanduser().resolve())
     return {
         "labels": {**options, "keypoints": with_keypoints},
-        "episodes": {str(e): {**table.mark(e), **asdict(record)} for e, record in records.items()},
+        "episodes": {str(e): {**table.mark(e), **record} for e, record in records.items()},
     }
 
 
@@ -128,36 +114,18 @@ def require_current(
         now = record_episodes(table, RewardLabelsConfig(**options), episodes, with_keypoints)
     except ValueError as error:
         raise ValueError(f"{path}: what it was computed from cannot be read: {error}; {renew}") from error
-    for name in EpisodeRecord.__dataclass_fields__:
+    for name in ("outcome", "control_modes", "keypoints"):
         then = {episode: provenance["episodes"].get(str(episode), {}).get(name) for episode in now}
-        changed = [e for e, record in now.items() if then[e] not in (None, getattr(record, name))]
-        if changed:
-            several = f"{len(changed)} episodes ({shorten(changed)})"
-            of = several if len(changed) > 1 else f"episode {changed[0]}"
-            what = f"the {name.replace('_', ' ')} of {of}"
-            if name == "outcome":
-                first = changed[0]
-                which = f"episode {first} " if len(changed) > 1 else ""
-                what += f", {which}from {then[first]} to {now[first].outcome},"
-            raise ValueError(f"{path} is out of date: {what} changed since; {renew}")
+        changed = [episode for episode in now if then[episode] not in (None, now[episode][name])]
+        if not changed:
+            continue
+        first, is_one = changed[0], len(changed) == 1
+        what = f"the {name.replace('_', ' ')} of "
+        what += f"episode {first}" if is_one else f"{len(changed)} episodes ({shorten(changed)})"
+        if name == "outcome":
+            what += f", {'' if is_one else f'episode {first} '}from {then[first]} to {now[first][name]},"
+        raise ValueError(f"{path} is out of date: {what} changed since; {renew}")
 
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
-
-
-def describe(path: Path, provenance: dict[str, Any], positive: np.ndarray) -> str:
-    """Which advantages are trained on, as one line.
-
-    Args:
-        path: Their file.
-        provenance: What it says of itself.
-        positive: bool, of the frames that are trained on.
-    """
-    settings = (
-        f"{provenance.get('value_type', 'unknown')} values, N = {provenance.get('n_steps')}, "
-        f"positive_fraction = {provenance.get('positive_fraction')}, folds = {provenance.get('folds', 0)}"
-    )
-    source = provenance.get("checkpoint") or "returns alone"
-    share = f"{positive.mean():.1%} of {len(positive)} frames positive"
-    return f"Advantages from {path}: of {source} ({settings}), {share}"

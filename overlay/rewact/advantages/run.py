@@ -5,9 +5,8 @@ import copy
 import logging
 import shlex
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from accelerate import PartialState
@@ -28,14 +27,9 @@ from rewact.advantages.record import RENEW, make_record
 from rewact.labels import build_reward_labels
 from rewact.labels.episodes import EpisodeTable
 from rewact.labels.hub import open_metadata, pull_label_files
-from rewact.options.advantages import AdvantageOptions, ComputeAdvantagesConfig
+from rewact.options.advantages import ComputeAdvantagesConfig
 from rewact.options.labels import FAILURE_RETURNS
-from rewact.values.checkpoint import (
-    checkpoint_digest,
-    guess_value_type,
-    read_train_config,
-    trained_labels,
-)
+from rewact.values.checkpoint import checkpoint_digest, guess_value_type, read_train_config, trained_labels
 from rewact.values.predictor import RewardPredictor, require_reward_head
 from rewact.values.processes import together
 from rewact.values.runner import choose_episodes, episode_loader, predict_episodes
@@ -45,8 +39,7 @@ if TYPE_CHECKING:
     from lerobot.configs.policies import PreTrainedConfig
 
 
-@dataclass(frozen=True)
-class Computed:
+class Computed(NamedTuple):
     """What was written, and what one compares it with.
 
     Attributes:
@@ -84,100 +77,71 @@ def compute_file(cfg: ComputeAdvantagesConfig, policy: "PreTrainedConfig | None"
         pull_label_files(meta)  # LeRobot leaves them out where it loads some of the episodes
     processes.wait_for_everyone()
     train_config = None if policy is None else read_train_config(policy.pretrained_path)
-    _adopt_penalty(cfg, train_config)
+    labels = cfg.dataset.reward
+    for name in ("c_fail", "failure_return"):  # as in the labels of the value function, unless told otherwise
+        if getattr(labels, name) is None:
+            setattr(labels, name, trained_labels(train_config).get(name))
     if unknown := sorted(set(cfg.plot_episodes or []) - set(episodes)):
         raise ValueError(
             f"plot_episodes: episode {unknown[0]} is not among the {len(episodes)} episodes of "
             f"{cfg.dataset.repo_id} that are read"
         )
-    value_type, value_offset = None, 0.0
+    table = EpisodeTable.from_metadata(meta)
+    rows = np.array([table.row(episode) for episode in episodes], dtype=np.int64)
+    value_type = None
     if policy is not None:
         require_reward_head(policy)
-        value_type = guess_value_type(policy, train_config) if cfg.value_type == "auto" else cfg.value_type
-        value_offset = 1.0  # a head's values lie in [0, 1], those of returns with them
-    table_rows = _rows(meta, episodes)
-    evidence = gather_evidence(meta, cfg.dataset.reward, table_rows, use_recorded_returns=value_offset == 0)
-    options = _options(cfg, policy, evidence.table, value_type)
+        value_type = cfg.value_type
+        if value_type == "auto":
+            value_type = guess_value_type(policy.pretrained_path, train_config)
+    evidence = gather_evidence(meta, labels, rows, use_recorded_returns=policy is None)
+    cfg.n_steps = _choose_n_steps(cfg.n_steps, policy, table, value_type)
     provenance: dict[str, Any] = {
         "value_type": value_type or "monte_carlo",
-        "failure_return": cfg.dataset.reward.failure_return or FAILURE_RETURNS[0],
+        "failure_return": labels.failure_return or FAILURE_RETURNS[0],
         "folds": cfg.folds,
-        "n_steps": options.n_steps,
-        "smoothing_window": options.smoothing_window,
+        "n_steps": cfg.n_steps,
+        "smoothing_window": cfg.smoothing_window,
         "command": shlex.join([RENEW, *sys.argv[1:]]),
-        **make_record(meta, cfg.dataset.reward, train_config, has_values=policy is not None),
+        **make_record(meta, labels, train_config, has_values=policy is not None),
     }
     if policy is None:
-        values, advantages = advantages_from_returns(evidence, table_rows)
+        values, advantages = advantages_from_returns(evidence, rows)
     else:
-        values = _compute_values(cfg, policy, meta, evidence, table_rows)
+        folds_dir = cfg.folds_dir or Path(cfg.policy.path).parent / "folds"
+        values = _compute_values(cfg, policy, meta, evidence, rows, folds_dir)
         provenance |= {
             "checkpoint": cfg.policy.path,
             "checkpoint_sha256": checkpoint_digest(policy.pretrained_path),
-            "folds_dir": str(_folds_dir(cfg)) if cfg.folds else None,
+            "folds_dir": str(folds_dir) if cfg.folds else None,
         }
-        values, advantages = estimate_advantages(
-            evidence, table_rows, values, value_type, options, value_offset
-        )
+        values, advantages = estimate_advantages(evidence, rows, values, value_type, cfg)
     if not processes.is_main_process:
         return None
     path = cfg.output_path or Path(meta.root) / ADVANTAGES_FILE
-    table_rows = keep_other_episodes(path, meta, table_rows, values, advantages, provenance)
-    table, summaries = label_advantages(meta, evidence, table_rows, values, advantages, options, provenance)
-    write_advantage_file(path, table)
-    target = _target(cfg, meta, evidence, value_type, value_offset)
-    return Computed(path, table, evidence, summaries, target)
-
-
-def _options(
-    cfg: ComputeAdvantagesConfig,
-    policy: "PreTrainedConfig | None",
-    table: EpisodeTable,
-    value_type: str | None,
-) -> AdvantageOptions:
-    n_steps = cfg.n_steps
-    if n_steps is None and policy is None:
-        n_steps = max(round(table.fps), 1)
-    elif n_steps is None:
-        n_steps = getattr(policy, "n_action_steps", 1)
-        if value_type == "progress":
-            n_steps = look_ahead(table, n_steps)
-    elif value_type == "progress":
-        require_look_ahead(table, n_steps)
-    return AdvantageOptions(n_steps, cfg.positive_fraction, cfg.smoothing_window)
-
-
-def _rows(meta: LeRobotDatasetMetadata, episodes: list[int]) -> np.ndarray:
-    table = EpisodeTable.from_metadata(meta)
-    return np.array([table.row(episode) for episode in episodes], dtype=np.int64)
-
-
-def _adopt_penalty(cfg: ComputeAdvantagesConfig, train_config: dict[str, Any] | None) -> None:
-    """Penalise failures as the labels of the value function did, unless told otherwise."""
-    labels = trained_labels(train_config)
-    for name in ("c_fail", "failure_return"):
-        if getattr(cfg.dataset.reward, name) is None:
-            setattr(cfg.dataset.reward, name, labels.get(name))
-
-
-def _folds_dir(cfg: ComputeAdvantagesConfig) -> Path:
-    return cfg.folds_dir or Path(cfg.policy.path).parent / "folds"
-
-
-def _target(
-    cfg: ComputeAdvantagesConfig,
-    meta: LeRobotDatasetMetadata,
-    evidence: Evidence,
-    value_type: str | None,
-    value_offset: float,
-) -> np.ndarray:
+    rows = keep_other_episodes(path, meta, rows, values, advantages, provenance)
+    content, summaries = label_advantages(meta, evidence, rows, values, advantages, cfg, provenance)
+    write_advantage_file(path, content)
     if value_type == "progress":
-        return build_reward_labels(meta, cfg.dataset.reward).rewards.numpy()
-    known = np.repeat(evidence.returns.is_terminal, evidence.table.lengths)
-    target = np.full(evidence.table.n_frames, np.nan)
-    frames = evidence.table.frames(np.arange(len(evidence.table.episodes)))
-    target[frames] = np.where(known, evidence.returns.values[frames] + value_offset, np.nan)
-    return target
+        target = build_reward_labels(meta, labels).rewards.numpy()
+    else:
+        known = np.full(table.n_frames, False)
+        known[table.frames(np.flatnonzero(evidence.returns.is_terminal))] = True
+        target = np.where(known, evidence.returns.values + (0.0 if policy is None else 1.0), np.nan)
+    return Computed(path, content, evidence, summaries, target)
+
+
+def _choose_n_steps(
+    n_steps: int | None, policy: "PreTrainedConfig | None", table: EpisodeTable, value_type: str | None
+) -> int:
+    if n_steps is not None:
+        if value_type == "progress":
+            require_look_ahead(table, n_steps)
+        return n_steps
+    if policy is None:
+        return max(round(table.fps), 1)
+    executed = getattr(policy, "n_action_steps", 1)
+    return look_ahead(table, executed) if value_type == "progress" else executed
 
 
 def _compute_values(
@@ -186,6 +150,7 @@ def _compute_values(
     meta: LeRobotDatasetMetadata,
     evidence: Evidence,
     rows: np.ndarray,
+    folds_dir: Path,
 ) -> np.ndarray:
     """The value of each frame, float32 ``(N,)``, NaN outside the rows; the processes share the work."""
     table, processes = evidence.table, PartialState()
@@ -194,14 +159,12 @@ def _compute_values(
     episodes = table.episodes[rows]
     load = episode_loader(cfg.dataset, cfg.tolerance_s)
     for fold in np.unique(folds).tolist():
-        judge = policy
+        judge = copy.copy(policy)
         if cfg.folds:
             if processes.is_main_process:
-                others = episodes[folds != fold].tolist()
-                train_fold(Path(cfg.policy.path), _folds_dir(cfg), fold, meta, others)
+                train_fold(Path(cfg.policy.path), folds_dir, fold, meta, episodes[folds != fold].tolist())
             processes.wait_for_everyone()
-            judge = copy.copy(policy)
-            judge.pretrained_path = fold_checkpoint(_folds_dir(cfg), fold)
+            judge.pretrained_path = fold_checkpoint(folds_dir, fold)
         with together():
             predictor = RewardPredictor(judge, meta, cfg.rename_map)
         mine = episodes[folds == fold].tolist()
@@ -210,6 +173,5 @@ def _compute_values(
         store = ValueStore(predictor, meta, cfg.values_dir)
         predicted = predict_episodes(load, table, predictor, store, mine, cfg.batch_size, cfg.num_workers)
         for episode, prediction in predicted.items():
-            row = table.row(episode)
-            values[table.starts[row] : table.ends[row]] = prediction.reward
+            values[table.span(table.row(episode))] = prediction.reward
     return values

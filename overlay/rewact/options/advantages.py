@@ -6,43 +6,16 @@ from pathlib import Path
 
 from rewact.options.tools import DataOptions, PolicyOptions
 
-VALUE_TYPES = ("progress", "returns")
+VALUE_TYPES = ("auto", "progress", "returns")
 
 
 @dataclass
 class AdvantageOptions:
     """How advantages are computed and what is called positive.
 
-    Args:
-        n_steps: N, how many steps ahead an action is judged.
-        positive_fraction: Share of each task's frames that is called positive, in (0, 1).
-        smoothing_window: Frames of a moving average over the values of an episode, odd; 1 is none.
-
     Raises:
         ValueError: On construction, if a value is out of its range.
     """
-
-    n_steps: int
-    positive_fraction: float = 0.4
-    smoothing_window: int = 1
-
-    def __post_init__(self) -> None:
-        if self.n_steps < 1:
-            raise ValueError(f"n_steps must be at least 1, got {self.n_steps}")
-        if not 0.0 < self.positive_fraction < 1.0:
-            raise ValueError(f"positive_fraction must be between 0 and 1, got {self.positive_fraction}")
-        if self.smoothing_window < 1 or self.smoothing_window % 2 == 0:
-            raise ValueError(f"smoothing_window must be an odd number of frames, got {self.smoothing_window}")
-
-
-@dataclass
-class ComputeAdvantagesConfig:
-    """Options of `lerobot-compute-advantages`."""
-
-    dataset: DataOptions
-    policy: PolicyOptions | None = None
-    # Do without a value function: compare each episode's returns with those of the task's other episodes.
-    from_returns: bool = False
 
     # How many steps ahead an action is judged. Default: what the policy of the checkpoint executes of a
     # chunk; where values are progress at most half of a short episode. Monte-Carlo advantages look to the end
@@ -52,6 +25,24 @@ class ComputeAdvantagesConfig:
     positive_fraction: float = 0.4
     # Frames of a moving average over the values of an episode, odd; 1 is none.
     smoothing_window: int = 1
+
+    def __post_init__(self) -> None:
+        if self.n_steps is not None and self.n_steps < 1:
+            raise ValueError(f"n_steps must be at least 1, got {self.n_steps}")
+        if not 0.0 < self.positive_fraction < 1.0:
+            raise ValueError(f"positive_fraction must be between 0 and 1, got {self.positive_fraction}")
+        if self.smoothing_window < 1 or self.smoothing_window % 2 == 0:
+            raise ValueError(f"smoothing_window must be an odd number of frames, got {self.smoothing_window}")
+
+
+@dataclass(kw_only=True)
+class ComputeAdvantagesConfig(AdvantageOptions):
+    """Options of `lerobot-compute-advantages`."""
+
+    dataset: DataOptions
+    policy: PolicyOptions | None = None
+    # Do without a value function: compare each episode's returns with those of the task's other episodes.
+    from_returns: bool = False
     # What the values are: "returns" (labels of --dataset.reward.sources='["returns"]'), "progress", or
     # "auto": by the labels that the checkpoint was trained on.
     value_type: str = "auto"
@@ -79,12 +70,11 @@ class ComputeAdvantagesConfig:
     rename_map: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.from_returns == (self.policy is not None):
             raise ValueError("give either a value function with --policy.path, or --from_returns=true")
-        if self.value_type not in ("auto", *VALUE_TYPES):
-            raise ValueError(
-                f"value_type must be one of auto, {', '.join(VALUE_TYPES)}, got {self.value_type!r}"
-            )
+        if self.value_type not in VALUE_TYPES:
+            raise ValueError(f"value_type must be one of {', '.join(VALUE_TYPES)}, got {self.value_type!r}")
         if self.folds and self.from_returns:
             raise ValueError("--folds trains value models, and --from_returns=true uses none: leave one out")
         if self.folds < 0 or self.folds == 1:
@@ -93,5 +83,3 @@ class ComputeAdvantagesConfig:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
         if self.plot_episodes is not None and self.plots_dir is None:
             raise ValueError("plot_episodes says which episodes to draw: say where with --plots_dir")
-        n_steps = 1 if self.n_steps is None else self.n_steps
-        AdvantageOptions(n_steps, self.positive_fraction, self.smoothing_window)

@@ -33,13 +33,13 @@ class Readings(NamedTuple):
     done: np.ndarray
 
 
-def deal_folds(groups: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
-    """Deal episodes out to folds at random, so that each has its share of every group.
+def deal_folds(groups: np.ndarray, n_folds: int, seed: int | None) -> np.ndarray:
+    """Deal episodes out to folds, so that each has its share of every group.
 
     Args:
         groups: int ``(E,)``, such as a number for each task and outcome.
         n_folds: At least 2.
-        seed: Of the order.
+        seed: Of a random order; None keeps theirs.
 
     Returns:
         int64 ``(E,)``.
@@ -49,7 +49,7 @@ def deal_folds(groups: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
     """
     if len(groups) < n_folds:
         raise ValueError(f"folds must be at most the number of episodes, {len(groups)}, got {n_folds}")
-    order = np.random.default_rng(seed).permutation(len(groups))
+    order = np.arange(len(groups)) if seed is None else np.random.default_rng(seed).permutation(len(groups))
     order = order[np.argsort(groups[order], kind="stable")]
     folds = np.empty(len(groups), dtype=np.int64)
     folds[order] = np.arange(len(groups)) % n_folds
