@@ -16,7 +16,7 @@ from lerobot.policies.factory import get_policy_class
 from rewact.advantages.compute import AdvantageOptions
 from rewact.keys import LABELS_KEY
 from rewact.labels import LeRobotDatasetWithReward
-from verify.bench.scale import rabc_scale
+from verify.bench.recipes import rabc_scale
 from verify.bench.settings import SETTINGS, require_same_settings
 from verify.bench.training import LABELS, MAX_SHIFT, Frames, shift_images, train
 from verify.bench.values import compute_advantages, predict_values

@@ -17,33 +17,29 @@ each seed on each data set.
 
 import argparse
 from dataclasses import asdict, fields, replace
-from pathlib import Path
 
 from .cells import read_results, run_cell, write_result
-from .methods import ABLATIONS, ORACLE, POLICIES
+from .command import Command, writable_folder
 from .parallel import run_all
 from .plots import plot_report
+from .recipes import ABLATIONS, ORACLES, POLICIES, RECIPES
 from .report import format_table, summarize
 from .settings import SETTINGS, Settings
 from .simulation import PLANS, TASKS
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m verify.bench",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--output-dir", type=Path, required=True)
+    parser = Command("bench", __doc__)
+    parser.add_argument("--output-dir", type=writable_folder, required=True)
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
     parser.add_argument("--sets", nargs="+", choices=sorted(PLANS), default=sorted(PLANS), help="data sets")
     parser.add_argument(
         "--policies",
         nargs="+",
-        choices=(*POLICIES, ORACLE, *ABLATIONS),
-        default=POLICIES,
-        help=f"to train and evaluate (default: {' '.join(POLICIES)}; {ORACLE} sees which demonstrations are "
-        "clean, the others are ACTvantage with one thing changed)",
+        choices=RECIPES,
+        default=list(POLICIES),
+        help=f"to train and evaluate (default: {' '.join(POLICIES)}; {' '.join(ORACLES)} sees which "
+        f"demonstrations are clean; {' '.join(ABLATIONS)} are ACTvantage with one thing changed)",
     )
     parser.add_argument(
         "--diagnostics",

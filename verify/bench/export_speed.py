@@ -10,7 +10,6 @@ process of its own: LeRobot with torch, or `exported_policy.py`.
 """
 
 import argparse
-import json
 import platform
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,6 +27,9 @@ from rewact.export.folder import describe_policy, write_policy
 from rewact.export.graph import PolicyGraph
 from rewact.export.onnx_file import to_float16, to_int8, to_onnx
 from rewact.export.source import in_batches, load_source, random_observations
+from rewact.labels.files import write_json
+
+from .command import Command
 
 N_JOINTS = 14
 
@@ -69,23 +71,20 @@ def measure_size(arguments: argparse.Namespace, size: str, folder: Path) -> dict
     source = load_source(config, {})
     graph = PolicyGraph(source.policy, source.normalizer, source.unnormalizer)
     model = to_onnx(graph, source.names, opset=18)
-    observations = random_observations(source, 4)
+    observations = in_batches(random_observations(source, 4), 1)
+    convert = {
+        "fp32": lambda copy: copy,
+        "fp16": to_float16,
+        "int8": lambda copy: to_int8(copy, observations),
+    }
     found = {}
     for precision in arguments.precisions:
-        converted = model
-        if precision == "fp16":
-            converted = to_float16(type(model).FromString(model.SerializeToString()))
-        elif precision == "int8":
-            converted = to_int8(
-                type(model).FromString(model.SerializeToString()), in_batches(observations, 1)
-            )
         place = folder / precision
         place.mkdir()
+        converted = convert[precision](type(model).FromString(model.SerializeToString()))
         write_policy(place, converted, describe_policy(source, graph, None, precision))
-        del converted.metadata_props[:]
         exported = ExportedPolicy(place, num_threads=arguments.threads)
-        one = in_batches(observations, 1)[0]
-        times = measure(source, exported, one, arguments.runs)
+        times = measure(source, exported, observations[0], arguments.runs)
         processes = measure_processes(str(checkpoint), place)
         print(
             f"\n{size}, {arguments.cameras} camera(s), {precision}\n{describe(times, processes)}", flush=True
@@ -95,11 +94,7 @@ def measure_size(arguments: argparse.Namespace, size: str, folder: Path) -> dict
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m verify.bench.export_speed",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Command("bench.export_speed", __doc__)
     parser.add_argument("--sizes", nargs="+", default=["240x320", "480x640"], help="height x width of images")
     parser.add_argument("--precisions", nargs="+", default=["fp32", "int8"], choices=["fp32", "fp16", "int8"])
     parser.add_argument("--cameras", type=int, default=1)
@@ -107,7 +102,7 @@ def main() -> None:
     parser.add_argument(
         "--threads", type=int, default=torch.get_num_threads(), help="for both (default: torch's own choice)"
     )
-    parser.add_argument("--json", type=Path, help="where to write the figures")
+    parser.add_json()
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     results = {"processor": platform.processor() or platform.machine(), "threads": arguments.threads}
@@ -115,7 +110,7 @@ def main() -> None:
         with TemporaryDirectory() as folder:
             results[size] = measure_size(arguments, size, Path(folder))
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+        write_json(arguments.json, results)
 
 
 if __name__ == "__main__":

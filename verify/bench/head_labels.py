@@ -6,11 +6,9 @@
 In half of the episodes a frame is held for 30 to 100 % of the episode's length. A clock goes on during a
 pause, and so do labels of source "linear"; the labels that the frames had before are the truth. The values
 are learned from the labels of the clock. A small ACT on frozen features, its actions left out, is trained on
-labels of either kind, and its readings of held-out episodes are compared with the truth. Features are those
-that `lerobot-train-values` has left in its cache.
+labels of either kind, and its readings of held-out episodes are compared with the truth.
 """
 
-import argparse
 import tempfile
 from pathlib import Path
 
@@ -27,13 +25,13 @@ from rewact.judge.values import frame_slices, value_metrics
 from rewact.keys import REWARD_KEY, mark_labels
 from rewact.labels.episodes import EpisodeTable
 from rewact.labels.interpolation import linear_rewards
-from rewact.options.values import FeatureOptions, ValueOptions
+from rewact.options.values import ValueOptions
 from rewact.values.crossfit import Readings, cross_fit, deal_folds, read_out_of_fold
-from rewact.values.extraction import make_backbone, open_cache
 from rewact.values.feature_cache import FeatureCache
 from rewact.values.window import MAX_PROJECTION_FRAMES, Projection
 
-from .values_ablation import format_row
+from .command import Command
+from .values_ablation import format_head, format_row, read_features
 
 COMPONENTS = 64
 HELD_OUT = 0.3
@@ -126,28 +124,21 @@ def compare(cache: FeatureCache, truth: np.ndarray, steps: int, seed: int) -> di
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--repo-id", required=True)
-    parser.add_argument("--root", help="folder of the dataset")
-    parser.add_argument("--cache-dir", type=Path, help="as of lerobot-train-values")
+    parser = Command("bench.head_labels", __doc__)
+    parser.add_dataset()
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=600)
     args = parser.parse_args()
 
-    meta = LeRobotDatasetMetadata(args.repo_id, root=args.root)
-    cache = open_cache(meta, FeatureOptions(), make_backbone(meta, FeatureOptions(), "cpu"), args.cache_dir)
-    if len(cache.missing(np.arange(len(cache.table.episodes)))):
-        raise SystemExit(f"{cache.folder} lacks features: run lerobot-train-values first")
+    cache = read_features(args, LeRobotDatasetMetadata(args.repo_id, root=args.root))
     results = []
     for seed in range(args.seeds):
         with tempfile.TemporaryDirectory() as folder:
             results.append(compare(*pause(cache, Path(folder), seed), args.steps, seed))
         print(seed, results[-1], flush=True)
-    print(f"| {args.repo_id}, with pauses | rank correlation with the truth | MAE |\n|---|---|---|")
+    print(format_head(f"{args.repo_id}, with pauses", "rank correlation with the truth", "MAE"))
     for name in results[0]:
-        print(format_row(name, np.array([result[name] for result in results])))
+        print(format_row(name, [result[name] for result in results]))
 
 
 if __name__ == "__main__":

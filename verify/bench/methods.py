@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The methods compared: all train on the same frames, at the same size, for the same steps."""
 
-import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +15,8 @@ from rewact.advantages.compute import AdvantageOptions
 from rewact.labels.files import write_json
 from rewact.options.values import ValueOptions
 
-from .ablations import ABLATIONS, ADVANTAGES, Ablation, write_relabelled
 from .data import read_episodes
-from .scale import rabc_scale
+from .recipes import ABLATIONS, ADVANTAGES, ORACLES, POLICIES, RECIPES, rabc_scale, write_relabelled
 from .settings import Settings
 from .training import WEIGHTS_FILE, Frames, train
 from .values import compute_advantages, compute_advantages_of_features
@@ -58,62 +56,50 @@ VALUE = {
 }
 
 
+WEIGHTS = "weights.json"
+
+
 @dataclass(frozen=True)
 class Variant:
     """A trained policy, asked in a certain way."""
 
     name: str
     policy: str
-    options: dict
+    options: dict = field(default_factory=dict)
     without_token: bool = False
     # Shows what the token does; nobody would use it.
     is_diagnostic: bool = False
 
 
-WEIGHTS = "weights.json"
+def _guided(what: str, policy: str, *betas: float, **options) -> list[Variant]:
+    is_diagnostic = "inference_advantage" in options
+    return [
+        Variant(
+            f"ACTvantage, {what}cfg_beta {beta:g}",
+            policy,
+            {**options, "cfg_beta": beta},
+            is_diagnostic=is_diagnostic,
+        )
+        for beta in betas
+    ]
 
-# Policies to train, and the ways to ask them.
-POLICIES = ("act", "filtered", "rabc", "rabc_mean", "rabc_1std", "rabc_2std", "actvantage")
 
-
-# Of RA-BC, from what progress over a chunk a frame counts in full: LeRobot's default is of long episodes; its
-# documentation advises the mean of the dataset, and some standard deviations more.
-STDS_ABOVE_MEAN = {"rabc_mean": 0.0, "rabc_1std": 1.0, "rabc_2std": 2.0}
-# Knows what nobody tells the others: what perfect labels could give on set (a). On (b) it is filtered BC.
-ORACLE = "clean"
-WITHOUT_VALUES = {"act", "filtered", ORACLE}
+PLAIN = {name: recipe for name, recipe in {**POLICIES, **ORACLES}.items() if recipe.type == "act"}
 VARIANTS = [
-    Variant("ACT on everything", "act", {}),
-    Variant("ACT on successes only (filtered BC)", "filtered", {}),
-    Variant("ACT on clean demonstrations only (oracle)", ORACLE, {}),
-    Variant("ACT with RA-BC weights, scale 0.01", "rabc", {}),
-    Variant("ACT with RA-BC weights, scale at the mean", "rabc_mean", {}),
-    Variant("ACT with RA-BC weights, mean + 1 deviation", "rabc_1std", {}),
-    Variant("ACT with RA-BC weights, mean + 2 deviations", "rabc_2std", {}),
-    *(
-        Variant(f"ACTvantage, cfg_beta {beta:g}", "actvantage", {"cfg_beta": beta})
-        for beta in (1.0, 1.5, 2.0)
-    ),
+    *(Variant(f"ACT {recipe.what}", name) for name, recipe in PLAIN.items()),
+    *_guided("", "actvantage", 1.0, 1.5, 2.0),
     Variant(
         "ACTvantage, unconditional",
         "actvantage",
         {"inference_advantage": "unconditional"},
         is_diagnostic=True,
     ),
+    *_guided("negative, ", "actvantage", 1.0, 2.0, inference_advantage="negative"),
+    Variant("ACTvantage, token removed", "actvantage", without_token=True, is_diagnostic=True),
     *(
-        Variant(
-            f"ACTvantage, negative, cfg_beta {beta:g}",
-            "actvantage",
-            {"inference_advantage": "negative", "cfg_beta": beta},
-            is_diagnostic=True,
-        )
-        for beta in (1.0, 2.0)
-    ),
-    Variant("ACTvantage, token removed", "actvantage", {}, without_token=True, is_diagnostic=True),
-    *(
-        Variant(f"ACTvantage, {ABLATIONS[name].what}, cfg_beta {beta:g}", name, {"cfg_beta": beta})
-        for name in ABLATIONS
-        for beta in (1.0, 1.5)
+        variant
+        for name, recipe in ABLATIONS.items()
+        for variant in _guided(f"{recipe.what}, ", name, 1.0, 1.5)
     ),
 ]
 
@@ -122,54 +108,38 @@ def train_all(
     data: Path, directory: Path, seed: int, settings: Settings, policies: tuple[str, ...], device: str = "cpu"
 ) -> None:
     """Train the value function and the policies of one seed, except those that are there."""
-    missing = [name for name in policies if not (directory / name / WEIGHTS_FILE).is_file()]
+    missing = {name: RECIPES[name] for name in policies if not (directory / name / WEIGHTS_FILE).is_file()}
     if not missing:
         return
-    frames = Frames(data, device)
+    frames, episodes = Frames(data, device), read_episodes(data)
     setup = {**SETUPS.get(settings.observations, {}), "device": device}
     advantages = directory / ADVANTAGES
     common = {"steps": settings.steps, "batch_size": settings.batch_size, "seed": seed}
-    if set(missing) - WITHOUT_VALUES and not advantages.is_file():
+    if any(recipe.needs_values for recipe in missing.values()) and not advantages.is_file():
         _compute_values(frames, directory, ADVANTAGES, settings, setup, common)
-    outcomes = json.loads((data / "rewact_extensions" / "outcomes.json").read_text())
-    plain = {**SIZE, **setup, "use_reward_head": False}
-    for name in missing:
-        if name == "act":
-            train(frames, directory / name, "act", plain, **common)
-        elif name == "filtered":
-            successes = [entry["episode_index"] for entry in outcomes if entry["outcome"] == "success"]
-            train(frames, directory / name, "act", plain, **common, episodes=successes)
-        elif name == ORACLE:
-            clean = [index for index, episode in enumerate(read_episodes(data)) if episode.kind == "clean"]
-            train(frames, directory / name, "act", plain, **common, episodes=clean)
-        elif name == "rabc" or name in STDS_ABOVE_MEAN:
-            weighter = _make_weighter(directory, STDS_ABOVE_MEAN.get(name), device)
-            (directory / name).mkdir(exist_ok=True)
+    for name, recipe in missing.items():
+        is_plain, weighter = recipe.type == "act", None
+        own = {"use_reward_head": False} if is_plain else {"advantage_dropout": settings.advantage_dropout}
+        file = directory / recipe.advantages_file(name)
+        if (changed := recipe.changed(settings, episodes)) is not None:
+            _compute_values(frames, directory, file.name, changed, setup, common)
+        if recipe.relabel is not None:
+            write_relabelled(advantages, file, recipe.relabel, episodes, settings.positive_fraction)
+        if recipe.is_weighted:
+            weighter = _make_weighter(directory, recipe.n_stds, device)
             write_json(directory / name / WEIGHTS, {"mean_weight": _mean_weight(weighter, len(frames))})
-            train(frames, directory / name, "act", plain, **common, weighter=weighter)
-        else:
-            ablation = ABLATIONS.get(name, Ablation(""))
-            file = ablation.advantages_file(name)
-            episodes = read_episodes(data)
-            if (changed := ablation.changed(settings, episodes)) is not None:
-                _compute_values(frames, directory, file, changed, setup, common)
-            if ablation.relabel is not None:
-                write_relabelled(
-                    advantages, directory / file, ablation.relabel, episodes, settings.positive_fraction
-                )
-            train(
-                frames,
-                directory / name,
-                "actvantage",
-                {**SIZE, **setup, "advantage_dropout": settings.advantage_dropout},
-                **common,
-                **ablation.training,
-                advantages=directory / file,
-                weighter=None
-                if ablation.n_stds is None
-                else _make_weighter(directory, ablation.n_stds, device),
-                start=ablation.require_start(directory, name),
-            )
+        train(
+            frames,
+            directory / name,
+            recipe.type,
+            {**SIZE, **setup, **own},
+            **common,
+            **recipe.training,
+            episodes=[index for index, episode in enumerate(episodes) if recipe.trains_on(episode)],
+            advantages=None if is_plain else file,
+            weighter=weighter,
+            start=recipe.require_start(directory, name),
+        )
 
 
 def _make_weighter(directory: Path, n_stds: float | None, device: str) -> RABCWeights:

@@ -22,25 +22,19 @@ from lerobot.configs.types import FeatureType, PolicyFeature
 STATE_DIM = 14
 # Steps are repeated for this long, as one alone may take no more than some hundredths.
 MIN_SECONDS = 0.3
-CLASSES = {
-    "act": (
-        "lerobot.policies.act.configuration_act.ACTConfig",
-        "lerobot.policies.act.modeling_act.ACTPolicy",
-    ),
-    "rewact": (
-        "rewact.act.configuration_rewact.RewACTConfig",
-        "rewact.act.modeling_rewact.RewACTPolicy",
-    ),
-    "actvantage": (
-        "rewact.act.configuration_actvantage.ACTvantageConfig",
-        "rewact.act.modeling_actvantage.ACTvantagePolicy",
-    ),
+# Where each type of policy is, and what its classes begin with.
+TYPES = {
+    "act": ("lerobot.policies.act", "ACT"),
+    "rewact": ("rewact.act", "RewACT"),
+    "actvantage": ("rewact.act", "ACTvantage"),
 }
 
 
 class Worker:
     def __init__(self, type: str, cameras: int, size: list[int], batch_size: int, device: str, options: dict):
-        config_class, policy_class = (_named(name) for name in CLASSES[type])
+        package, name = TYPES[type]
+        config_class = _named(f"{package}.configuration_{type}.{name}Config")
+        policy_class = _named(f"{package}.modeling_{type}.{name}Policy")
         camera = PolicyFeature(FeatureType.VISUAL, (3, *size))
         self.device = device
         self.config = config_class(

@@ -41,12 +41,7 @@ LABELS = RewardLabelsConfig(sources=["linear"], start_pct=0.0, end_pct=1.0, fail
 
 
 class Frames:
-    """The frames of a dataset.
-
-    Args:
-        root: Folder of the dataset.
-        device: Where they are held.
-    """
+    """The frames of the dataset in a folder, held on a device."""
 
     def __init__(self, root: Path, device: str = "cpu"):
         dataset = LeRobotDataset(f"bench/{root.name}", root=root)
@@ -54,11 +49,16 @@ class Frames:
         labels = build_reward_labels(self.meta, LABELS)
         self.device = torch.device(device)
         self.table, self.rewards = labels.table, labels.rewards.to(self.device)
-        rows = dataset.hf_dataset.with_format("numpy")
         inputs = [name for name in self.meta.features if name.startswith("observation.")]
-        self.observations = {name: _to_tensor(rows[name]).to(self.device) for name in inputs}
-        self.actions = _to_tensor(rows["action"]).to(self.device)
+        self.observations = {name: self.read(dataset, name).to(self.device) for name in inputs}
+        self.actions = self.read(dataset, "action").to(self.device)
         self.ends = torch.from_numpy(np.repeat(self.table.ends, self.table.lengths)).to(self.device)
+
+    @staticmethod
+    def read(dataset: LeRobotDataset, name: str) -> Tensor:
+        """All values of a feature, float32, or uint8 for images (N, H, W, C)."""
+        values = np.stack(dataset.hf_dataset.with_format("numpy")[name])
+        return torch.from_numpy(values if values.dtype == np.uint8 else values.astype(np.float32))
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -102,11 +102,6 @@ def to_policy_input(values: Tensor) -> Tensor:
     return values.movedim(-1, -3).float() / 255 if values.dtype == torch.uint8 else values
 
 
-def _to_tensor(column: list[np.ndarray]) -> Tensor:
-    values = np.stack(column)
-    return torch.from_numpy(values if values.dtype == np.uint8 else values.astype(np.float32))
-
-
 def _feature_type(name: str) -> FeatureType:
     if name.startswith(OBS_IMAGE):
         return FeatureType.VISUAL
@@ -114,13 +109,10 @@ def _feature_type(name: str) -> FeatureType:
 
 
 def shift_images(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Move each image by up to `MAX_SHIFT` pixels, its border repeated.
+    """Move each (B, C, H, W) image by up to `MAX_SHIFT` pixels, its border repeated.
 
     What keeps networks that learn from pixels from learning them by heart, see "Image Augmentation Is All You
     Need" (https://huggingface.co/papers/2004.13649), section 3.1.
-
-    Args:
-        batch: Its (B, C, H, W) images are those whose key is that of an image.
     """
     shifted = dict(batch)
     for name in batch:
@@ -158,14 +150,8 @@ def train(
     Does nothing if it is there.
 
     Args:
-        frames: What to train on.
-        output: Folder of the checkpoint.
-        policy_type: As for `--policy.type`.
-        options: Options of the policy.
-        steps: Number of optimizer steps.
-        batch_size: Samples per step.
         seed: Of initialization and order.
-        episodes: Episodes to train on; all by default.
+        episodes: Those to train on; all by default.
         advantages: File of the advantages that the policy is conditioned on.
         weighter: LeRobot's `SampleWeighter`.
         use_negatives: Whether the policy is told which actions are negative; else these are unconditional.
@@ -223,12 +209,7 @@ def train(
 def load(
     checkpoint: Path, **options: object
 ) -> tuple[PreTrainedPolicy, PolicyProcessorPipeline, PolicyProcessorPipeline]:
-    """A trained policy with its pre- and postprocessor.
-
-    Args:
-        checkpoint: Folder that `train` has written.
-        options: Options of the policy that differ from training.
-    """
+    """A policy that `train` has written, with options that differ from training, and its two processors."""
     config = PreTrainedConfig.from_pretrained(checkpoint)
     for name, value in options.items():
         setattr(config, name, value)

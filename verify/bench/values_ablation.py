@@ -10,7 +10,6 @@ in turn, and the figures are of their episodes: the mean over splits, and the lo
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,8 @@ from rewact.values.extraction import fill_cache, make_backbone, open_cache
 from rewact.values.feature_cache import FeatureCache
 from rewact.values.runner import episode_loader
 from rewact.values.targets import make_targets
+
+from .command import Command
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "defaults": {},
@@ -71,21 +72,32 @@ def measure(
     return [judged["voc"], judged["mae"], float("nan") if done is None else done]
 
 
-def format_row(name: str, figures: np.ndarray) -> str:
+def format_head(*cells: str) -> str:
+    """The head of a table."""
+    return f"| {' | '.join(cells)} |\n|{'---|' * len(cells)}"
+
+
+def format_row(name: str, figures: Sequence[Sequence[float]]) -> str:
     """A line of the table, from (splits, figures)."""
-    cells = (f"{column.mean():.3f} ({column.min():.3f} to {column.max():.3f})" for column in figures.T)
+    columns = np.array(figures).T
+    cells = (f"{column.mean():.3f} ({column.min():.3f} to {column.max():.3f})" for column in columns)
     return f"| {name} | {' | '.join(cells)} |"
 
 
+def read_features(args: argparse.Namespace, meta: LeRobotDatasetMetadata) -> FeatureCache:
+    """The features of a dataset, from the cache of `lerobot-train-values`; what is missing is computed."""
+    backbone = make_backbone(meta, FeatureOptions(), "cpu")
+    cache = open_cache(meta, FeatureOptions(), backbone, args.cache_dir)
+    data = DatasetConfig(args.repo_id, root=args.root and str(args.root), video_backend="pyav")
+    rows = np.arange(len(cache.table.episodes))
+    fill_cache(cache, episode_loader(data, 1e-4), backbone, rows, batch_size=64, num_workers=0)
+    return cache
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--repo-id", required=True)
-    parser.add_argument("--root", help="folder of the dataset")
-    parser.add_argument("--cache-dir", type=Path, help="as of lerobot-train-values")
+    parser = Command("bench.values_ablation", __doc__)
+    parser.add_dataset()
     parser.add_argument("--done-column", help="as of lerobot-train-values")
-    parser.add_argument("--video-backend", default="pyav")
     parser.add_argument("--splits", type=int, default=3)
     parser.add_argument("--folds-tried", type=int, default=5, help="of the five of each split")
     parser.add_argument("--only", nargs="+", choices=[*VARIANTS, STATE_ALONE], help="some lines alone")
@@ -95,14 +107,10 @@ def main() -> None:
     labels = build_reward_labels(meta, RewardLabelsConfig())
     rows = np.arange(len(labels.table.episodes))
     targets = make_targets(labels, rows, False, args.done_column, 0.9)
-    backbone = make_backbone(meta, FeatureOptions(), "cpu")
-    cache = open_cache(meta, FeatureOptions(), backbone, args.cache_dir)
-    data = DatasetConfig(args.repo_id, root=args.root, video_backend=args.video_backend)
-    fill_cache(cache, episode_loader(data, 1e-4), backbone, rows, batch_size=64, num_workers=0)
-
+    cache = read_features(args, meta)
     groups = labels.table.tasks * 3 + labels.outcomes + 1
     cameras, states = cache.keys("float16"), cache.keys("float32")
-    print(f"| {args.repo_id} | {' | '.join(FIGURES)} |\n|{'---|' * (len(FIGURES) + 1)}", flush=True)
+    print(format_head(args.repo_id, *FIGURES), flush=True)
     for name in args.only or [*VARIANTS, STATE_ALONE]:
         options = replace(ValueOptions(), **VARIANTS.get(name, {}))
         keys = states if name == STATE_ALONE else cameras + states * options.use_state
@@ -110,7 +118,7 @@ def main() -> None:
             measure(cache, keys, targets, groups, options, split, args.folds_tried)
             for split in range(args.splits)
         ]
-        print(format_row(name, np.array(figures)), flush=True)
+        print(format_row(name, figures), flush=True)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rewact.advantages.file import AdvantageTable, read_advantage_file, write_advantage_file
-from verify.bench.ablations import ABLATIONS, ADVANTAGES, Ablation, write_relabelled
+from verify.bench.recipes import ABLATIONS, ADVANTAGES, Recipe, write_relabelled
 from verify.bench.settings import SETTINGS
 
 KINDS = {"clean": (2, True), "slow": (4, True), "miss": (6, False)}
@@ -77,4 +77,4 @@ def test_what_it_starts_from_must_be_there(tmp_path):
         ablation.require_start(tmp_path, "from_filtered")
     (tmp_path / "filtered").mkdir()
     assert ablation.require_start(tmp_path, "from_filtered") == tmp_path / "filtered"
-    assert Ablation("").require_start(tmp_path, "any") is None
+    assert Recipe("").require_start(tmp_path, "any") is None

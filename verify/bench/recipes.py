@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""ACTvantage with one thing changed."""
+"""The policies compared, and what their training is given: episodes, weights, advantages."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from rewact.advantages.estimate import find_threshold
 from rewact.advantages.file import AdvantageTable, read_advantage_file, write_advantage_file
@@ -60,13 +61,18 @@ def steps_of_pace(episodes: "list[Episode]") -> int:
 
 
 @dataclass(frozen=True)
-class Ablation:
-    """ACTvantage with one thing changed.
+class Recipe:
+    """How a policy is trained.
 
     Attributes:
-        what: What is changed.
+        what: What is special about it.
+        type: As of `--policy.type`.
+        trains_on: Whether it sees an episode.
+        is_weighted: Whether a frame counts as RA-BC says.
+        n_stds: From what gain of progress over a chunk a frame counts in full: so many standard deviations
+            above the dataset's mean gain, as LeRobot's documentation advises. None: LeRobot's default, which
+            is of long episodes.
         training: Arguments of `train` that differ.
-        n_stds: Standard deviations of the scale of RA-BC weights that are used beside the token.
         starts_from: Policy whose weights it starts from.
         settings: Settings of the advantages that differ.
         n_steps: N, from the episodes.
@@ -74,12 +80,19 @@ class Ablation:
     """
 
     what: str
-    training: dict = field(default_factory=dict)
+    type: str = "actvantage"
+    trains_on: Callable[["Episode"], bool] = lambda episode: True
+    is_weighted: bool = False
     n_stds: float | None = None
+    training: dict = field(default_factory=dict)
     starts_from: str | None = None
     settings: dict = field(default_factory=dict)
     n_steps: Callable[["list[Episode]"], int] | None = None
     relabel: Relabel | None = None
+
+    @property
+    def needs_values(self) -> bool:
+        return self.is_weighted or self.type == "actvantage"
 
     def advantages_file(self, name: str) -> str:
         """Name of the advantages that a policy of this name is conditioned on."""
@@ -116,14 +129,45 @@ def write_relabelled(
     write_advantage_file(target, replace(table, columns={**table.columns, "positive": positive}))
 
 
-ABLATIONS = {
-    "half": Ablation("half of each batch positive", {"positive_share": 0.5}),
-    "no_negatives": Ablation("negatives unconditional", {"use_negatives": False}),
-    "weighted": Ablation("RA-BC weights beside the token", n_stds=1.0),
-    "from_filtered": Ablation("started from filtered BC", starts_from="filtered"),
-    "least": Ablation("least value of the ensemble", settings={"aggregate": "min"}),
-    "source": Ablation("a threshold for each source", relabel=threshold_of_source),
-    "prior": Ablation("no failed tail positive", relabel=without_failed_tails),
-    "pace": Ablation("N from the task's pace", n_steps=steps_of_pace),
-    "length": Ablation("shortest episodes positive (control)", relabel=shortest_episodes),
+def rabc_scale(progress: Path, chunk_size: int, n_stds: float) -> float:
+    """Mean of a dataset's gains of progress over a chunk, and so many standard deviations more.
+
+    Args:
+        progress: A progress file.
+        chunk_size: Steps over which a gain is counted, fewer than there are frames.
+        n_stds: Standard deviations above the mean.
+    """
+    table = pq.read_table(progress, columns=["episode_index", "frame_index", "progress_sparse"])
+    episode, frame, value = (table[name].to_numpy() for name in table.column_names)
+    order = np.lexsort((frame, episode))
+    episode, value = episode[order], value[order]
+    gains = (value[chunk_size:] - value[:-chunk_size])[episode[chunk_size:] == episode[:-chunk_size]]
+    return float(gains.mean() + n_stds * gains.std())
+
+
+POLICIES = {
+    "act": Recipe("on everything", "act"),
+    "filtered": Recipe("on successes only (filtered BC)", "act", lambda episode: episode.success),
+    "rabc": Recipe("with RA-BC weights, scale 0.01", "act", is_weighted=True),
+    "rabc_mean": Recipe("with RA-BC weights, scale at the mean", "act", is_weighted=True, n_stds=0.0),
+    "rabc_1std": Recipe("with RA-BC weights, mean + 1 deviation", "act", is_weighted=True, n_stds=1.0),
+    "rabc_2std": Recipe("with RA-BC weights, mean + 2 deviations", "act", is_weighted=True, n_stds=2.0),
+    "actvantage": Recipe(""),
 }
+# Knows what nobody tells the others: what perfect labels could give on set (a). On (b) it is filtered BC.
+ORACLES = {
+    "clean": Recipe("on clean demonstrations only (oracle)", "act", lambda episode: episode.kind == "clean"),
+}
+# ACTvantage with one thing changed.
+ABLATIONS = {
+    "half": Recipe("half of each batch positive", training={"positive_share": 0.5}),
+    "no_negatives": Recipe("negatives unconditional", training={"use_negatives": False}),
+    "weighted": Recipe("RA-BC weights beside the token", is_weighted=True, n_stds=1.0),
+    "from_filtered": Recipe("started from filtered BC", starts_from="filtered"),
+    "least": Recipe("least value of the ensemble", settings={"aggregate": "min"}),
+    "source": Recipe("a threshold for each source", relabel=threshold_of_source),
+    "prior": Recipe("no failed tail positive", relabel=without_failed_tails),
+    "pace": Recipe("N from the task's pace", n_steps=steps_of_pace),
+    "length": Recipe("shortest episodes positive (control)", relabel=shortest_episodes),
+}
+RECIPES = {**POLICIES, **ORACLES, **ABLATIONS}
