@@ -32,6 +32,7 @@ _ONCE = (
     "tests/labels/test_reward_metrics.py",
     "tests/labels/test_reward_video.py",
     "tests/advantages/test_bench_ablations.py",
+    "tests/advantages/test_bench_command.py",
     "tests/advantages/test_bench_features.py",
     "tests/advantages/test_bench_parallel.py",
     "tests/advantages/test_bench_report.py",
