@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``python -m verify.demo``: records, trains, predicts and shows, one step after the other.
+"""Teach a small ACT to predict reward, on data made for it.
 
 Exit codes: 0 done; 1 training failed; 2 wrong usage or an output folder that cannot be written;
 130 interrupted.
@@ -8,21 +8,16 @@ Exit codes: 0 done; 1 training failed; 2 wrong usage or an output folder that ca
 import argparse
 import os
 import sys
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
-from typing import NoReturn
 
-# Before torch is imported: threads that spin while they wait hold up those they wait for on a busy machine.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Before torch is imported, here and in training: nothing is downloaded, and threads that spin while they wait
+# hold up those they wait for on a busy machine.
+for name, value in {"OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}.items():
+    os.environ.setdefault(name, value)
 
-from verify.demo.pipeline import FAST, FULL, run_demo
-from verify.demo.training import TrainingError
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; --help lists the options\n")
+from verify.bench.command import Command, writable_folder  # noqa: E402
+from verify.demo.pipeline import FAST, FULL, run_demo  # noqa: E402
+from verify.demo.training import TrainingError  # noqa: E402
 
 
 def _at_least(least: int) -> Callable[[str], int]:
@@ -34,25 +29,13 @@ def _at_least(least: int) -> Callable[[str], int]:
     return parse
 
 
-def _writable_folder(folder: Path) -> str | None:
-    """Makes the folder; what stands in the way, or None."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return None
-    except OSError as error:
-        return error.strerror
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Runs the demo and returns its exit code."""
-    parser = _Parser(
-        prog="verify.demo", description="Teach a small ACT to predict reward, on data made for it."
-    )
+    parser = Command("demo", __doc__)
     parser.add_argument(
         "--output-dir",
-        type=Path,
-        default=Path("outputs/demo"),
+        type=writable_folder,
+        default="outputs/demo",
         help="where everything goes (default: outputs/demo)",
     )
     parser.add_argument(
@@ -72,13 +55,6 @@ def main(arguments: list[str] | None = None) -> int:
         "--seed", type=_at_least(0), default=0, help="of the data and the training (default: 0)"
     )
     options = parser.parse_args(arguments)
-    obstacle = _writable_folder(options.output_dir)
-    if obstacle:
-        print(
-            f"{parser.prog}: cannot write to {options.output_dir}: {obstacle}; choose another --output-dir",
-            file=sys.stderr,
-        )
-        return 2
     try:
         preset = (FAST if options.fast else FULL).sized(options.episodes, options.steps)
         run_demo(options.output_dir, preset, options.seed)

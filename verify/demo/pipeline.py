@@ -22,18 +22,11 @@ FIGURE, VIDEO, METRICS, DATASET = "demo.png", "demo.mp4", "metrics.json", "datas
 
 @dataclass(frozen=True)
 class Preset:
-    """How much the demo does.
-
-    Attributes:
-        name: what to call it; its intermediate results are kept under this name.
-        train_episodes: episodes to train on.
-        unseen_episodes: episodes to predict, which training does not see; at least 10 hold every outcome.
-        steps: training steps.
-    """
+    """How much the demo does. Its intermediate results are kept under its name."""
 
     name: str
     train_episodes: int
-    unseen_episodes: int
+    unseen_episodes: int  # which training does not see; at least 10 hold every outcome
     steps: int
 
     def sized(self, train_episodes: int | None, steps: int | None) -> "Preset":
@@ -56,16 +49,13 @@ def plan_outcomes(n_episodes: int) -> list[Outcome]:
     return [failures[i // 5 % 2] if i % 5 == 4 else Outcome.SUCCESS for i in range(n_episodes)]
 
 
-def run_demo(output_dir: Path, preset: Preset, seed: int) -> dict:
+def run_demo(output_dir: Path, preset: Preset, seed: int) -> None:
     """Records, trains, predicts and reports.
 
     Args:
         output_dir: gets the figure, the video, the metrics, a copy of the dataset, and the rest in `work`.
         preset: how much to do.
         seed: of the data and of the training.
-
-    Returns:
-        The content of the metrics file.
 
     Raises:
         TrainingError: if training fails.
@@ -90,10 +80,10 @@ def run_demo(output_dir: Path, preset: Preset, seed: int) -> dict:
         shutil.copytree(dataset, part)
         part.rename(own)
 
-    if trained_steps(training) >= preset.steps:
+    done = trained_steps(training)
+    if done >= preset.steps:
         _say(2, f"Trained already: {training}")
     else:
-        done = trained_steps(training)
         resumed = f", from step {done} on" if done else ""
         _say(2, f"Training on {len(seen)} of them for {preset.steps} steps{resumed}:")
         train(training, dataset, seen, preset.steps, seed)
@@ -110,10 +100,9 @@ def run_demo(output_dir: Path, preset: Preset, seed: int) -> dict:
         (output_dir / METRICS).unlink(missing_ok=True)
         shown = _order_for_show(predictions)
         write_figure(output_dir / FIGURE, shown)
-        write_video(output_dir / VIDEO, _one_of_each_outcome(shown))
+        write_video(output_dir / VIDEO, list({p.outcome: p for p in reversed(shown)}.values())[::-1])
         write_json(output_dir / METRICS, metrics)
     _print_scores(metrics, output_dir, time.monotonic() - started)
-    return metrics
 
 
 def _reported(output_dir: Path) -> dict | None:
@@ -129,13 +118,6 @@ def _order_for_show(predictions: Sequence[Prediction]) -> list[Prediction]:
     by_error = sorted(successes, key=lambda p: float(np.abs(p.predicted - p.true).mean()))
     first = by_error[len(by_error) // 2]
     return [first, *[p for p in successes if p is not first][:3], *failures]
-
-
-def _one_of_each_outcome(predictions: Sequence[Prediction]) -> list[Prediction]:
-    first = {}
-    for prediction in predictions:
-        first.setdefault(prediction.outcome, prediction)
-    return list(first.values())
 
 
 def _say(step: int, text: str) -> None:

@@ -18,37 +18,28 @@ BATCH_SIZE = 32
 
 
 def predict_episodes(policy_dir: Path, dataset_root: Path, episodes: Sequence[int]) -> list[Prediction]:
-    """Predicts each frame's reward from that frame alone, and puts the simulator's progress beside it.
+    """Predicts the rewards of episodes of a dataset, and puts the simulator's progress beside them.
 
     Args:
         policy_dir: a checkpoint's `pretrained_model` folder.
         dataset_root: a dataset made by `record_dataset`.
-        episodes: episodes to predict, in ascending order.
-
-    Returns:
-        One prediction per episode, in the same order.
+        episodes: their ids.
     """
     dataset = LeRobotDataset(REPO_ID, root=dataset_root, episodes=list(episodes), video_backend=VIDEO_BACKEND)
     predictor = RewardPredictor(load_policy_config(PolicyOptions(str(policy_dir))), dataset.meta)
-    episode_of_frame, images, rewards = [], [], []
+    images: dict[int, list[np.ndarray]] = {episode: [] for episode in episodes}
+    rewards: dict[int, list[np.ndarray]] = {episode: [] for episode in episodes}
     for episode, _, batch in load_batches(EpisodeBatches(dataset, list(episodes), BATCH_SIZE), num_workers=0):
-        images.append((batch[CAMERA_KEY] * 255).round().byte().permute(0, 2, 3, 1).numpy())
-        rewards.append(predictor(batch).reward)
-        episode_of_frame.append(np.full(len(rewards[-1]), episode))
-    episode_of_frame, images, rewards = (
-        np.concatenate(parts) for parts in (episode_of_frame, images, rewards)
-    )
+        images[episode].append((batch[CAMERA_KEY] * 255).round().byte().permute(0, 2, 3, 1).numpy())
+        rewards[episode].append(predictor(batch).reward)
     truth = load_truth(dataset_root)
-    predictions = []
-    for episode in episodes:
-        frames = episode_of_frame == episode
-        predictions.append(
-            Prediction(
-                episode=episode,
-                outcome=truth[episode].outcome,
-                images=images[frames],
-                true=truth[episode].progress,
-                predicted=rewards[frames],
-            )
+    return [
+        Prediction(
+            episode=episode,
+            outcome=truth[episode].outcome,
+            images=np.concatenate(images[episode]),
+            true=truth[episode].progress,
+            predicted=np.concatenate(rewards[episode]),
         )
-    return predictions
+        for episode in episodes
+    ]

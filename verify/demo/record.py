@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from rewact import LeRobotDatasetWithReward
-from verify.demo.expert import Episode, Outcome, record_attempt
+from verify.demo.expert import Outcome, record_attempt
 from verify.demo.render import IMAGE_SIZE, Camera
 from verify.demo.simulation import FPS
 
@@ -39,15 +39,10 @@ FEATURES = {
 
 @dataclass(frozen=True)
 class Truth:
-    """What the simulator knows of a recorded episode and the dataset does not say.
-
-    Attributes:
-        outcome: how the attempt ended.
-        progress: `(T,)` float32 in [0, 1], the true progress at each frame.
-    """
+    """What the simulator knows of a recorded episode and the dataset does not say."""
 
     outcome: Outcome
-    progress: np.ndarray
+    progress: np.ndarray  # (T,) float32 in [0, 1], at each frame
 
 
 def record_dataset(root: Path, outcomes: Sequence[Outcome], seed: int) -> None:
@@ -77,22 +72,17 @@ def record_dataset(root: Path, outcomes: Sequence[Outcome], seed: int) -> None:
     keypoints, truth = [], []
     for i, outcome in enumerate(tqdm(outcomes, desc="Recording", unit="episode")):
         episode = record_attempt((seed, i), outcome, camera)
-        _add_episode(dataset, episode)
+        for image, state, action in zip(episode.images, episode.states, episode.actions, strict=True):
+            dataset.add_frame({CAMERA_KEY: image, STATE_KEY: state, "action": action, "task": TASK})
+        dataset.save_episode()
         keypoints.append(episode.keypoints)
         truth.append({"outcome": outcome.value, "progress": [round(float(p), 6) for p in episode.progress]})
     dataset.finalize()
 
     labelled = LeRobotDatasetWithReward(LeRobotDataset(REPO_ID, root=unfinished, video_backend=VIDEO_BACKEND))
-    for i, rewards in enumerate(keypoints):
-        labelled.add_episode_rewards(i, rewards)
+    labelled.add_rewards(dict(enumerate(keypoints)))
     (unfinished / TRUTH_FILE).write_text(json.dumps(truth))
     unfinished.rename(root)
-
-
-def _add_episode(dataset: LeRobotDataset, episode: Episode) -> None:
-    for image, state, action in zip(episode.images, episode.states, episode.actions, strict=True):
-        dataset.add_frame({CAMERA_KEY: image, STATE_KEY: state, "action": action, "task": TASK})
-    dataset.save_episode()
 
 
 def load_truth(root: Path) -> list[Truth]:

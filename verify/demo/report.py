@@ -9,12 +9,12 @@ import av
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
 from scipy.stats import spearmanr
 
+from rewact.draw.style import new_figure
 from rewact.draw.video import open_stream
 from rewact.labels.files import write_atomically
 from verify.demo.expert import Outcome
@@ -30,21 +30,13 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Prediction:
-    """One episode the policy never trained on, with what it predicted.
-
-    Attributes:
-        episode: its index in the dataset.
-        outcome: how the attempt ended.
-        images: `(T, H, W, 3)` uint8 RGB, what the policy saw.
-        true: `(T,)` float32 in [0, 1], the simulator's progress.
-        predicted: `(T,)` float32 in [0, 1], the policy's reward for each single frame.
-    """
+    """One episode the policy never trained on, with what it predicted."""
 
     episode: int
     outcome: Outcome
-    images: np.ndarray
-    true: np.ndarray
-    predicted: np.ndarray
+    images: np.ndarray  # (T, H, W, 3) uint8 RGB, what the policy saw
+    true: np.ndarray  # (T,) float32 in [0, 1], the simulator's progress
+    predicted: np.ndarray  # (T,) float32 in [0, 1], the policy's reward for each single frame
 
 
 def score(predictions: Sequence[Prediction]) -> dict:
@@ -58,9 +50,7 @@ def score(predictions: Sequence[Prediction]) -> dict:
         {
             "episode": p.episode,
             "outcome": p.outcome.value,
-            "frames": len(p.true),
-            "spearman": _spearman(p.predicted, p.true),
-            "mae": float(np.abs(p.predicted - p.true).mean()),
+            **_agreement(p.predicted, p.true),
             "final_predicted": float(p.predicted[-1]),
             "final_true": float(p.true[-1]),
         }
@@ -69,17 +59,19 @@ def score(predictions: Sequence[Prediction]) -> dict:
     groups = {"all": list(predictions), "success": [p for p in predictions if p.outcome is Outcome.SUCCESS]}
     overall = {}
     for name, group in groups.items():
-        predicted = np.concatenate([p.predicted for p in group])
         true = np.concatenate([p.true for p in group])
         clock = np.concatenate([np.arange(len(p.true)) for p in group])
         overall[name] = {
             "episodes": len(group),
-            "frames": len(true),
-            "spearman": _spearman(predicted, true),
-            "mae": float(np.abs(predicted - true).mean()),
+            **_agreement(np.concatenate([p.predicted for p in group]), true),
             "clock_spearman": _spearman(clock, true),
         }
     return {"overall": overall, "episodes": episodes}
+
+
+def _agreement(predicted: np.ndarray, true: np.ndarray) -> dict[str, float]:
+    error = float(np.abs(predicted - true).mean())
+    return {"frames": len(true), "spearman": _spearman(predicted, true), "mae": error}
 
 
 def _spearman(a: np.ndarray, b: np.ndarray) -> float:
@@ -99,11 +91,9 @@ def write_figure(path: Path, predictions: Sequence[Prediction], n_frames: int = 
     """
     hero, others = predictions[0], predictions[1:7]
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(10, 6.9 if others else 4.9), layout="constrained")
-        FigureCanvasAgg(figure)
-        outer = figure.add_gridspec(
-            3 if others else 2, 1, height_ratios=[1.15, 2.3, 1.75][: 3 if others else 2]
-        )
+        figure = new_figure(10, 6.9 if others else 4.9)
+        n_rows = 3 if others else 2
+        outer = figure.add_gridspec(n_rows, 1, height_ratios=[1.15, 2.3, 1.75][:n_rows])
         marked = np.linspace(0, len(hero.true) - 1, n_frames).round().astype(int)
         strip = outer[0].subgridspec(1, n_frames, wspace=0.04)
         for column, t in enumerate(marked):
@@ -207,8 +197,8 @@ class _CurvePanel:
         self._seconds = np.arange(len(prediction.true)) / FPS
         color = _color(prediction)
         with matplotlib.rc_context(_STYLE):
-            figure = Figure(figsize=(size / 100, size / 100), dpi=100, facecolor="white")
-            self._canvas = FigureCanvasAgg(figure)
+            figure = new_figure(size / 100, size / 100, is_arranged=False)
+            self._canvas = figure.canvas
             axes = figure.add_axes((0.12, 0.12, 0.83, 0.52))
             self._true, self._predicted = _draw_curves(axes, prediction, filled=False)
             (self._now,) = axes.plot([], [], "o", color=color, markersize=7)

@@ -3,12 +3,10 @@
 
 import json
 import math
-import os
 import shlex
 import shutil
-import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from lerobot.utils.constants import (
@@ -18,9 +16,9 @@ from lerobot.utils.constants import (
     TRAINING_STATE_DIR,
     TRAINING_STEP,
 )
+from rewact.cli.recap import TRAIN, execute
 from verify.demo.record import REPO_ID
 
-TRAINING_SCRIPT = "lerobot.scripts.lerobot_train"
 CHECKPOINTS_PER_RUN = 3
 LOGS_PER_RUN = 10
 
@@ -103,41 +101,6 @@ def train(training_dir: Path, dataset: Path, episodes: Iterable[int], steps: int
     print(f"      lerobot-train {shlex.join(command)}", flush=True)
     training_dir.parent.mkdir(parents=True, exist_ok=True)
     log_file = training_dir.with_suffix(".log")
-    with log_file.open("a", encoding="utf-8") as log:
-        code = _run([sys.executable, "-m", TRAINING_SCRIPT, *command], log)
+    code = execute([sys.executable, "-m", TRAIN, *command], log_file)
     if code != 0 or trained_steps(training_dir) < steps:
         raise TrainingError(f"training ended early with exit code {code}; its last words are in {log_file}")
-
-
-def _run(command: Sequence[str], log) -> int:
-    """Runs the script with its output in the log, and shows its progress bar and its metrics."""
-    # On a busy machine, threads that spin while they wait take the core from the one they wait for.
-    environment = {"OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1", **os.environ}
-    on_terminal = sys.stderr.isatty()
-    process = subprocess.Popen(
-        command,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    )
-    with process:
-        try:
-            # Universal newlines end a line at each carriage return of the progress bar, too.
-            for line in process.stdout:
-                if line.startswith("Training:") and "step:" not in line:
-                    if on_terminal:
-                        print(f"\r\x1b[K      {line.rstrip()}", end="", file=sys.stderr, flush=True)
-                    continue
-                log.write(line)
-                metrics = line.partition(" step:")[2]
-                if metrics:
-                    clear = "\r\x1b[K" if on_terminal else ""
-                    print(f"{clear}      step {metrics.rstrip()}", flush=True)
-        except BaseException:
-            process.terminate()
-            raise
-    if on_terminal:
-        print(file=sys.stderr)
-    return process.returncode

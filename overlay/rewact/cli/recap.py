@@ -176,11 +176,15 @@ def execute(command: Sequence[str], log: Path) -> int:
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
         ) as process,
     ):
-        for line in process.stdout:
-            file.write(line)
-            file.flush()
-            if "step:" in line:
-                print("  " + line[line.index("step:") :].rstrip(), flush=True)
+        try:
+            for line in process.stdout:
+                file.write(line)
+                file.flush()
+                if "step:" in line:
+                    print("  " + line[line.index("step:") :].rstrip(), flush=True)
+        except BaseException:
+            process.terminate()
+            raise
     return process.returncode
 
 
