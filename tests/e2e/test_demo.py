@@ -297,7 +297,8 @@ def test_wrong_usage_is_one_sentence(arguments, said, capsys):
 
 def test_an_output_folder_that_cannot_be_made(tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    assert main(["--output-dir", str(tmp_path / "file" / "demo")]) == 2
+    with pytest.raises(SystemExit, match="2"):
+        main(["--output-dir", str(tmp_path / "file" / "demo")])
     message = capsys.readouterr().err
     assert str(tmp_path / "file" / "demo") in message and message.count("\n") == 1
 
@@ -309,7 +310,8 @@ def test_an_output_folder_that_cannot_be_written(tmp_path, capsys):
     try:
         if _may_write_anywhere(folder):
             folder = "/proc/self"  # the superuser is stopped by no permission bits, but by this file system
-        assert main(["--output-dir", str(folder)]) == 2
+        with pytest.raises(SystemExit, match="2"):
+            main(["--output-dir", str(folder)])
     finally:
         (tmp_path / "kept").chmod(stat.S_IRWXU)
     assert str(folder) in capsys.readouterr().err
