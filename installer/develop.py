@@ -14,8 +14,8 @@ from installer.transaction import write_state
 from verify.checkout import Checkout, is_in_repository, looks_like_lerobot, project_file
 from verify.errors import ExitCode, RewactError
 from verify.gitcmd import require_git
+from verify.parity import smoke
 from verify.plan import Plan
-from verify.smoke import smoke
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,12 @@ definition gets decorators, or loses some. Whatever is more than that is refused
 
 import ast
 import difflib
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from verify.statements import Block, Source, Statement
+from verify.statements import Block, Scope, Source, Statement
 
 
 class MisfitError(Exception):
@@ -24,7 +25,7 @@ class MisfitError(Exception):
     """
 
     def __init__(
-        self, reason: str, scope: Sequence[str], expected: bytes, found: Callable[[], bytes] = bytes
+        self, reason: str, scope: Scope = (), expected: bytes = b"", found: Callable[[], bytes] = bytes
     ) -> None:
         super().__init__(reason)
         self.reason, self.scope = reason, ".".join(scope)
@@ -43,32 +44,34 @@ class Edit:
     Attributes:
         block: the block before the change.
         old: what is replaced; empty for an insertion.
-        header_only: of the one statement in `old` only the header.
-        nodes: what comes in its place.
+        new: what comes in its place.
         lines: the lines of that, comments before them included.
-        previous: the statement before it, None at the start of the block.
+        header_only: of the one statement in `old` only the header.
+        previous: the statement before an insertion, None at the start of the block.
         following: the statement after it, None at the end of the block.
         lead: the lines between `previous` and `lines` (blank or comments).
         trail: those between `lines` and `following`.
-        indent: the indentation of `lines`.
     """
 
     block: Block
     old: tuple[Statement, ...]
-    header_only: bool
-    nodes: tuple[ast.stmt, ...]
+    new: tuple[Statement, ...]
     lines: tuple[bytes, ...]
-    previous: Statement | None
-    following: Statement | None
+    header_only: bool = False
+    previous: Statement | None = None
+    following: Statement | None = None
     lead: tuple[bytes, ...] = ()
     trail: tuple[bytes, ...] = ()
-    indent: int = 0
 
     @property
     def is_import(self) -> bool:
-        return (
-            not self.old and not self.block.scope and not self.block.path and all(map(is_import, self.nodes))
-        )
+        in_module = not self.block.scope and not self.block.path
+        return not self.old and in_module and all(one.is_import for one in self.new)
+
+    @property
+    def anchors(self) -> list[Statement]:
+        """The statements that say where it goes."""
+        return [*self.old] or [beside for beside in (self.previous, self.following) if beside is not None]
 
 
 @dataclass(frozen=True)
@@ -86,135 +89,99 @@ class Decoration:
     lines: tuple[bytes, ...]
     above: Sequence[str]
     below: Sequence[str]
-    gone: tuple[str, ...] = ()
+    gone: Sequence[str]
+
+    @property
+    def anchors(self) -> list[Statement]:
+        return [self.statement]
 
 
 def read_edits(old: Source, new: Source) -> Iterator[Edit | Decoration]:
     """The edits that lead from one file to another."""
-    yield from _compare(old, new, old.module, new.module)
+    return _Comparison(old, new).blocks(old.module, new.module)
 
 
-def _compare(old: Source, new: Source, before: Block, after: Block) -> Iterator[Edit | Decoration]:
-    keys = [[statement.key for statement in block.statements] for block in (before, after)]
-    matcher = difflib.SequenceMatcher(None, *keys, autojunk=False)
-    for tag, start, end, new_start, new_end in matcher.get_opcodes():
-        gone, come = before.statements[start:end], after.statements[new_start:new_end]
-        if tag == "equal" or (len(gone) == len(come) == 1 and _same_but_header(gone[0], come[0])):
-            for one, other in zip(gone, come, strict=True):
-                yield from _compare_statement(old, new, one, other)
-            continue
-        previous = before.statements[start - 1] if start else None
-        following = before.statements[end] if end < len(before.statements) else None
-        if gone:
-            lines = new.lines[come[0].start : come[-1].end] if come else []
-            yield Edit(
-                before,
-                tuple(gone),
-                False,
-                _nodes(come),
-                tuple(lines),
-                previous,
-                following,
-                indent=after.indent,
-            )
+def _opcodes(one: Sequence[str], other: Sequence[str]) -> list[tuple[bool, slice, slice]]:
+    """Runs of two sequences: whether they are equal, and where they are."""
+    found = difflib.SequenceMatcher(None, one, other, autojunk=False).get_opcodes()
+    return [(tag == "equal", slice(a, b), slice(c, d)) for tag, a, b, c, d in found]
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    old: Source
+    new: Source
+
+    def blocks(self, before: Block, after: Block) -> Iterator[Edit | Decoration]:
+        keys = ([statement.key for statement in block.statements] for block in (before, after))
+        for equal, there, here in _opcodes(*keys):
+            gone, come = before.statements[there], after.statements[here]
+            if equal or (len(gone) == len(come) == 1 and _same_but_header(gone[0], come[0])):
+                for one, other in zip(gone, come, strict=True):
+                    yield from self._statement(one, other)
+            elif gone:
+                lines = self.new.lines[come[0].start : come[-1].end] if come else []
+                yield Edit(before, tuple(gone), tuple(come), tuple(lines))
+            else:
+                yield from self._insertions(before, there.start, come)
+
+    def _statement(self, one: Statement, other: Statement) -> Iterator[Edit | Decoration]:
+        if self.old.lines[one.start : one.end] == self.new.lines[other.start : other.end]:
+            return
+        if one.header != other.header or one.key != other.key:
+            lines = self.new.lines[other.start : other.header_end]
+            yield Edit(one.block, (one,), (other,), tuple(lines), header_only=True)
         else:
-            yield from _insertions(old, new, before, after, come, previous, following)
+            yield from self._decorators(one, other)
+        if one.blocks.keys() != other.blocks.keys():
+            raise MisfitError("a branch is added or removed", one.block.scope, self.old.text(one))
+        for label, block in one.blocks.items():
+            yield from self.blocks(block, other.blocks[label])
+
+    def _decorators(self, one: Statement, other: Statement) -> Iterator[Decoration]:
+        for equal, there, here in _opcodes(one.decorators, other.decorators):
+            if equal:
+                continue
+            come = other.node.decorator_list[here]
+            lines = self.new.lines[come[0].lineno - 1 : come[-1].end_lineno] if come else ()
+            above, below = one.decorators[: there.start], one.decorators[there.stop :]
+            yield Decoration(one, tuple(lines), above, below, one.decorators[there])
+
+    def _insertions(self, before: Block, at: int, come: list[Statement]) -> Iterator[Edit]:
+        """One edit for each run of imports or of others, so that imports find places of their own."""
+        previous = before.statements[at - 1] if at else None
+        following = before.statements[at] if at < len(before.statements) else None
+        first, last = come[0].beside(-1), come[-1].beside(1)
+        start = first.end if first else come[0].block.start
+        end = last.start if last else come[-1].end
+        gap: list[bytes] = []
+        if following or previous is None:
+            gap = self.old.lines[
+                previous.end if previous else before.start : following.start if following else before.end
+            ]
+        new = self.new.lines
+        lead = _common(gap, new[start:end])
+        trail = _common(gap[len(lead) :][::-1], new[start + len(lead) : end][::-1])[::-1]
+        start, end = start + len(lead), end - len(trail)
+        for _, group in itertools.groupby(come, key=lambda one: one.is_import):
+            run = tuple(group)
+            stop = end if run[-1] is come[-1] else run[-1].end
+            yield Edit(
+                before, (), run, tuple(new[start:stop]),
+                previous=previous, following=following, lead=tuple(lead), trail=tuple(trail),
+            )  # fmt: skip
+            start = stop
 
 
 def _same_but_header(one: Statement, other: Statement) -> bool:
     """Whether two compound statements differ in their headers alone."""
-    return (
-        bool(one.blocks)
-        and type(one.node) is type(other.node)
-        and one.blocks.keys() == other.blocks.keys()
-        and all(
-            [ast.dump(statement.node) for statement in one.blocks[label].statements]
-            == [ast.dump(statement.node) for statement in other.blocks[label].statements]
-            for label in one.blocks
-        )
-    )
-
-
-def _compare_statement(
-    old: Source, new: Source, one: Statement, other: Statement
-) -> Iterator[Edit | Decoration]:
-    if old.whole_text(one) == new.whole_text(other):
-        return
-    if one.header != other.header or one.key != other.key:
-        lines = tuple(new.lines[other.start : other.header_end])
-        yield Edit(one.block, (one,), True, (other.node,), lines, None, None, indent=other.block.indent)
-    elif one.decorators != other.decorators:
-        yield from _compare_decorators(new, one, other)
-    if one.blocks.keys() != other.blocks.keys():
-        raise MisfitError("a branch is added or removed", one.block.scope, old.text(one))
-    for label, block in one.blocks.items():
-        yield from _compare(old, new, block, other.blocks[label])
-
-
-def _compare_decorators(new: Source, one: Statement, other: Statement) -> Iterator[Decoration]:
-    matcher = difflib.SequenceMatcher(None, one.decorators, other.decorators, autojunk=False)
-    for tag, start, end, new_start, new_end in matcher.get_opcodes():
-        if tag == "insert":
-            nodes = other.node.decorator_list[new_start:new_end]
-            lines = new.lines[nodes[0].lineno - 1 : nodes[-1].end_lineno]
-            yield Decoration(one, tuple(lines), one.decorators[:start], one.decorators[start:])
-        elif tag != "equal":
-            gone = one.node.decorator_list[start:end]
-            yield Decoration(
-                one, (), one.decorators[:start], one.decorators[end:], tuple(map(ast.dump, gone))
-            )
-
-
-def _insertions(
-    old: Source,
-    new: Source,
-    before: Block,
-    after: Block,
-    come: list[Statement],
-    previous: Statement | None,
-    following: Statement | None,
-) -> Iterator[Edit]:
-    """One edit for each run of imports or of other statements, so that imports find places of their own."""
-    first = after.before(come[0])
-    start = first.end if first else after.start
-    last = after.after(come[-1])
-    end = last.start if last else come[-1].end
-    gap = old.lines[
-        (previous.end if previous else before.start) : (following.start if following else before.end)
+    inner = [
+        {label: [ast.dump(inner.node) for inner in block.statements] for label, block in side.blocks.items()}
+        for side in (one, other)
     ]
-    gap = gap if following or previous is None else []
-    lead = _common(gap, new.lines[start:end])
-    trail = _common(gap[len(lead) :][::-1], new.lines[start + len(lead) : end][::-1])[::-1]
-    at, end = start + len(lead), end - len(trail)
-    runs = _runs(come)
-    for number, run in enumerate(runs):
-        stop = end if number == len(runs) - 1 else run[-1].end
-        yield Edit(
-            before, (), False, _nodes(run), tuple(new.lines[at:stop]), previous, following,
-            tuple(lead), tuple(trail), after.indent,
-        )  # fmt: skip
-        at = stop
-
-
-def _runs(statements: list[Statement]) -> list[list[Statement]]:
-    runs: list[list[Statement]] = []
-    for statement in statements:
-        if not runs or is_import(runs[-1][-1].node) != is_import(statement.node):
-            runs.append([])
-        runs[-1].append(statement)
-    return runs
+    return bool(one.blocks) and type(one.node) is type(other.node) and inner[0] == inner[1]
 
 
 def _common(one: Sequence[bytes], other: Sequence[bytes]) -> list[bytes]:
-    size = 0
-    while size < min(len(one), len(other)) and one[size] == other[size]:
-        size += 1
-    return list(one[:size])
-
-
-def _nodes(statements: Sequence[Statement]) -> tuple[ast.stmt, ...]:
-    return tuple(statement.node for statement in statements)
-
-
-def is_import(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Import | ast.ImportFrom)
+    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
+    return [line for line, _ in same]

@@ -1,27 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""What the modules of a source tree define, read without importing them."""
+"""What the modules of a source tree define, read without importing them, and whether calls bind to it."""
 
 import ast
-import re
-from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+import inspect
+from collections.abc import Callable
+
+from verify.statements import Definition, Source, read_source
 
 Read = Callable[[str], bytes | None]
-Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-_TYPE_PARAMETERS = re.compile(rb"^([ \t]*(?:(?:async[ \t]+)?def|class)[ \t]+\w+)\[[^\]\n]*\]", re.MULTILINE)
-_STEPS = ast.stmt | ast.ExceptHandler | ast.match_case
-
-
-@lru_cache(maxsize=2048)
-def parse(data: bytes) -> ast.Module:
-    """The syntax tree of a file. It is shared: nobody may change it.
-
-    A Python before 3.12 reads newer files too, without the type parameters of their definitions.
-    """
-    try:
-        return ast.parse(data)
-    except SyntaxError:
-        return ast.parse(_TYPE_PARAMETERS.sub(rb"\1", data))
+_SEVERAL = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
+# Decorators that keep a signature; what others make of it is not known.
+_KEEPING = {"staticmethod", "torch.no_grad()", "torch.inference_mode()", "cache", "functools.cache"}
 
 
 class Modules:
@@ -33,7 +22,7 @@ class Modules:
 
     def __init__(self, read: Read) -> None:
         self._read = read
-        self._parsed: dict[str, tuple[ast.Module, bool] | None] = {}
+        self._found: dict[str, tuple[Source, bool] | None] = {}
 
     def exists(self, module: str) -> bool:
         return self._module(module) is not None
@@ -47,36 +36,34 @@ class Modules:
         found = self._find(module, name, frozenset())
         return found if isinstance(found, Definition) else None
 
-    def _module(self, module: str) -> tuple[ast.Module, bool] | None:
-        """The parsed module, and whether it is a package."""
-        if module not in self._parsed:
-            self._parsed[module] = None
+    def _module(self, module: str) -> tuple[Source, bool] | None:
+        """The module, and whether it is a package."""
+        if module not in self._found:
             stem = "src/" + module.replace(".", "/")
-            for path, package in ((f"{stem}/__init__.py", True), (f"{stem}.py", False)):
-                data = self._read(path)
-                if data is not None:
-                    self._parsed[module] = (parse(data), package)
-                    break
-        return self._parsed[module]
+            package, single = self._read(f"{stem}/__init__.py"), self._read(f"{stem}.py")
+            data = single if package is None else package
+            self._found[module] = None if data is None else (read_source(data), package is not None)
+        return self._found[module]
 
     def _find(self, module: str, name: str, seen: frozenset[tuple[str, str]]) -> ast.AST | None:
         """The statement that binds a name last in a module, followed through imports."""
-        parsed = self._module(module)
-        if parsed is None or (module, name) in seen:
+        there = self._module(module)
+        if there is None or (module, name) in seen:
             return None
         seen |= {(module, name)}
         found = None
-        for node in running(parsed[0].body):
+        for statement in there[0].within(()):
+            node = statement.node
             if isinstance(node, ast.ImportFrom):
-                source = absolute(node, module, package=parsed[1])
+                source = absolute(node, module, package=there[1])
                 for alias in node.names:
                     if alias.name == "*":
                         found = self._find(source, name, seen) or found
                     elif (alias.asname or alias.name) == name:
                         found = self._find(source, alias.name, seen) or node
-            elif name in bound_by(node):
+            elif name in statement.names.bound:
                 found = node
-            elif isinstance(node, ast.FunctionDef) and node.name == "__getattr__" and found is None:
+            elif statement.key == "def __getattr__" and found is None:
                 found = node.body[0]  # a module that makes its names when they are asked for
         return found
 
@@ -86,43 +73,85 @@ def absolute(node: ast.ImportFrom, module: str, *, package: bool) -> str:
     if not node.level:
         return node.module or ""
     parts = module.split(".")
-    base = parts[: len(parts) - node.level + package]
-    return ".".join([*base, *([node.module] if node.module else [])])
+    return ".".join([*parts[: len(parts) - node.level + package], *filter(None, [node.module])])
 
 
-def running(body: Sequence[ast.stmt]) -> Iterator[ast.stmt | ast.ExceptHandler]:
-    """The statements that run in a scope, those in branches included, those of inner scopes not."""
-    waiting: list[ast.AST] = list(reversed(body))
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, ast.stmt | ast.ExceptHandler):
-            yield node
-        if not isinstance(node, Definition):
-            waiting += reversed([child for child in ast.iter_child_nodes(node) if isinstance(child, _STEPS)])
-
-
-def bound_by(node: ast.AST) -> set[str]:
-    """The names that a statement itself binds in its scope; what stands in its body is not looked at."""
-    if isinstance(node, Definition):
-        return {node.name}
-    if isinstance(node, ast.Import):
-        return {alias.asname or alias.name.split(".")[0] for alias in node.names}
-    if isinstance(node, ast.ImportFrom):
-        return {alias.asname or alias.name for alias in node.names}
-    if isinstance(node, ast.ExceptHandler):
-        return {node.name} if node.name else set()
-    names: set[str] = set()
-    waiting = [
-        child for child in ast.iter_child_nodes(node) if not isinstance(child, ast.stmt | ast.ExceptHandler)
+def signature_of(arguments: ast.arguments) -> inspect.Signature:
+    """Parameters as they are written; what their defaults are does not matter."""
+    positional = [*arguments.posonlyargs, *arguments.args]
+    needed = len(positional) - len(arguments.defaults)
+    kind = inspect.Parameter
+    found = [
+        kind(
+            one.arg,
+            kind.POSITIONAL_ONLY if number < len(arguments.posonlyargs) else kind.POSITIONAL_OR_KEYWORD,
+            default=kind.empty if number < needed else None,
+        )
+        for number, one in enumerate(positional)
     ]
-    while waiting:
-        child = waiting.pop()
-        if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store):
-            names.add(child.id)
-        elif isinstance(child, ast.MatchAs | ast.MatchStar) and child.name:
-            names.add(child.name)
-        if isinstance(child, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp | ast.Lambda):
-            continue  # names of their own
-        if not isinstance(child, ast.stmt):
-            waiting += ast.iter_child_nodes(child)
-    return names
+    if arguments.vararg:
+        found.append(kind(arguments.vararg.arg, kind.VAR_POSITIONAL))
+    for one, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+        found.append(kind(one.arg, kind.KEYWORD_ONLY, default=kind.empty if default is None else None))
+    if arguments.kwarg:
+        found.append(kind(arguments.kwarg.arg, kind.VAR_KEYWORD))
+    return inspect.Signature(found)
+
+
+def misfit_of_call(call: ast.Call, definition: Definition) -> str | None:
+    """Why a call does not bind, or None where it does or where only running it would tell."""
+    keywords = {keyword.arg: None for keyword in call.keywords}
+    if None in keywords or any(isinstance(argument, ast.Starred) for argument in call.args):
+        return None
+    given = list(call.args)
+    if isinstance(definition, ast.ClassDef):
+        made = [one for one in definition.body if isinstance(one, ast.FunctionDef) and one.name == "__init__"]
+        if not made:
+            return None
+        definition, given = made[0], [None, *given]
+    elif any(ast.unparse(decorator) not in _KEEPING for decorator in definition.decorator_list):
+        return None
+    try:
+        signature_of(definition.args).bind(*given, **keywords)
+    except TypeError as error:
+        return str(error)
+    return None
+
+
+def misfit_of_decorator(decorator: Definition, decorated: Definition) -> str | None:
+    """Why what a decorator returns does not take the calls of the decorated function; None if it does.
+
+    What it returns has to name its parameters as the function does, or to pass on `*args`, and the arguments
+    that it looks up by name (`inspect.signature(f).bind(...).arguments["name"]`) have to be parameters.
+    """
+    if not isinstance(decorator, ast.FunctionDef) or isinstance(decorated, ast.ClassDef):
+        return None
+    theirs = signature_of(decorated.args)
+    every = {name for name, one in theirs.parameters.items() if one.kind not in _SEVERAL}
+    for node in ast.walk(decorator):
+        match node:
+            case ast.Subscript(value=ast.Attribute(attr="arguments"), slice=ast.Constant(value=str(name))):
+                if name not in every:
+                    return f"it needs the parameter {name}"
+    for node in decorator.body:
+        if isinstance(node, ast.FunctionDef) and any(
+            isinstance(one, ast.Call) and ast.unparse(one.func) in ("wraps", "functools.wraps")
+            for one in node.decorator_list
+        ):
+            return _misfit_of_wrapper(node.args, decorated.args)
+    return None
+
+
+def _misfit_of_wrapper(ours: ast.arguments, decorated: ast.arguments) -> str | None:
+    names, theirs = (
+        [argument.arg for argument in (*side.posonlyargs, *side.args)] for side in (ours, decorated)
+    )
+    if theirs[:1] == ["self"]:
+        names[:1] = ["self"] * len(names[:1])
+    if names != theirs[: len(names)]:
+        return f"it takes {', '.join(names)}, the function {', '.join(theirs[: len(names)]) or 'nothing'}"
+    if ours.vararg is None and len(theirs) > len(names):
+        return f"it does not pass on {theirs[len(names)]}"
+    if ours.kwarg is None and (decorated.kwonlyargs or decorated.kwarg):
+        return "it does not pass on what is given by keyword"
+    return None

@@ -2,18 +2,24 @@
 """One side of the parity proof: what the LeRobot on the import path does with a fixed ACT checkpoint, with a
 dataset whose columns are called like labels, and with configurations that it writes and reads.
 
-Run by `verify.parity` in a process of its own, once on the pristine and once on the patched tree. Prints
-JSON.
+Run by `verify.parity` in a process of its own, once on the pristine and once on the patched tree:
+`python -m verify.parity_trace FOLDER STEPS [CASE ...]`. The first of the two writes the files of each case to
+FOLDER, the second finds them there. Prints JSON.
 """
 
-import argparse
 import hashlib
+import importlib
 import importlib.util
 import json
+import math
+import sys
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch.utils.data import DataLoader
 
 from lerobot.configs.default import DatasetConfig
 from lerobot.configs.policies import PreTrainedConfig
@@ -29,7 +35,6 @@ try:
 except ImportError:
     from lerobot.configs import FeatureType, PolicyFeature
 
-TRAINING_STEPS = 20
 ACTION_STEPS = 25
 BATCH_SIZE = 3
 
@@ -60,8 +65,8 @@ OWN_COLUMNS = {
     "intervention": ("bool", (1,)),
     "next.success": ("bool", (1,)),
 }
-OWN_COLUMNS_CASE, CONFIGS_CASE = "own-columns", "configurations"
 SIZES = {"chunk_size": 10, "n_action_steps": 10, "dim_model": 32, "n_heads": 4, "dim_feedforward": 64}
+PATCHED_SCRIPTS = ("lerobot.scripts.lerobot_train", "lerobot.scripts.lerobot_eval", "rewact")
 
 
 def make_config(inputs: dict, options: dict) -> ACTConfig:
@@ -81,6 +86,10 @@ def digest(tensor: torch.Tensor) -> str:
     return hashlib.sha256(head + tensor.detach().contiguous().numpy().tobytes()).hexdigest()
 
 
+def weights(policy: ACTPolicy) -> dict[str, str]:
+    return {name: digest(value) for name, value in policy.state_dict().items()}
+
+
 def observations(policy: ACTPolicy) -> dict[str, torch.Tensor]:
     return {
         key: torch.rand(BATCH_SIZE, *feature.shape) for key, feature in policy.config.input_features.items()
@@ -94,35 +103,63 @@ def training_batch(policy: ACTPolicy) -> dict[str, torch.Tensor]:
     return {**observations(policy), "action": actions, "action_is_pad": is_pad}
 
 
-def trace(policy: ACTPolicy, steps: int = TRAINING_STEPS) -> dict:
-    """Everything that must be equal: names and bits of the weights, losses, actions before and after."""
-    record: dict = {"state_dict": {name: digest(value) for name, value in policy.state_dict().items()}}
-    record["actions"] = act(policy)
-
+def train(policy: ACTPolicy, batches: Iterable[dict]) -> list[dict[str, str]]:
+    """Takes one step on each batch; returns every term of the losses, to the bit."""
     preset = policy.config.get_optimizer_preset()
     optimizer = torch.optim.AdamW(policy.get_optim_params(), lr=preset.lr, weight_decay=preset.weight_decay)
-    record["losses"] = []
     policy.train()
-    for step in range(steps):
+    losses = []
+    for step, batch in enumerate(batches):
         torch.manual_seed(1000 + step)
-        loss, loss_dict = policy.forward(training_batch(policy))
+        loss, terms = policy.forward(batch)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        record["losses"].append({"loss": loss.item().hex(), **{k: v.hex() for k, v in loss_dict.items()}})
-
-    record["trained_state_dict"] = {name: digest(value) for name, value in policy.state_dict().items()}
-    record["trained_actions"] = act(policy)
-    return record
+        losses.append({"loss": loss.item().hex(), **{k: v.hex() for k, v in terms.items()}})
+    return losses
 
 
 def act(policy: ACTPolicy) -> list[str]:
     torch.manual_seed(2000)
     policy.reset()
     actions = [policy.select_action(observations(policy)) for _ in range(ACTION_STEPS)]
-    return [digest(action) for action in actions] + [
-        digest(policy.predict_action_chunk(observations(policy)))
-    ]
+    return [digest(action) for action in (*actions, policy.predict_action_chunk(observations(policy)))]
+
+
+def trace_policy(inputs: dict, options: dict, folder: Path, steps: int) -> dict:
+    """Everything that must be equal: names and bits of the weights, losses, actions before and after."""
+    torch.manual_seed(0)
+    fresh = ACTPolicy(make_config(inputs, options))
+    if not folder.exists():
+        fresh.save_pretrained(folder)
+    # Strict: the weights of one tree fit the other exactly.
+    policy = ACTPolicy.from_pretrained(folder, strict=True)
+    record = {"initial_state_dict": weights(fresh), "state_dict": weights(policy), "actions": act(policy)}
+    record["losses"] = train(policy, (training_batch(policy) for _ in range(steps)))
+    return {**record, "trained_state_dict": weights(policy), "trained_actions": act(policy)}
+
+
+def trace_reward_head(folder: Path, steps: int) -> dict:
+    """With the head on, on the patched tree alone: the scripts import, the policy trains and acts."""
+    for name in PATCHED_SCRIPTS:
+        importlib.import_module(name)
+    from rewact.keys import mark_labels
+
+    torch.manual_seed(0)
+    config = make_config(STATE | ENVIRONMENT, {})
+    config.use_reward_head = True
+    policy = ACTPolicy(config)
+    shape = BATCH_SIZE, config.reward_label_horizon
+    labels = {"reward": torch.rand(shape), "reward_is_pad": torch.zeros(shape, dtype=torch.bool)}
+    losses = train(policy, (mark_labels(training_batch(policy) | labels, labels) for _ in range(steps)))
+    for loss in losses:
+        assert math.isfinite(float.fromhex(loss["loss"])), f"the loss is {loss['loss']}"
+        assert "reward_loss" in loss, "the loss has no term of the reward"
+    policy.reset()
+    action, reward = policy.select_action(observations(policy))
+    assert action.shape == (BATCH_SIZE, 3), f"an action has the shape {tuple(action.shape)}"
+    assert reward.shape == (BATCH_SIZE,), f"a reward has the shape {tuple(reward.shape)}"
+    return {"losses": losses}
 
 
 def create_dataset(root: Path) -> None:
@@ -147,33 +184,21 @@ def create_dataset(root: Path) -> None:
     dataset.finalize()
 
 
-def trace_dataset(root: Path) -> dict:
+def trace_dataset(root: Path, steps: int) -> dict:
     """Train on a dataset as the training script does: features, processors and batches are LeRobot's."""
-    steps = {"action": [index / 10 for index in range(SIZES["chunk_size"])]}
-    dataset = LeRobotDataset("me/parity", root=root, delta_timestamps=steps)
+    if not root.exists():
+        create_dataset(root)
+    deltas = {"action": [index / 10 for index in range(SIZES["chunk_size"])]}
+    dataset = LeRobotDataset("me/parity", root=root, delta_timestamps=deltas)
     torch.manual_seed(0)
     policy = make_policy(ACTConfig(device="cpu", push_to_hub=False, **SIZES), ds_meta=dataset.meta)
     preprocess, _ = make_pre_post_processors(policy.config, dataset_stats=dataset.meta.stats)
-    optimizer = torch.optim.AdamW(policy.get_optim_params(), lr=1e-3)
-    policy.train()
-    losses = []
-    for step in range(0, len(dataset), BATCH_SIZE):
-        items = [dataset[index] for index in range(step, min(step + BATCH_SIZE, len(dataset)))]
-        batch = preprocess(torch.utils.data.default_collate(items))
-        torch.manual_seed(1000 + step)
-        loss, loss_dict = policy.forward(batch)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append({"loss": loss.item().hex(), **{k: v.hex() for k, v in loss_dict.items()}})
-    return {
-        "losses": losses,
-        "trained_state_dict": {name: digest(value) for name, value in policy.state_dict().items()},
-    }
+    losses = train(policy, map(preprocess, DataLoader(dataset, BATCH_SIZE)))
+    return {"losses": losses, "trained_state_dict": weights(policy)}
 
 
-def trace_configs(written: Path, create: bool) -> dict:
-    """What is written of configurations, byte for byte, and what becomes of those that `create` has written.
+def trace_configs(written: Path, steps: int) -> dict:
+    """What is written of configurations, byte for byte, and what becomes of those that were written first.
 
     Equal on both trees means that each tree reads what the other writes.
     """
@@ -184,7 +209,7 @@ def trace_configs(written: Path, create: bool) -> dict:
     ):
         cfg = TrainPipelineConfig(dataset=DatasetConfig("me/data"), policy=policy)
         folder = written / policy.type
-        if create:
+        if not folder.exists():
             folder.mkdir(parents=True)
             cfg.save_pretrained(folder)
             policy.save_pretrained(folder)
@@ -208,40 +233,22 @@ def trace_configs(written: Path, create: bool) -> dict:
     return record
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("checkpoints", type=Path, help="directory of one checkpoint per case")
-    parser.add_argument("--create", action="store_true", help="write the checkpoints first")
-    parser.add_argument("--steps", type=int, default=TRAINING_STEPS, help="of training")
-    parser.add_argument("cases", nargs="*", help="by name; all by default")
-    arguments = parser.parse_args()
+TRACES: dict[str, Callable[[Path, int], dict]] = {
+    **{case: partial(trace_policy, *options) for case, options in CASES.items()},
+    "own-columns": trace_dataset,
+    "configurations": trace_configs,
+}
 
+
+def main() -> None:
+    folder, steps, *cases = sys.argv[1:]
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    records = {}
-    for case in arguments.cases or (*CASES, OWN_COLUMNS_CASE, CONFIGS_CASE):
-        if case == OWN_COLUMNS_CASE:
-            if arguments.create:
-                create_dataset(arguments.checkpoints / case)
-            records[case] = trace_dataset(arguments.checkpoints / case)
-            continue
-        if case == CONFIGS_CASE:
-            records[case] = trace_configs(arguments.checkpoints / case, arguments.create)
-            continue
-        inputs, options = CASES[case]
-        torch.manual_seed(0)
-        fresh = ACTPolicy(make_config(inputs, options))
-        if arguments.create:
-            fresh.save_pretrained(arguments.checkpoints / case)
-        # Strict: the weights of one tree fit the other exactly.
-        loaded = ACTPolicy.from_pretrained(arguments.checkpoints / case, strict=True)
-        records[case] = {
-            "initial_state_dict": {name: digest(value) for name, value in fresh.state_dict().items()},
-            **trace(loaded, arguments.steps),
-        }
+    traces = TRACES | {"reward-head": trace_reward_head}
+    records = {case: traces[case](Path(folder, case), int(steps)) for case in cases or TRACES}
     # Of the LeRobot that was traced: an editable install may offer the overlay beside a pristine tree.
     patched = "use_reward_head" in ACTConfig.__dataclass_fields__
-    print(json.dumps({"patched": patched, "torch": torch.__version__, "cases": records}))
+    print(json.dumps({"patched": patched, "cases": records}))
 
 
 if __name__ == "__main__":

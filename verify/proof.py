@@ -18,10 +18,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from verify.calls import misfit_of_call, misfit_of_decorator
 from verify.fit import ChangeFit, Read, SeriesFit
-from verify.names import Definition, Modules, absolute, bound_by, parse, running
-from verify.statements import Form, Source, Statement, read_source
+from verify.names import Modules, absolute, misfit_of_call, misfit_of_decorator, signature_of
+from verify.statements import Definition, Form, Scope, Source, Statement, read_source
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,8 @@ def prove(fit: SeriesFit, overlay: Mapping[str, bytes], read: Read) -> list[Faul
     modules = Modules(read_fitted)
     for path, data in overlay.items():
         if path.endswith(".py"):
-            faults += _crossings(path, parse(data), modules, "lerobot")
+            source = read_source(data)
+            faults += _crossings(path, source, modules, "lerobot", source.module.statements)
     for path, data in fit.targets.items():
         if data is None or not path.endswith(".py"):
             continue
@@ -69,7 +69,7 @@ def prove(fit: SeriesFit, overlay: Mapping[str, bytes], read: Read) -> list[Faul
         scopes = {scope for scope, _, _ in forms}
         ours = [one for one in source.statements if one.block.scope in scopes and forms & set(one.forms)]
         faults += _unbound(path, source, ours)
-        faults += _crossings(path, parse(data), modules, "rewact", [statement.node for statement in ours])
+        faults += _crossings(path, source, modules, "rewact", ours)
     return faults
 
 
@@ -81,9 +81,7 @@ def _only_ours(change: ChangeFit) -> Iterator[Fault]:
     for path in change.after:
         sides = (change.change.before, change.change.after, change.before, change.after)
         old, new, tree, target = (side.get(path) for side in sides)
-        if tree == target or not path.endswith(".py"):
-            continue
-        if None in (old, new, tree, target):
+        if tree == target or not path.endswith(".py") or None in (old, new, tree, target):
             continue
         wanted, made = _difference(old, new), _difference(tree, target)
         if wanted != made:
@@ -93,26 +91,26 @@ def _only_ours(change: ChangeFit) -> Iterator[Fault]:
 
 
 @lru_cache(maxsize=1024)
-def _difference(before: bytes, after: bytes) -> Counter:
+def _difference(before: bytes, after: bytes) -> Counter[Form]:
     """The forms of the statements that come, and with a minus those that go."""
-    old, new = (read_source(data) for data in (before, after))
+    sources = [read_source(data) for data in (before, after)]
     texts = [
         Counter((one.block.scope, source.text(one).strip()) for one in source.statements)
-        for source in (old, new)
+        for source in sources
     ]
     # Most statements are the same on both sides, to the letter.
     changed = {text for text in texts[0].keys() | texts[1].keys() if texts[0][text] != texts[1][text]}
-    sides = [
+    old, new = (
         Counter(
             form
             for one in source.statements
             if (one.block.scope, source.text(one).strip()) in changed
             for form in one.forms
         )
-        for source in (old, new)
-    ]
-    gone, come = sides[0] - sides[1], sides[1] - sides[0]
-    return come + Counter({(scope, f"-{key}", header): n for (scope, key, header), n in gone.items()})
+        for source in sources
+    )
+    gone = {(scope, f"-{key}", header): count for (scope, key, header), count in (old - new).items()}
+    return (new - old) + Counter(gone)
 
 
 def _forms_of_ours(fit: SeriesFit, path: str) -> set[Form]:
@@ -129,78 +127,77 @@ def _forms_of_ours(fit: SeriesFit, path: str) -> set[Form]:
 
 
 def _crossings(
-    path: str, tree: ast.Module, modules: Modules, side: str, calls_in: Sequence[ast.stmt] | None = None
+    path: str, source: Source, modules: Modules, side: str, calls_in: Sequence[Statement]
 ) -> Iterator[Fault]:
-    """Imports across the border that find nothing, and calls that do not bind.
+    """Imports across the border that find nothing, and calls and decorators that do not bind.
 
     Args:
         side: the package on the other side of the border.
-        calls_in: look at the calls in these statements only.
+        calls_in: look at the calls in these statements.
     """
-    module = path.removeprefix("src/").removesuffix(".py").replace("/", ".").removesuffix(".__init__")
     imported: dict[str, tuple[str, str]] = {}
-    for node, excused in _imports(tree):
-        if isinstance(node, ast.Import):
-            wanted = [(alias.name, None, "") for alias in node.names]
-        else:
-            source = absolute(node, module, package=path.endswith("/__init__.py"))
-            wanted = [(source, alias.name, alias.asname or alias.name) for alias in node.names]
-        for source, name, known_as in wanted:
-            if source.split(".")[0] != side:
+    for statement in source.statements:
+        for module, name, known_as in _imports(path, statement):
+            if module.split(".")[0] != side:
                 continue
-            there = modules.exists(source) if name in (None, "*") else modules.defines(source, name)
+            there = modules.exists(module) if name in (None, "*") else modules.defines(module, name)
             if there and name is not None:
-                imported[known_as] = source, name
-            elif not there and not excused:
-                what = f"{name} from {source}" if name else source
+                imported[known_as] = module, name
+            elif not there and not _is_excused(statement):
+                what = f"{name} from {module}" if name else module
                 yield Fault(path, f"it imports {what}, which is not there")
-    for call in _calls(tree) if calls_in is None else (call for node in calls_in for call in _calls(node)):
-        definition = _meant(call.func, imported, modules)
-        reason = misfit_of_call(call, definition) if definition is not None else None
-        if reason is not None:
-            yield Fault(path, f"line {call.lineno} calls {ast.unparse(call.func)}: {reason}")
-    for node in calls_in or ():
+
+    def meant(node: ast.expr) -> Definition | None:
+        """The definition across the border that `name` or `module.name` is; None for anything else."""
+        match node:
+            case ast.Name(id=name) if name in imported:
+                return modules.definition(*imported[name])
+            case ast.Attribute(value=ast.Name(id=name), attr=attribute) if name in imported:
+                return modules.definition(".".join(imported[name]), attribute)
+        return None
+
+    for node in (statement.node for statement in calls_in):
+        for call in _calls(node):
+            definition = meant(call.func)
+            if definition is not None and (reason := misfit_of_call(call, definition)):
+                yield Fault(path, f"line {call.lineno} calls {ast.unparse(call.func)}: {reason}")
         for decorator in getattr(node, "decorator_list", ()):
-            if isinstance(decorator, ast.Attribute) and isinstance(decorator.value, ast.Name):
-                source, name = imported.get(decorator.value.id, ("", ""))
-                if modules.exists(f"{source}.{name}") and not modules.defines(
-                    f"{source}.{name}", decorator.attr
-                ):
-                    yield Fault(path, f"line {node.lineno}: {source}.{name} has no {decorator.attr}")
-            definition = _meant(decorator, imported, modules)
-            reason = misfit_of_decorator(definition, node) if definition is not None else None
-            if reason is not None:
+            match decorator:
+                case ast.Attribute(value=ast.Name(id=known_as), attr=name) if known_as in imported:
+                    module = ".".join(imported[known_as])
+                    if modules.exists(module) and not modules.defines(module, name):
+                        yield Fault(path, f"line {node.lineno}: {module} has no {name}")
+            definition = meant(decorator)
+            if definition is not None and (reason := misfit_of_decorator(definition, node)):
                 what = f"{ast.unparse(decorator)} cannot decorate {node.name}"
                 yield Fault(path, f"line {node.lineno}: {what}: {reason}")
 
 
-def _meant(node: ast.expr, imported: Mapping[str, tuple[str, str]], modules: Modules) -> Definition | None:
-    """The definition across the border that `name` or `module.name` is; None for anything else."""
-    if isinstance(node, ast.Name) and node.id in imported:
-        return modules.definition(*imported[node.id])
-    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in imported:
-        return modules.definition(".".join(imported[node.value.id]), node.attr)
-    return None
+def _imports(path: str, statement: Statement) -> list[tuple[str, str | None, str]]:
+    """What a statement imports: module, name in it (None for the module itself), what that is called."""
+    node = statement.node
+    if isinstance(node, ast.Import):
+        return [(alias.name, None, "") for alias in node.names]
+    if not isinstance(node, ast.ImportFrom):
+        return []
+    here = path.removeprefix("src/").removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+    source = absolute(node, here, package=path.endswith("/__init__.py"))
+    return [(source, alias.name, alias.asname or alias.name) for alias in node.names]
 
 
-@lru_cache(maxsize=1024)
-def _imports(tree: ast.Module) -> list[tuple[ast.Import | ast.ImportFrom, bool]]:
-    """The imports of a file, and whether the failure of each is caught."""
-    caught: set[ast.AST] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Try) and any(_catches_imports(handler) for handler in node.handlers):
-            caught |= {inner for statement in node.body for inner in ast.walk(statement)}
-    found = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
-    return [(node, node in caught) for node in found]
+def _is_excused(statement: Statement) -> bool:
+    """Whether an import stands in a `try` that catches its failure."""
+    block = statement.block
+    while (owner := block.owner) is not None:
+        handlers = owner.node.handlers if isinstance(owner.node, ast.Try) else ()
+        caught = " ".join(ast.unparse(handler.type) for handler in handlers if handler.type)
+        if block is owner.blocks["body"] and ("ImportError" in caught or "ModuleNotFoundError" in caught):
+            return True
+        block = owner.block
+    return False
 
 
-def _catches_imports(handler: ast.ExceptHandler) -> bool:
-    return handler.type is not None and any(
-        name in ast.unparse(handler.type) for name in ("ImportError", "ModuleNotFoundError")
-    )
-
-
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=8192)
 def _calls(tree: ast.AST) -> list[ast.Call]:
     return [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
 
@@ -209,70 +206,35 @@ def _calls(tree: ast.AST) -> list[ast.Call]:
 
 
 def _unbound(path: str, source: Source, ours: Sequence[Statement]) -> Iterator[Fault]:
-    top = [statement.node for statement in source.module.statements]
-    known = {name for node in running(top) for name in bound_by(node)}
-    known |= set(dir(builtins)) | {"__file__", "__name__", "__doc__"}
-    functions = _functions(source)
+    known = set(dir(builtins)) | {"__file__", "__name__", "__doc__"}
+    known |= {name for statement in source.within(()) for name in statement.names.bound}
     for statement in ours:
         scope = statement.block.scope
-        for name in sorted(_read_by(statement.node)):
-            reason = _missing(name, statement, scope, functions, known)
+        for name in sorted(statement.names.read):
+            reason = _missing(name, statement, source, known)
             if reason is not None:
                 where = f"{path}, {'.'.join(scope)}" if scope else path
                 yield Fault(where, f"line {statement.start + 1} reads {name}, {reason}")
 
 
-def _functions(source: Source) -> dict[tuple[str, ...], ast.AST]:
-    """Definitions by their qualified name."""
-    return {
-        (*block.scope, statement.node.name): statement.node
-        for block in source.blocks
-        for statement in block.statements
-        if isinstance(statement.node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-    }
-
-
-def _missing(
-    name: str, statement: Statement, scope: tuple[str, ...], functions: Mapping, known: set[str]
-) -> str | None:
+def _missing(name: str, statement: Statement, source: Source, known: set[str]) -> str | None:
     """Why nothing has bound a name where a statement reads it."""
+    scope = statement.block.scope
     for depth in range(len(scope), 0, -1):
-        definition = functions.get(scope[:depth])
-        if definition is None or (isinstance(definition, ast.ClassDef) and depth < len(scope)):
+        if isinstance(source.definitions[scope[:depth]], ast.ClassDef) and depth < len(scope):
             continue
-        bindings = _bindings(definition, name)
-        if not bindings:
+        first = min(_bindings(source, scope[:depth], name), default=None)
+        if first is None:
             continue
-        if depth < len(scope) or min(bindings) <= statement.start:
+        if depth < len(scope) or first <= statement.start:
             return None
-        return f"which is bound only on line {min(bindings)}"
+        return f"which is bound only on line {first}"
     return None if name in known else "which nothing binds"
 
 
-def _bindings(definition: ast.AST, name: str) -> list[int]:
-    """The lines on which a definition binds a name in its own scope; its header's for a parameter."""
-    lines = []
-    if not isinstance(definition, ast.ClassDef):
-        arguments = definition.args
-        parameters = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
-        parameters += [one for one in (arguments.vararg, arguments.kwarg) if one]
-        lines += [0 for one in parameters if one.arg == name]
-    return lines + [node.lineno for node in running(definition.body) if name in bound_by(node)]
-
-
-def _read_by(node: ast.stmt) -> set[str]:
-    """The names that a statement reads when it runs; what its blocks read is theirs."""
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        parts: list[ast.AST] = [*node.decorator_list, *getattr(node, "bases", [])]
-    else:
-        parts = [
-            child
-            for child in ast.iter_child_nodes(node)
-            if not isinstance(child, ast.stmt | ast.ExceptHandler | ast.match_case)
-        ]
-    inner = [node for part in parts for node in ast.walk(part)]
-    own = {node.arg for node in inner if isinstance(node, ast.arg)}  # a lambda's
-    for node in inner:
-        if isinstance(node, ast.comprehension):
-            own |= {target.id for target in ast.walk(node.target) if isinstance(target, ast.Name)}
-    return {node.id for node in inner if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)} - own
+def _bindings(source: Source, scope: Scope, name: str) -> Iterator[int]:
+    """The lines on which a definition binds a name in its own scope; 0 for a parameter."""
+    definition = source.definitions[scope]
+    if not isinstance(definition, ast.ClassDef) and name in signature_of(definition.args).parameters:
+        yield 0
+    yield from (one.node.lineno for one in source.within(scope) if name in one.names.bound)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""A Python file as blocks of statements: what each says in normal form, and which lines it takes.
+"""A Python file as blocks of statements: what each says in normal form, which lines it takes, which names it
+reads and binds.
 
 A block belongs to a scope (the definitions around it, outermost first) and lies on a path (the `if`, `for`,
 `while` and so on around it within that scope). `with` and `try` are transparent: what stands in their body
@@ -7,13 +8,16 @@ is on the path of what is around them. So are the branches before an `elif`.
 """
 
 import ast
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
-_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+Scope = tuple[str, ...]
 Path = tuple[tuple[str, str], ...]
-Form = tuple[tuple[str, ...], str, str]
+Form = tuple[Scope, str, str]
+_TYPE_PARAMETERS = re.compile(rb"^([ \t]*(?:(?:async[ \t]+)?def|class)[ \t]+\w+)\[[^\]\n]*\]", re.MULTILINE)
 
 
 @dataclass(eq=False)
@@ -54,7 +58,7 @@ class Statement:
         """What it assigns to, in normal form; empty for all but a single assignment."""
         match self.node:
             case ast.Assign(targets=[target]) | ast.AnnAssign(target=target):
-                return _dump(target)
+                return ast.dump(target)
         return ""
 
     @cached_property
@@ -69,14 +73,22 @@ class Statement:
         return [(scope, key, header), *((scope, f"{key} is decorated", form) for form in self.decorators)]
 
     @property
-    def decorators_end(self) -> int:
-        """The line of a definition's `def` or `class`, below its decorators."""
-        return self.node.lineno - 1
-
-    @property
     def header_end(self) -> int:
         """The line after its header; of a simple statement the line after its last."""
         return min((block.start for block in self.blocks.values()), default=self.end)
+
+    @property
+    def is_import(self) -> bool:
+        return isinstance(self.node, ast.Import | ast.ImportFrom)
+
+    @cached_property
+    def names(self) -> "Names":
+        return Names(self.node)
+
+    def beside(self, step: int) -> "Statement | None":
+        """The statement of its block that comes so many after it."""
+        at = self.block.statements.index(self) + step
+        return self.block.statements[at] if 0 <= at < len(self.block.statements) else None
 
 
 @dataclass(eq=False)
@@ -88,7 +100,7 @@ class Block:
         owner: the statement that it is within; None for the module.
     """
 
-    scope: tuple[str, ...]
+    scope: Scope
     path: Path
     start: int
     indent: int
@@ -99,54 +111,63 @@ class Block:
     def end(self) -> int:
         return self.statements[-1].end if self.statements else self.start
 
-    def after(self, statement: Statement) -> Statement | None:
-        at = self.statements.index(statement) + 1
-        return self.statements[at] if at < len(self.statements) else None
-
-    def before(self, statement: Statement) -> Statement | None:
-        at = self.statements.index(statement)
-        return self.statements[at - 1] if at else None
-
 
 class Source:
     """A file's lines, with their ends, and its blocks."""
 
     def __init__(self, data: bytes) -> None:
-        self.lines = split(data)
+        self.lines = data.splitlines(keepends=True)
         self.blocks: list[Block] = []
-        self.module = self._block(ast.parse(data).body, (), ())
+        self.module = self._block(_parse(data).body, (), ())
 
-    @property
-    def statements(self) -> Iterator[Statement]:
-        return (statement for block in self.blocks for statement in block.statements)
+    @cached_property
+    def statements(self) -> list[Statement]:
+        """All of them, in the file's order."""
+        found = [statement for block in self.blocks for statement in block.statements]
+        return sorted(found, key=lambda statement: statement.start)
+
+    @cached_property
+    def _scopes(self) -> dict[Scope, list[Statement]]:
+        found: dict[Scope, list[Statement]] = {}
+        for statement in self.statements:
+            found.setdefault(statement.block.scope, []).append(statement)
+        return found
+
+    def within(self, scope: Scope) -> list[Statement]:
+        """The statements of a scope in the file's order, those in branches included."""
+        return self._scopes.get(scope, [])
+
+    @cached_property
+    def definitions(self) -> dict[Scope, Definition]:
+        """Functions and classes by the scope that they make."""
+        return {
+            (*one.block.scope, one.node.name): one.node
+            for one in self.statements
+            if isinstance(one.node, Definition)
+        }
 
     def text(self, statement: Statement) -> bytes:
         """Its lines, of a compound statement those of its header."""
         return b"".join(self.lines[statement.start : statement.header_end])
 
-    def whole_text(self, statement: Statement) -> bytes:
-        return b"".join(self.lines[statement.start : statement.end])
-
     def _block(
-        self, nodes: Sequence[ast.stmt], scope: tuple[str, ...], path: Path, owner: Statement | None = None
+        self, nodes: Sequence[ast.stmt], scope: Scope, path: Path, owner: Statement | None = None
     ) -> Block:
         start = 0
         if owner is not None:
             start = _first_line(nodes[0])
-            while _is_gap(self.lines[start - 1]):
+            while is_gap(self.lines[start - 1]):
                 start -= 1
         block = Block(scope, path, start, nodes[0].col_offset if nodes else 0, owner)
         self.blocks.append(block)
-        documented = not path and _is_docstring(nodes[0] if nodes else None)
         for number, node in enumerate(nodes):
-            statement = Statement(
-                node, _first_line(node), node.end_lineno or 0, block, documented and not number
-            )
+            is_docstring = not path and not number and _is_text(node)
+            statement = Statement(node, _first_line(node), node.end_lineno or 0, block, is_docstring)
             block.statements.append(statement)
             for label, inner in _inner_blocks(node):
-                if isinstance(node, _DEFINITIONS):
+                if isinstance(node, Definition):
                     where = (*scope, node.name), ()
-                elif label in _transparent_labels(node, inner):
+                elif _is_transparent(node, label, inner):
                     where = scope, path
                 else:
                     where = scope, (*path, (statement.key, label))
@@ -154,7 +175,7 @@ class Source:
         return block
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=2048)
 def read_source(data: bytes) -> Source:
     """The blocks of a file. They are shared: nobody may change them.
 
@@ -164,29 +185,66 @@ def read_source(data: bytes) -> Source:
     return Source(data)
 
 
-def split(data: bytes) -> list[bytes]:
-    """Lines with their ends, broken at LF only."""
-    parts = data.split(b"\n")
-    lines = [part + b"\n" for part in parts[:-1]]
-    return lines + [parts[-1]] if parts[-1] else lines
+class Names(ast.NodeVisitor):
+    """The names that a statement itself reads and binds; what stands in its blocks is not looked at."""
+
+    def __init__(self, node: ast.AST) -> None:
+        self.read: set[str] = set()
+        self.bound: set[str] = set()
+        parts = ast.iter_child_nodes(node)
+        if isinstance(node, Definition):
+            self.bound.add(node.name)
+            parts = (*node.decorator_list, *getattr(node, "bases", ()))
+        for part in parts:
+            if not isinstance(part, ast.stmt):
+                self.visit(part)
+
+    def visit_Name(self, node: ast.Name) -> None:  # noqa: N802 - as ast calls it; so below
+        (self.bound if isinstance(node.ctx, ast.Store) else self.read).add(node.id)
+
+    def visit_arg(self, node: ast.arg) -> None:
+        self.bound.add(node.arg)
+
+    def visit_alias(self, node: ast.alias) -> None:
+        self.bound.add(node.asname or node.name.split(".")[0])
+
+    def visit_ExceptHandler(self, node: ast.ExceptHandler) -> None:  # noqa: N802
+        self.bound |= {node.name} if node.name else set()
+
+    def visit_match_case(self, node: ast.match_case) -> None:
+        self.bound |= {one.name for one in ast.walk(node.pattern) if getattr(one, "name", None)}
+
+    def visit_ListComp(self, node: ast.expr) -> None:  # noqa: N802
+        """A comprehension, or a lambda, has names of its own."""
+        inner = Names(node)
+        self.read |= inner.read - inner.bound
+
+    visit_SetComp = visit_DictComp = visit_GeneratorExp = visit_Lambda = visit_ListComp  # noqa: N815
 
 
-def _is_gap(line: bytes) -> bool:
+def _parse(data: bytes) -> ast.Module:
+    """A Python before 3.12 reads newer files too, without the type parameters of their definitions."""
+    try:
+        return ast.parse(data)
+    except SyntaxError:
+        return ast.parse(_TYPE_PARAMETERS.sub(rb"\1", data))
+
+
+def is_gap(line: bytes) -> bool:
+    """Whether a line is blank or a comment."""
     stripped = line.strip()
     return not stripped or stripped.startswith(b"#")
 
 
 def _first_line(node: ast.stmt) -> int:
-    decorators = getattr(node, "decorator_list", ())
-    return min([node.lineno, *(decorator.lineno for decorator in decorators)]) - 1
+    return min(one.lineno for one in (node, *getattr(node, "decorator_list", ()))) - 1
 
 
-def _is_docstring(node: ast.stmt | None) -> bool:
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
+def _is_text(node: ast.stmt) -> bool:
+    match node:
+        case ast.Expr(value=ast.Constant(value=str())):
+            return True
+    return False
 
 
 def _inner_blocks(node: ast.stmt) -> Iterator[tuple[str, Sequence[ast.stmt]]]:
@@ -200,13 +258,11 @@ def _inner_blocks(node: ast.stmt) -> Iterator[tuple[str, Sequence[ast.stmt]]]:
         yield f"case {ast.unparse(case.pattern)}", case.body
 
 
-def _transparent_labels(node: ast.stmt, inner: Sequence[ast.stmt]) -> tuple[str, ...]:
+def _is_transparent(node: ast.stmt, label: str, inner: Sequence[ast.stmt]) -> bool:
     if isinstance(node, ast.With | ast.AsyncWith | ast.Try):
-        return "body", "else"
-    is_elif = (
-        isinstance(node, ast.If) and isinstance(inner[0], ast.If) and inner[0].col_offset == node.col_offset
-    )
-    return ("else",) if is_elif else ()
+        return label in ("body", "else")
+    is_elif = isinstance(inner[0], ast.If) and inner[0].col_offset == node.col_offset
+    return isinstance(node, ast.If) and label == "else" and is_elif
 
 
 def _dump(*parts: object) -> str:
@@ -231,6 +287,4 @@ def _normal_form(node: ast.stmt) -> tuple[str, str]:
             return _dump(kind, node.subject), ""
         case ast.ImportFrom():
             return f"from {'.' * node.level}{node.module or ''} import", _dump(*node.names)
-        case ast.Import():
-            return _dump(node), ""
     return (kind, "") if hasattr(node, "handlers") else (_dump(node), "")

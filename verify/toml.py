@@ -5,7 +5,6 @@ import difflib
 import re
 
 from verify.edits import MisfitError
-from verify.statements import split
 
 _TABLE = re.compile(rb"\s*\[+([^\[\]]+)\]+\s*(?:#.*)?\n?")
 _KEY = re.compile(rb"""\s*("[^"]*"|'[^']*'|[\w.-]+)\s*=""")
@@ -18,7 +17,7 @@ def place_in_toml(before: bytes, after: bytes, tree: bytes) -> bytes:
         MisfitError: the change is more than keys of one line added to tables, a table is not there, or it
             has such a key already.
     """
-    old, new, lines = split(before), split(after), split(tree)
+    old, new, lines = (data.splitlines(keepends=True) for data in (before, after, tree))
     matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
     for tag, start, _, new_start, new_end in matcher.get_opcodes():
         if tag == "equal":

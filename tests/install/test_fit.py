@@ -98,9 +98,9 @@ def test_a_sound_result_has_no_fault() -> None:
     ("files", "reason"),
     [
         ({DATA_PATH: b"def create(cfg): ...\n"}, "imports make from lerobot.data"),
-        ({DATA_PATH: b"def make(cfg): ...\n"}, "no parameter split"),
-        ({DATA_PATH: b"def make(cfg, name, split=0): ...\n"}, "needs name"),
-        ({DATA_PATH: b"def make(*, cfg=1, split=0): ...\n"}, "takes 0 positional"),
+        ({DATA_PATH: b"def make(cfg): ...\n"}, "unexpected keyword argument 'split'"),
+        ({DATA_PATH: b"def make(cfg, name, split=0): ...\n"}, "argument: 'name'"),
+        ({DATA_PATH: b"def make(*, cfg=1, split=0): ...\n"}, "too many positional arguments"),
         ({PATH: TRAIN.replace(b"(cfg):", b"(config):")}, "reads cfg, which nothing binds"),
     ],
 )

@@ -13,9 +13,8 @@ from verify import __main__ as verify_command
 from verify import interpreter
 from verify.checkout import Checkout
 from verify.errors import ExitCode
-from verify.parity import prove_parity
+from verify.parity import prove_parity, smoke
 from verify.report import collect, show
-from verify.smoke import smoke
 
 
 def test_sound_patch_sets_without_a_checkout(project: Project) -> None:
@@ -107,7 +106,7 @@ def serve(monkeypatch: pytest.MonkeyPatch, module: str, *, has: dict, best: tupl
 BARE = {"lint": False, "proofs": False, "source": None}
 
 
-@pytest.mark.parametrize("module", ["verify.drift", "verify.parity", "verify.smoke", "verify.demo"])
+@pytest.mark.parametrize("module", ["verify.drift", "verify.parity", "verify.demo"])
 def test_bare_python_hands_every_module_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path, module: str
 ) -> None:
@@ -147,7 +146,7 @@ def test_tree_that_does_not_run_without_the_patches_is_told_in_a_sentence(
 
 
 def test_smoke_of_an_unpatched_tree_says_so(checkout: Checkout) -> None:
-    assert "is not patched" in refused(ExitCode.USAGE, smoke, checkout)
+    assert "is not patched" in refused(ExitCode.USAGE, smoke, checkout, sys.executable)
 
 
 def test_a_package_that_only_the_benchmark_needs_is_named_with_the_command_that_installs_it(
