@@ -21,9 +21,8 @@ from rewact.act.configuration_actvantage import ACTvantageConfig
 from rewact.act.configuration_rewact import RewACTConfig
 from rewact.cli import export as tool
 from rewact.cli.common import load_policy_config, run_tool
-from rewact.export.folder import describe_policy, write_policy
 from rewact.export.graph import PolicyGraph
-from rewact.export.onnx_file import to_onnx
+from rewact.export.onnx_file import describe_policy, to_onnx, write_policy
 from rewact.export.source import Source, load_source
 from rewact.options.tools import PolicyOptions
 from tests.labels.conftest import create_dataset
@@ -92,7 +91,6 @@ def write(source: Source, folder: Path, model=None) -> Path:
     graph = PolicyGraph(source.policy, source.normalizer, source.unnormalizer)
     folder.mkdir(parents=True, exist_ok=True)
     model = to_onnx(graph, source.names, 18) if model is None else model
-    del model.metadata_props[:]
     write_policy(folder, model, describe_policy(source, graph, None, "fp32"))
     return folder
 

@@ -23,9 +23,8 @@ from rewact.act.configuration_rewact import RewACTConfig
 from rewact.act.modeling_rewact import RewACTPolicy
 from rewact.export.benchmark import describe, measure, measure_processes
 from rewact.export.exported_policy import ExportedPolicy
-from rewact.export.folder import describe_policy, write_policy
 from rewact.export.graph import PolicyGraph
-from rewact.export.onnx_file import to_float16, to_int8, to_onnx
+from rewact.export.onnx_file import describe_policy, to_float16, to_int8, to_onnx, write_policy
 from rewact.export.source import in_batches, load_source, random_observations
 from rewact.labels.files import write_json
 

@@ -90,13 +90,11 @@ class ExportConfig:
 
 def export(cfg: ExportConfig) -> dict[str, Any]:
     """Export a policy; returns what was compared and measured."""
-    from rewact.export.folder import new_folder, require_new
     from rewact.export.onnx_file import require_tools
     from rewact.export.plain import write_plain_act
-    from rewact.export.run import export_onnx
+    from rewact.export.run import export_onnx, new_folder
     from rewact.export.source import load_source, require_exportable
 
-    require_new(cfg.output_dir)
     config = load_policy_config(cfg.policy)
     require_exportable(config)
     if cfg.format == "onnx":

@@ -16,7 +16,8 @@ import json
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +72,9 @@ class ExportedPolicy:
                 f"{self._folder / GRAPH} is not of this version; export it again, and take all files of the "
                 "folder"
             )
-        self._first_input = next(iter(self.metadata["inputs"]))
         self._reward = self.metadata["reward"]
-        self._reward_session = None
-        if self._reward is not None and self._refresh_steps is not None:
-            self._reward_session = self._load_reward()  # not in the middle of an episode
+        if self._refresh_steps is not None:
+            self._reward_session  # noqa: B018  # loaded here, and not in the middle of an episode
         coefficient = self.metadata["temporal_ensemble_coeff"]
         self._ensembler = None
         if coefficient is not None:
@@ -104,8 +103,13 @@ class ExportedPolicy:
             force_model_run: Read the reward from this observation, also where a forecast waits in the queue.
         """
         self._require_head(force_model_run)
-        is_single = self._is_single(observation)
-        self._require_same_batch(1 if is_single else len(self._input(observation, self._first_input)))
+        is_single, batch_size = self._batch_of(observation)
+        if self._batch_size not in (None, batch_size):
+            raise ValueError(
+                f"the batch changed from {self._batch_size} to {batch_size} observations; call reset() "
+                "between episodes"
+            )
+        self._batch_size = batch_size
         if self._ensembler is not None:
             actions, rewards = self._run(observation)
             action, reward, is_forecast = self._ensembler.update(actions), rewards[:, :1], False
@@ -135,7 +139,7 @@ class ExportedPolicy:
             they are forecast, `None` without a reward head.
         """
         actions, rewards = self._run(observation)
-        if self._is_single(observation):
+        if self._batch_of(observation)[0]:
             actions, rewards = actions[0], rewards[0]
         return actions, None if self._reward is None else rewards
 
@@ -143,34 +147,31 @@ class ExportedPolicy:
         """The reward of this observation alone; the queued actions stay as they are."""
         self._require_head(True)
         reward = self._read_reward(observation)
-        return reward[0] if self._is_single(observation) else reward
+        return reward[0] if self._batch_of(observation)[0] else reward
 
     @property
     def _refresh_steps(self) -> int | None:
         """How often the reward is read while queued actions are executed."""
+        if self._reward is None:
+            return None
         if self.metadata["stop_on_completion"] or self._reward["steps"] == 1:
             return 1
         return self._reward["refresh_steps"]
 
     def _is_refresh_step(self, step: int) -> bool:
-        every = None if self._reward is None else self._refresh_steps
-        return every is not None and step % every == 0
+        return self._refresh_steps is not None and step % self._refresh_steps == 0
 
     def _run(self, observation: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         """(B, chunk, action) actions and (B, steps) rewards, no steps of them without a head."""
-        feed = self._read(observation)
-        actions, *rewards = self._session.run(None, feed)
+        actions, *rewards = self._session.run(None, self._read(observation))
         return actions, rewards[0] if rewards else np.zeros((len(actions), 0), np.float32)
 
     def _read_reward(self, observation: Mapping[str, Any]) -> np.ndarray:
-        if self._reward_session is None:
-            self._reward_session = self._load_reward()
         wanted = {value.name for value in self._reward_session.get_inputs()}
         feed = {name: value for name, value in self._read(observation).items() if name in wanted}
         return self._reward_session.run(["rewards"], feed)[0][:, 0]
 
     def _read(self, observation: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """The graph's inputs, with a batch dimension."""
         feed = {}
         for name, feature in self.metadata["inputs"].items():
             value, shape = np.asarray(self._input(observation, name)), tuple(feature["shape"])
@@ -193,23 +194,19 @@ class ExportedPolicy:
             )
         return observation[name]
 
-    def _is_single(self, observation: Mapping[str, Any]) -> bool:
-        name = self._first_input
-        return np.ndim(self._input(observation, name)) == len(self.metadata["inputs"][name]["shape"])
-
-    def _require_same_batch(self, batch_size: int) -> None:
-        if self._batch_size not in (None, batch_size):
-            raise ValueError(
-                f"the batch changed from {self._batch_size} to {batch_size} observations; call reset() "
-                "between episodes"
-            )
-        self._batch_size = batch_size
+    def _batch_of(self, observation: Mapping[str, Any]) -> tuple[bool, int]:
+        """Whether an observation has no batch dimension, and its number of observations."""
+        name, feature = next(iter(self.metadata["inputs"].items()))
+        value = self._input(observation, name)
+        is_single = np.ndim(value) == len(feature["shape"])
+        return is_single, 1 if is_single else len(value)
 
     def _require_head(self, is_needed: bool) -> None:
         if is_needed and self._reward is None:
             raise ValueError("this policy has no reward head: it predicts actions alone")
 
-    def _load_reward(self) -> onnxruntime.InferenceSession:
+    @cached_property
+    def _reward_session(self) -> onnxruntime.InferenceSession:
         return self._load(REWARD_GRAPH) if self._reward["own_graph"] else self._session
 
     def _load(self, name: str) -> onnxruntime.InferenceSession:
@@ -225,9 +222,7 @@ class ExportedPolicy:
 class TemporalEnsembler:
     """Averages what successive chunks plan for the same step, as LeRobot's `ACTTemporalEnsembler` does.
 
-    Args:
-        coefficient: Weights are exp(-coefficient * i), where 0 is the oldest plan.
-        chunk_size: Steps of a chunk.
+    Weights are exp(-coefficient * i), where 0 is the oldest plan.
     """
 
     def __init__(self, coefficient: float, chunk_size: int):
@@ -236,13 +231,11 @@ class TemporalEnsembler:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all plans."""
         self._plan: np.ndarray | None = None
-        self._counts: np.ndarray | None = None
 
     def update(self, actions: np.ndarray) -> np.ndarray:
         """Take in the (B, chunk, action) plan of a step, and return its (B, action) action."""
-        if self._plan is None or self._counts is None:
+        if self._plan is None:
             self._plan, self._counts = actions.copy(), np.ones((actions.shape[1], 1), np.int64)
         else:
             counts = self._counts
@@ -267,7 +260,6 @@ class CompletionDetector:
         self.reset()
 
     def reset(self) -> None:
-        """Forget the past; call it at the start of an episode."""
         self._steps_above: Any = 0
         self._done: Any = False
 
@@ -283,25 +275,16 @@ class CompletionDetector:
         return self._done.copy()
 
 
-def measure(policy: ExportedPolicy, n_runs: int = 30) -> dict[str, float]:
-    """Median milliseconds of a chunk and of a reward alone, on one random observation."""
-    random = np.random.default_rng(0)
-    inputs = policy.metadata["inputs"]
-    observation = {
-        name: random.random(feature["shape"], dtype=np.float32) for name, feature in inputs.items()
-    }
-    calls = {"chunk_ms": policy.predict_chunk}
-    if policy.metadata["reward"] is not None:
-        calls["reward_ms"] = policy.predict_reward
-    for call in calls.values():
-        call(observation)
+def time_in_turns(calls: Mapping[str, Callable[[], Any]], n_runs: int = 30) -> dict[str, np.ndarray]:
+    """(3,) milliseconds of each call, which take turns: the median between the quartiles."""
     times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(n_runs):
+    for run in range(-2, n_runs):  # the first ones warm up
         for name, call in calls.items():
             start = time.perf_counter()
-            call(observation)
-            times[name].append(1e3 * (time.perf_counter() - start))
-    return {name: float(np.median(values)) for name, values in times.items()}
+            call()
+            if run >= 0:
+                times[name].append(1e3 * (time.perf_counter() - start))
+    return {name: np.percentile(values, (25, 50, 75)) for name, values in times.items()}
 
 
 def peak_memory_mb() -> dict[str, float]:
@@ -317,5 +300,14 @@ def peak_memory_mb() -> dict[str, float]:
 if __name__ == "__main__":
     begin = time.perf_counter()
     exported = ExportedPolicy(*sys.argv[1:2])
-    loaded = 1e3 * (time.perf_counter() - begin)
-    print(json.dumps({"load_ms": loaded, **measure(exported), **peak_memory_mb()}))
+    measured = {"load_ms": 1e3 * (time.perf_counter() - begin)}
+    random = np.random.default_rng(0)
+    seen = {
+        name: random.random(feature["shape"], dtype=np.float32)
+        for name, feature in exported.metadata["inputs"].items()
+    }
+    to_time: dict[str, Callable[[], Any]] = {"chunk_ms": lambda: exported.predict_chunk(seen)}
+    if exported.metadata["reward"] is not None:
+        to_time["reward_ms"] = lambda: exported.predict_reward(seen)
+    measured |= {name: float(times[1]) for name, times in time_in_turns(to_time).items()}
+    print(json.dumps({**measured, **peak_memory_mb()}))

@@ -74,17 +74,14 @@ class PolicyGraph(nn.Module):
     def _prepare_layers(self) -> None:
         model, config = self.model, self.config
         self.encoder = nn.ModuleList(EncoderLayer(layer, self.position) for layer in model.encoder.layers)
-        queries = torch.zeros(1, config.chunk_size, config.dim_model)
         self.decoder = nn.ModuleList(
-            DecoderLayer(layer, model.decoder_pos_embed.weight, self.position, queries if i == 0 else None)
+            DecoderLayer(layer, model.decoder_pos_embed.weight, self.position, is_first=i == 0)
             for i, layer in enumerate(model.decoder.layers)
         )
         self.pooling = None
         if self.n_reward_steps and model.reward_head.pooling is not None:
-            source = model.reward_head.pooling
-            self.pooling = CrossAttention(
-                source.attention, torch.zeros(1, config.dim_model), self.observed_position
-            )
+            source, position = model.reward_head.pooling, self.observed_position
+            self.pooling = CrossAttention(source.attention, torch.zeros(1, config.dim_model), position)
             self.register_buffer("pooling_query", self.pooling.project_query(source.query.weight[None])[0])
 
     def forward(self, *observation: Tensor) -> tuple[Tensor, ...]:
@@ -94,10 +91,8 @@ class PolicyGraph(nn.Module):
             (B, chunk_size, action_dim) actions as the robot takes them and, with a reward head, (B, T)
             rewards in [0, 1].
         """
-        batch = self.normalizer._normalize_observation(
-            dict(zip(self.inputs, observation, strict=True)), inverse=False
-        )
-        states, images = self._observed_tokens(batch)
+        batch = dict(zip(self.inputs, observation, strict=True))
+        states, images = self._observed_tokens(self.normalizer._normalize_observation(batch, inverse=False))
         batch_size = observation[0].shape[0]
         tokens = self._encoder_tokens(states, self.condition, images)
         if self.guidance != 1.0:
@@ -141,7 +136,7 @@ class PolicyGraph(nn.Module):
         return torch.cat([latent, *states, extra, *images], dim=1)
 
     def _decode(self, tokens: Tensor) -> Tensor:
-        """(B, chunk_size, D) outputs of the decoder for (B, S, D) tokens of the encoder."""
+        """(B, chunk_size, D) for the (B, S, D) tokens that the encoder is given."""
         for layer in self.encoder:
             tokens = layer(tokens)
         memory = self.model.encoder.norm(tokens)

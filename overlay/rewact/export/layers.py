@@ -37,61 +37,52 @@ class Projection(nn.Module):
         return (linear(x, self.weight) + self.term).chunk(self.n_parts, dim=-1)
 
 
-class Attention(nn.Module):
-    """What self- and cross-attention share.
-
-    Args:
-        source: The attention that it stands for.
-    """
-
-    def __init__(self, source: nn.MultiheadAttention):
-        super().__init__()
-        self.head_shape = (source.num_heads, source.head_dim)
-        self.out = source.out_proj
-
-    def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """(B, Q, D) of projected (B, Q, D) queries, (B, S, D) keys and values."""
-        query, key, value = (x.unflatten(2, self.head_shape).transpose(1, 2) for x in (query, key, value))
-        probs = (query @ key.transpose(2, 3)).softmax(-1)  # (B, H, Q, S)
-        return linear((probs @ value).transpose(1, 2).flatten(2), self.out.weight, self.out.bias)
-
-
-class SelfAttention(Attention):
+class SelfAttention(nn.Module):
     """Attention of tokens to each other, with (S, D) positional embeddings."""
 
     def __init__(self, source: nn.MultiheadAttention, position: Tensor):
-        super().__init__(source)
-        query, key, value = projections(source)
+        super().__init__()
+        self.source = source
+        query, key, value = _projections(source)
         self.project = Projection((*query, position), (*key, position), (*value, torch.zeros_like(position)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, S, D) of (B, S, D) tokens."""
-        return self.attend(*self.project(x))
+        return _attend(self.source, *self.project(x))
 
 
-class CrossAttention(Attention):
+class CrossAttention(nn.Module):
     """Attention of queries to a memory, with (Q, D) and (S, D) positional embeddings."""
 
     def __init__(self, source: nn.MultiheadAttention, query_position: Tensor, memory_position: Tensor):
-        super().__init__(source)
-        query, key, value = projections(source)
+        super().__init__()
+        self.source = source
+        query, key, value = _projections(source)
         self.project_query = Projection((*query, query_position))
         self.project = Projection((*key, memory_position), (*value, torch.zeros_like(memory_position)))
 
     def forward(self, query: Tensor, memory: Tensor) -> Tensor:
         """(B, Q, D) of (B, Q, D) or (1, Q, D) queries, which `project_query` has projected, and (B, S, D)."""
-        return self.attend(query, *self.project(memory))
+        return _attend(self.source, query, *self.project(memory))
 
 
-def projections(source: nn.MultiheadAttention) -> list[tuple[Tensor, Tensor]]:
+def _projections(source: nn.MultiheadAttention) -> list[tuple[Tensor, Tensor]]:
     """Weights and biases for queries, keys and values; the scale of the scores is in the first."""
     weights, biases = source.in_proj_weight.detach().chunk(3), source.in_proj_bias.detach().chunk(3)
     scales = (source.head_dim**-0.5, 1.0, 1.0)
     return [(w * scale, b * scale) for w, b, scale in zip(weights, biases, scales, strict=True)]
 
 
+def _attend(source: nn.MultiheadAttention, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """(B, Q, D) of projected (B, Q, D) queries, (B, S, D) keys and values."""
+    shape = (source.num_heads, source.head_dim)
+    query, key, value = (x.unflatten(2, shape).transpose(1, 2) for x in (query, key, value))
+    probs = (query @ key.transpose(2, 3)).softmax(-1)  # (B, H, Q, S)
+    out = source.out_proj
+    return linear((probs @ value).transpose(1, 2).flatten(2), out.weight, out.bias)
+
+
 class EncoderLayer(nn.Module):
-    """A layer of ACT's transformer encoder, for tokens with (S, D) positional embeddings."""
+    """A layer of ACT's transformer encoder, for (B, S, D) tokens with (S, D) positional embeddings."""
 
     def __init__(self, source: nn.Module, position: Tensor):
         super().__init__()
@@ -99,37 +90,28 @@ class EncoderLayer(nn.Module):
         self.attention = SelfAttention(source.self_attn, position)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, S, D) of (B, S, D) tokens."""
         layer = self.source
         if layer.pre_norm:
             x = x + self.attention(layer.norm1(x))
-            return x + feed_forward(layer, layer.norm2(x))
+            return x + _feed_forward(layer, layer.norm2(x))
         x = layer.norm1(x + self.attention(x))
-        return layer.norm2(x + feed_forward(layer, x))
+        return layer.norm2(x + _feed_forward(layer, x))
 
 
 class DecoderLayer(nn.Module):
     """A layer of ACT's transformer decoder, for (Q, D) and (S, D) positional embeddings.
 
-    Args:
-        first_queries: (1, Q, D) queries of the first layer. They are always the same, so its self-attention
-            is computed here, once. `None` for other layers.
+    The (1, Q, D) queries of the first layer are always zeros, so its self-attention is computed here, once.
     """
 
-    def __init__(
-        self,
-        source: nn.Module,
-        query_position: Tensor,
-        memory_position: Tensor,
-        first_queries: Tensor | None = None,
-    ):
+    def __init__(self, source: nn.Module, query_position: Tensor, memory_position: Tensor, is_first: bool):
         super().__init__()
         self.source = source
         self.attention = SelfAttention(source.self_attn, query_position)
         self.cross_attention = CrossAttention(source.multihead_attn, query_position, memory_position)
-        attended, projected = (None, None) if first_queries is None else self._prepare(first_queries)
-        self.register_buffer("attended", attended)
-        self.register_buffer("projected", projected)
+        prepared = self._prepare(torch.zeros_like(query_position)[None]) if is_first else (None, None)
+        for name, value in zip(("attended", "projected"), prepared, strict=True):
+            self.register_buffer(name, value)
 
     def forward(self, x: Tensor | None, memory: Tensor) -> Tensor:
         """(B, Q, D) of (B, Q, D) queries, `None` in the first layer, and (B, S, D) outputs of the encoder."""
@@ -137,9 +119,9 @@ class DecoderLayer(nn.Module):
         x, query = (self.attended, self.projected) if x is None else self._prepare(x)
         x = x + self.cross_attention(query, memory)
         if layer.pre_norm:
-            return x + feed_forward(layer, layer.norm3(x))
+            return x + _feed_forward(layer, layer.norm3(x))
         x = layer.norm2(x)
-        return layer.norm3(x + feed_forward(layer, x))
+        return layer.norm3(x + _feed_forward(layer, x))
 
     def _prepare(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The queries after self-attention, and what they ask the memory."""
@@ -153,7 +135,6 @@ class DecoderLayer(nn.Module):
         return x, query
 
 
-def feed_forward(layer: nn.Module, x: Tensor) -> Tensor:
-    """The feed-forward part of a layer of ACT, on (B, S, D)."""
+def _feed_forward(layer: nn.Module, x: Tensor) -> Tensor:
     hidden = layer.activation(linear(x, layer.linear1.weight, layer.linear1.bias))
     return linear(hidden, layer.linear2.weight, layer.linear2.bias)

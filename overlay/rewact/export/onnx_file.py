@@ -1,29 +1,37 @@
 # SPDX-License-Identifier: MIT
-"""Writing, shrinking and running ONNX graphs of policies."""
+"""Writing and shrinking ONNX graphs of policies, and what lies beside them."""
 
 import contextlib
 import importlib.util
 import io
 import json
 import logging
+import shutil
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from rewact.export.exported_policy import METADATA
+from rewact.export import exported_policy
+from rewact.export.exported_policy import FORMAT, GRAPH, METADATA, REWARD_GRAPH
 from rewact.export.graph import PolicyGraph
+from rewact.export.source import Source
+from rewact.labels.files import write_json
 
 if TYPE_CHECKING:
     import onnx
 
+    from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
+
 TOOLS = ("onnx", "onnxruntime", "onnxscript")
 MIN_TORCH = (2, 7)
+
+METADATA_FILE = "policy.json"
 
 # What stays in float32 in int8: the first convolution, which sees the image, and the layers whose outputs are
 # actions and rewards.
@@ -54,13 +62,12 @@ def to_onnx(graph: PolicyGraph, names: Mapping[str, str], opset: int) -> "onnx.M
     """
     example = tuple(torch.zeros(2, *graph.config.input_features[name].shape) for name in graph.inputs)
     batch = torch.export.Dim("batch", min=1, max=4096)
-    outputs = ["actions", *(["rewards"] if graph.n_reward_steps else [])]
     with _quietly():
         program = torch.onnx.export(
             graph,
             example,
             input_names=[names[name] for name in graph.inputs],
-            output_names=outputs,
+            output_names=["actions", "rewards"] if graph.n_reward_steps else ["actions"],
             opset_version=opset,
             dynamic_shapes={"observation": tuple({0: batch} for _ in example)},
             dynamo=True,
@@ -73,7 +80,7 @@ def to_onnx(graph: PolicyGraph, names: Mapping[str, str], opset: int) -> "onnx.M
 
 
 @contextlib.contextmanager
-def _quietly() -> Iterable[None]:
+def _quietly() -> Iterator[None]:
     """torch's exporter tells its own users how to write their models."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
@@ -83,18 +90,6 @@ def _quietly() -> Iterable[None]:
             yield
         finally:
             logging.disable(before)
-
-
-def only_rewards(model: "onnx.ModelProto") -> "onnx.ModelProto":
-    """The part of a graph that the rewards need."""
-    import onnx.utils
-
-    inputs = [value.name for value in model.graph.input]
-    part = onnx.utils.Extractor(model).extract_model(inputs, ["rewards"])
-    used = {name for node in part.graph.node for name in node.input}
-    for value in [value for value in part.graph.input if value.name not in used]:
-        part.graph.input.remove(value)
-    return part
 
 
 def to_float16(model: "onnx.ModelProto") -> "onnx.ModelProto":
@@ -132,12 +127,10 @@ def to_int8(model: "onnx.ModelProto", observations: Sequence[Mapping[str, Tensor
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     class Reader(CalibrationDataReader):
-        def __init__(self) -> None:
-            self._batches = iter(observations)
+        batches = iter([{name: value.numpy() for name, value in batch.items()} for batch in observations])
 
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            batch = next(self._batches, None)
-            return None if batch is None else {name: value.numpy() for name, value in batch.items()}
+        def get_next(self) -> dict[str, Any] | None:
+            return next(self.batches, None)
 
     excluded = _normalization(model) + [
         node.name
@@ -160,7 +153,73 @@ def to_int8(model: "onnx.ModelProto", observations: Sequence[Mapping[str, Tensor
         return onnx.load(path)
 
 
-def add_metadata(model: "onnx.ModelProto", metadata: Mapping[str, Any]) -> None:
-    """Put names, sizes and settings into a model, where the runtime reads them."""
-    entry = model.metadata_props.add()
-    entry.key, entry.value = METADATA, json.dumps(metadata)
+def describe_policy(
+    source: Source, graph: PolicyGraph, meta: "LeRobotDatasetMetadata | None", precision: str
+) -> dict[str, Any]:
+    """What the runtime and its users need to know of a policy; names and fps only of a known dataset."""
+    config = source.config
+    features = {} if meta is None else meta.features
+
+    def names(feature: str) -> Any:
+        """Of a feature's numbers, `None` for images and where they are not known."""
+        known = features.get(feature, {"dtype": "image"})
+        return None if known["dtype"] in ("image", "video") else known.get("names")
+
+    inputs = {
+        source.names[name]: {
+            "shape": list(config.input_features[name].shape),
+            "is_image": source.is_image(name),
+            "names": names(source.names[name]),
+        }
+        for name in graph.inputs
+    }
+    reward = {
+        "kind": config.reward_head_type,
+        "steps": graph.n_reward_steps,
+        "refresh_steps": config.reward_refresh_steps,
+        "own_graph": graph.pooling is not None,
+    }
+    advantage = None
+    if config.type == "actvantage":
+        advantage = {"condition": config.inference_advantage, "cfg_beta": config.cfg_beta}
+    return {
+        "format": FORMAT,
+        "policy_type": config.type,
+        "precision": precision,
+        "inputs": inputs,
+        "action": {"size": config.action_feature.shape[0], "names": names("action")},
+        "fps": None if meta is None else meta.fps,
+        "chunk_size": config.chunk_size,
+        "n_action_steps": config.n_action_steps,
+        "temporal_ensemble_coeff": config.temporal_ensemble_coeff,
+        "reward": reward if graph.n_reward_steps else None,
+        "advantage": advantage,
+        "stop_on_completion": bool(graph.n_reward_steps) and config.stop_on_completion,
+        "completion_detector": asdict(config.completion_detector),
+    }
+
+
+def write_policy(folder: Path, model: "onnx.ModelProto", metadata: Mapping[str, Any]) -> None:
+    """Write the graph, that of the reward alone where there is one, the metadata, and the runtime."""
+    import onnx
+
+    reward = metadata["reward"]
+    onnx.helper.set_model_props(model, {})
+    if reward is not None and reward["own_graph"]:
+        onnx.save(_only_rewards(model), folder / REWARD_GRAPH)
+    onnx.helper.set_model_props(model, {METADATA: json.dumps(metadata)})
+    onnx.save(model, folder / GRAPH)
+    write_json(folder / METADATA_FILE, metadata)
+    shutil.copy(exported_policy.__file__, folder)
+
+
+def _only_rewards(model: "onnx.ModelProto") -> "onnx.ModelProto":
+    """The part of a graph that the rewards need."""
+    import onnx.utils
+
+    inputs = [value.name for value in model.graph.input]
+    part = onnx.utils.Extractor(model).extract_model(inputs, ["rewards"])
+    used = {name for node in part.graph.node for name in node.input}
+    for value in [value for value in part.graph.input if value.name not in used]:
+        part.graph.input.remove(value)
+    return part

@@ -23,13 +23,10 @@ def write_plain_act(source: Source, folder: Path) -> None:
             f"{config.pretrained_path} ({config.type}) has a token that plain ACT has no place for: "
             "export it with --format=onnx"
         )
-    ours = {field.name for field in fields(RewardHeadConfig)}
-    options = {
-        field.name: getattr(config, field.name)
-        for field in fields(ACTConfig)
-        if field.init and field.name not in ours
-    }
-    plain = ACTPolicy(ACTConfig(**{**options, "pretrained_backbone_weights": None}, use_reward_head=False))
+    theirs = {each.name for each in fields(ACTConfig) if each.init}
+    theirs -= {each.name for each in fields(RewardHeadConfig)} | {"pretrained_backbone_weights"}
+    options = {name: getattr(config, name) for name in theirs}
+    plain = ACTPolicy(ACTConfig(**options, pretrained_backbone_weights=None, use_reward_head=False))
     plain.config.pretrained_backbone_weights = config.pretrained_backbone_weights
     weights = source.policy.state_dict()
     plain.load_state_dict({name: weights[name] for name in plain.state_dict()})

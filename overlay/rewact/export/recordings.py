@@ -38,28 +38,26 @@ class Recordings:
         self._seen = trained_episodes(policy_path, self.meta) or set()
         self._load = episode_loader(cfg, tolerance_s)
 
-    def sample(self, source: Source, n: int) -> dict[str, Tensor]:
-        """(n, ...) observations that lie evenly over the episodes; fewer where there are fewer frames."""
-        return self._sample(source, self.episodes, n)
+    def sample(self, source: Source, n: int, of_training: bool = False) -> dict[str, Tensor]:
+        """(n, ...) observations that lie evenly over the episodes, fewer where there are fewer frames.
 
-    def sample_trained(self, source: Source, n: int) -> dict[str, Tensor]:
-        """The same of episodes that the policy was trained on, where these are known."""
+        With `of_training` over those that the policy was trained on, where these are known.
+        """
+        if missing := [name for name in source.names.values() if name not in self.meta.features]:
+            raise ValueError(
+                f"{source.config.pretrained_path} reads {missing[0]!r}, which {self.repo_id} does not have; "
+                "if it is called otherwise there, say so with --rename_map"
+            )
         trained = [episode for episode in self._table.episodes.tolist() if episode in self._seen]
-        return self._sample(source, trained or self.episodes, n)
-
-    def _sample(self, source: Source, episodes: Sequence[int], n: int) -> dict[str, Tensor]:
-        self._require_inputs(source)
+        episodes = trained if of_training and trained else self.episodes
         # A few episodes say as much as all, and each may be a file to open.
-        few = [episodes[i] for i in np.unique(np.linspace(0, len(episodes) - 1, min(n, 16)).astype(int))]
-        dataset = self._load(few)
-        frames = np.unique(np.linspace(0, len(dataset) - 1, min(n, len(dataset))).astype(int))
-        return _collect(source, dataset, frames)
+        dataset = self._load([episodes[i] for i in _spread(len(episodes), min(n, 16))])
+        return _collect(source, dataset, _spread(len(dataset), min(n, len(dataset))))
 
     def to_judge(self, n: int) -> tuple[list[int], bool]:
         """At most n of the episodes, and whether the policy has not seen any of them."""
         held_out = [episode for episode in self.episodes if episode not in self._seen]
-        chosen = (held_out or self.episodes)[:n]
-        return chosen, bool(self._seen) and bool(held_out)
+        return (held_out or self.episodes)[:n], bool(self._seen) and bool(held_out)
 
     def length(self, episode: int) -> int:
         """Frames of an episode."""
@@ -72,17 +70,15 @@ class Recordings:
             for start in range(0, len(dataset), BATCH_SIZE):
                 yield _collect(source, dataset, range(start, min(start + BATCH_SIZE, len(dataset))))
 
-    def _require_inputs(self, source: Source) -> None:
-        if missing := [name for name in source.names.values() if name not in self.meta.features]:
-            raise ValueError(
-                f"{source.config.pretrained_path} reads {missing[0]!r}, which {self.repo_id} does not have; "
-                "if it is called otherwise there, say so with --rename_map"
-            )
+
+def _spread(size: int, n: int) -> list[int]:
+    """At most n indices that lie evenly over so many."""
+    return np.unique(np.linspace(0, size - 1, n).astype(int)).tolist()
 
 
 def _collect(source: Source, dataset: "LeRobotDataset", frames: Sequence[int]) -> dict[str, Tensor]:
     """Observations of some frames by the dataset's names, checked against what the policy reads."""
-    items = [dataset[int(frame)] for frame in frames]
+    items = [dataset[frame] for frame in frames]
     found = {}
     for name, theirs in source.names.items():
         found[theirs] = torch.stack([item[theirs] for item in items]).float()

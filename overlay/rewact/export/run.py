@@ -1,43 +1,59 @@
 # SPDX-License-Identifier: MIT
-"""Exporting to ONNX: translate, compare, convert, measure, write."""
+"""Exporting to ONNX: translate, compare with torch, convert, measure, write."""
 
+import contextlib
 import logging
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
 
 from rewact.export import benchmark
-from rewact.export.check import TOLERANCE, Comparison, compare
 from rewact.export.exported_policy import ExportedPolicy
-from rewact.export.folder import describe_policy, write_policy
 from rewact.export.graph import PolicyGraph
-from rewact.export.onnx_file import to_float16, to_int8, to_onnx
+from rewact.export.onnx_file import describe_policy, to_float16, to_int8, to_onnx, write_policy
 from rewact.export.recordings import BATCH_SIZE, Recordings
 from rewact.export.source import Source, in_batches, random_observations
+from rewact.judge.values import value_metrics
+
+if TYPE_CHECKING:
+    from rewact.cli.export import ExportConfig
 
 N_RUNS = 30
 
+# Largest difference of a float32 graph, of actions in normalised units and of rewards.
+TOLERANCE = 1e-4
 
-class Settings(Protocol):
-    """What of the options of `lerobot-export` counts here."""
 
-    precision: str
-    opset: int
-    n_observations: int
-    n_episodes: int
-    benchmark: bool
+@contextlib.contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A folder to write to, which gets its name once all is written; it goes where that fails.
+
+    Raises:
+        FileExistsError: If it exists.
+    """
+    if folder.exists():
+        raise FileExistsError(f"output folder {folder} exists; give another --output_dir, or remove it")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        temporary.rename(folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
 
 
 def export_onnx(
-    source: Source, folder: Path, recordings: Recordings | None, settings: Settings
+    source: Source, folder: Path, recordings: Recordings | None, settings: "ExportConfig"
 ) -> dict[str, Any]:
-    """Write a policy as a graph with its runtime.
-
-    Args:
-        source: The policy.
-        folder: Where to write.
-        recordings: What to compare on; `None` for random observations.
-        settings: See `lerobot-export --help`.
+    """Write a policy as a graph with its runtime, compared on recordings or else on random observations.
 
     Returns:
         What was compared and measured.
@@ -48,34 +64,27 @@ def export_onnx(
     if settings.precision == "int8" and recordings is None:
         raise ValueError("int8 measures its ranges on a dataset: give --dataset.repo_id")
     if recordings is None:
-        observations, where = random_observations(source, settings.n_observations), "random observations"
+        observations, kind = random_observations(source, settings.n_observations), "random observations"
         logging.warning("Comparing on random observations; --dataset.repo_id compares on recorded ones")
     else:
         observations = recordings.sample(source, settings.n_observations)
-        where = f"observations of {recordings.repo_id}"
+        kind = f"observations of {recordings.repo_id}"
     batches = in_batches(observations, BATCH_SIZE)
-    where = f"{sum(len(next(iter(batch.values()))) for batch in batches)} {where}"
+    where = f"{len(next(iter(observations.values())))} {kind}"
 
     graph = PolicyGraph(source.policy, source.normalizer, source.unnormalizer)
     model = to_onnx(graph, source.names, settings.opset)
-    meta = None if recordings is None else recordings.meta
-    metadata = describe_policy(source, graph, meta, settings.precision)
-    results: dict[str, Any] = {"compared_on": where}
-    if settings.precision == "fp32":
-        write_policy(folder, model, metadata)
-        exported = ExportedPolicy(folder)
-        results |= _require_equal(compare(source, exported, batches), where)
-    else:
-        with TemporaryDirectory() as full_precision:
-            write_policy(Path(full_precision), model, {**metadata, "precision": "fp32"})
-            _require_equal(compare(source, ExportedPolicy(full_precision), batches), where)
-        del model.metadata_props[:]
+    metadata = describe_policy(source, graph, None if recordings is None else recordings.meta, "fp32")
+    write_policy(folder, model, metadata)
+    exported = ExportedPolicy(folder)
+    results = {"compared_on": where, **_require_equal(compare(source, exported, batches), where)}
+    if settings.precision != "fp32":
         if settings.precision == "int8":
-            trained = recordings.sample_trained(source, settings.n_observations)
+            trained = recordings.sample(source, settings.n_observations, of_training=True)
             model = to_int8(model, in_batches(trained, BATCH_SIZE))
         else:
             model = to_float16(model)
-        write_policy(folder, model, metadata)
+        write_policy(folder, model, {**metadata, "precision": settings.precision})
         exported = ExportedPolicy(folder)
         results |= _accuracy(source, exported, recordings, batches, where, settings)
     if settings.benchmark:
@@ -85,6 +94,57 @@ def export_onnx(
         logging.info("Speed of %s:\n%s", settings.precision, benchmark.describe(times, processes))
         results |= {"times_ms": times, "processes": processes}
     return results
+
+
+@dataclass
+class Comparison:
+    """Outputs of a policy and of what was exported, on the same N observations.
+
+    Attributes:
+        errors: Differences: float64 (N, chunk, A) of "actions" in normalised units, beyond what float32 can
+            tell apart in the robot's; with a reward head (N, T + 1) of "rewards", those read alone among them.
+        readings: float32 (N,) rewards of the current step, of "torch" and, read alone, "exported".
+    """
+
+    errors: dict[str, np.ndarray]
+    readings: dict[str, np.ndarray]
+
+    def largest(self) -> dict[str, float]:
+        return {name: float(errors.max()) for name, errors in self.errors.items()}
+
+    def mean(self) -> dict[str, float]:
+        return {name: float(errors.mean()) for name, errors in self.errors.items()}
+
+    def order(self, lengths: Sequence[int]) -> dict[str, float] | None:
+        """VOC of the policy and of the export over whole episodes of these lengths; `None` without a head."""
+        if not self.readings:
+            return None
+        episodes = [slice(end - n, end) for n, end in zip(lengths, np.cumsum(lengths), strict=True)]
+        label = self.readings["torch"]
+        return {name: value_metrics(read, label, episodes)["voc"] for name, read in self.readings.items()}
+
+
+def compare(source: Source, exported: ExportedPolicy, batches: Iterable[Mapping[str, Tensor]]) -> Comparison:
+    """Run both on batches of raw observations, by the dataset's names."""
+    scale = source.action_scale().numpy()
+    errors, rewards, alone = [], [], []
+    for batch in batches:
+        wanted, wanted_rewards = (each if each is None else each.numpy() for each in source.predict(batch))
+        arrays = {name: value.numpy() for name, value in batch.items()}
+        actions, found_rewards = exported.predict_chunk(arrays)
+        gap = np.maximum(np.abs(actions - wanted.astype(np.float64)) - np.spacing(np.abs(wanted)), 0)
+        errors.append(np.divide(gap, scale, out=np.zeros_like(gap), where=scale > 0))
+        if wanted_rewards is not None:
+            alone.append(exported.predict_reward(arrays))
+            rewards.append((wanted_rewards, found_rewards))
+    if not rewards:
+        return Comparison({"actions": np.concatenate(errors)}, {})
+    torch_rewards, exported_rewards = (np.concatenate(each) for each in zip(*rewards, strict=True))
+    readings = {"torch": torch_rewards[:, 0], "exported": np.concatenate(alone)}
+    of_chunks = np.abs(exported_rewards - torch_rewards)
+    of_readings = np.abs(readings["exported"] - readings["torch"])
+    of_rewards = np.concatenate([of_chunks, of_readings[:, None]], axis=1)
+    return Comparison({"actions": np.concatenate(errors), "rewards": of_rewards}, readings)
 
 
 def _require_equal(comparison: Comparison, where: str) -> dict[str, Any]:
@@ -104,9 +164,9 @@ def _accuracy(
     source: Source,
     exported: ExportedPolicy,
     recordings: Recordings | None,
-    batches: list,
+    batches: list[dict[str, Tensor]],
     where: str,
-    settings: Settings,
+    settings: "ExportConfig",
 ) -> dict[str, Any]:
     """What a lower precision costs, on whole episodes where there are any."""
     order = None
@@ -114,7 +174,7 @@ def _accuracy(
         comparison = compare(source, exported, batches)
     else:
         episodes, are_held_out = recordings.to_judge(settings.n_episodes)
-        comparison = compare(source, exported, list(recordings.batches(source, episodes)))
+        comparison = compare(source, exported, recordings.batches(source, episodes))
         order = comparison.order([recordings.length(episode) for episode in episodes])
         kind = "held-out episodes" if are_held_out else "episodes"
         where = f"{kind} {', '.join(map(str, episodes))} of {recordings.repo_id}"

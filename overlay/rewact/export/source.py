@@ -28,7 +28,6 @@ class Source:
     """A trained policy on the CPU, with its processors.
 
     Attributes:
-        policy: The policy.
         preprocessor: From raw observations, by the dataset's names, to the policy's.
         postprocessor: From the policy's actions to those that a robot takes.
         normalizer: The step of the preprocessor that normalises.
@@ -52,11 +51,7 @@ class Source:
     @torch.inference_mode()
     def predict(self, observation: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
         """(B, chunk_size, action_dim) unnormalised actions and, with a reward head, (B, T) rewards."""
-        batch = self.preprocessor(dict(observation))
-        if not self.config.use_reward_head:
-            return self.postprocessor(self.policy.predict_action_chunk(batch)), None
-        self.policy.eval()
-        actions, rewards = self.policy._predict_chunk_and_rewards(batch)
+        actions, rewards = self.policy.predict_chunk_and_rewards(self.preprocessor(dict(observation)))
         return self.postprocessor(actions), rewards
 
     def action_scale(self) -> Tensor:
@@ -65,6 +60,10 @@ class Source:
         ends = torch.stack([torch.zeros(size), torch.ones(size)]).double()
         zero, one = self.unnormalizer._normalize_action(ends, inverse=True)
         return (one - zero).abs()
+
+    def is_image(self, name: str) -> bool:
+        """Whether one of the policy's inputs is an image."""
+        return self.config.input_features[name].type is FeatureType.VISUAL
 
 
 def require_exportable(config: PreTrainedConfig) -> None:
@@ -99,17 +98,17 @@ def load_source(config: PreTrainedConfig, rename_map: Mapping[str, str]) -> Sour
     backbone_weights, config.pretrained_backbone_weights = config.pretrained_backbone_weights, None
     policy = get_policy_class(config.type).from_pretrained(path, config=config).eval()
     policy.config.pretrained_backbone_weights = backbone_weights
-    preprocessor, postprocessor = make_pre_post_processors(
+    processors = make_pre_post_processors(
         policy.config, pretrained_path=path, preprocessor_overrides=overrides
     )
-    normalizer = _only_step(preprocessor, NormalizerProcessorStep, path)
-    unnormalizer = _only_step(postprocessor, UnnormalizerProcessorStep, path)
+    kinds = (NormalizerProcessorStep, UnnormalizerProcessorStep)
+    steps = [_only_step(each, kind, path) for each, kind in zip(processors, kinds, strict=True)]
     renamed: dict[str, str] = {}
-    for step in preprocessor.steps:
+    for step in processors[0].steps:
         if isinstance(step, RenameObservationsProcessorStep):
             renamed |= {new: old for old, new in step.rename_map.items()}
     names = {name: renamed.get(name, name) for name in policy.config.input_features}
-    return Source(policy, preprocessor, postprocessor, normalizer, unnormalizer, names, device)
+    return Source(policy, *processors, *steps, names, device)
 
 
 def _only_step(pipeline: Any, kind: type, path: str) -> Any:
@@ -126,27 +125,20 @@ def _only_step(pipeline: Any, kind: type, path: str) -> Any:
     return found[0]
 
 
-def is_image(source: Source, name: str) -> bool:
-    """Whether one of the policy's inputs is an image."""
-    return source.config.input_features[name].type is FeatureType.VISUAL
-
-
 def random_observations(source: Source, n: int) -> dict[str, Tensor]:
     """(n, ...) observations by the dataset's names: noise for images, states around their mean."""
     generator = torch.Generator().manual_seed(0)
     found = {}
     for name, feature in source.config.input_features.items():
-        shape = (n, *feature.shape)
-        if is_image(source, name):
-            found[source.names[name]] = torch.rand(shape, generator=generator)
-        else:
-            noise = {name: torch.randn(shape, generator=generator)}
-            found[source.names[name]] = source.normalizer._normalize_observation(noise, inverse=True)[name]
+        draw = torch.rand if source.is_image(name) else torch.randn
+        value = draw(n, *feature.shape, generator=generator)
+        if not source.is_image(name):
+            value = source.normalizer._normalize_observation({name: value}, inverse=True)[name]
+        found[source.names[name]] = value
     return found
 
 
 def in_batches(observations: Mapping[str, Tensor], size: int) -> list[dict[str, Tensor]]:
     """Observations in batches of at most `size`."""
-    n = len(next(iter(observations.values())))
-    starts = range(0, n, size)
-    return [{name: value[i : i + size] for name, value in observations.items()} for i in starts]
+    parts = zip(*(value.split(size) for value in observations.values()), strict=True)
+    return [dict(zip(observations, part, strict=True)) for part in parts]
