@@ -102,7 +102,7 @@ class Comparison:
 
     Attributes:
         errors: Differences: float64 (N, chunk, A) of "actions" in normalised units, beyond what float32 can
-            tell apart in the robot's; with a reward head (N, T + 1) of "rewards", those read alone among them.
+            tell apart in the robot's; with a reward head (N, T + 1) of "rewards", with those read alone.
         readings: float32 (N,) rewards of the current step, of "torch" and, read alone, "exported".
     """
 

@@ -51,7 +51,10 @@ class Source:
     @torch.inference_mode()
     def predict(self, observation: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
         """(B, chunk_size, action_dim) unnormalised actions and, with a reward head, (B, T) rewards."""
-        actions, rewards = self.policy.predict_chunk_and_rewards(self.preprocessor(dict(observation)))
+        batch = self.preprocessor(dict(observation))
+        if not self.config.use_reward_head:
+            return self.postprocessor(self.policy.predict_action_chunk(batch)), None
+        actions, rewards = self.policy._predict_chunk_and_rewards(batch)
         return self.postprocessor(actions), rewards
 
     def action_scale(self) -> Tensor:
