@@ -35,7 +35,7 @@ LOSS = "reward_loss" if LOGS_LOSSES else "loss"
 
 @pytest.fixture(scope="session")
 def act_run(dataset_root, tmp_path_factory):
-    """A run with held-out episodes, where there are such, and two workers, which several tests look at."""
+    """A run with held-out episodes, where there are such, and a worker, which several tests look at."""
     held_out = ["--dataset.eval_split=0.25", "--eval_steps=8"] if HELD_OUT else []
     output_dir = tmp_path_factory.mktemp("act") / "run"
     output = train(
@@ -46,7 +46,7 @@ def act_run(dataset_root, tmp_path_factory):
         "--log_freq=2",
         "--save_freq=4",
         *held_out,
-        "--num_workers=2",
+        "--num_workers=1",
         launcher=[],  # a true process, as a user starts it
     )
     return output_dir, output

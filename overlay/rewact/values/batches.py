@@ -4,6 +4,7 @@
 Indexing a `LeRobotDataset` opens the video for every item, and decodes from the key frame before it.
 """
 
+import multiprocessing
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -96,6 +97,18 @@ class EpisodeBatches(IterableDataset):
                 yield images.to(torch.float32) / 255 if images.dtype == torch.uint8 else images
 
 
+def _worker_context() -> multiprocessing.context.BaseContext:
+    """How workers start: the video decoder does not survive a fork of a process that has used it.
+
+    A server that has only imported this module forks them; elsewhere each worker imports it itself.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
+
+
 def load_batches(batches: EpisodeBatches, num_workers: int) -> Iterable[tuple[int, int, dict[str, Any]]]:
     """Iterate over batches of episodes, each read while the caller works on the one before.
 
@@ -106,8 +119,8 @@ def load_batches(batches: EpisodeBatches, num_workers: int) -> Iterable[tuple[in
     """
     num_workers = min(num_workers, len(batches.episodes))
     if num_workers:
-        spawn = "spawn"  # the video decoder does not survive a fork
-        yield from DataLoader(batches, None, num_workers=num_workers, multiprocessing_context=spawn)
+        context = _worker_context()
+        yield from DataLoader(batches, None, num_workers=num_workers, multiprocessing_context=context)
         return
     items = iter(batches)
     with ThreadPoolExecutor(1) as reader:
