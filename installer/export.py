@@ -30,7 +30,7 @@ from verify.patch import ABSENT
 from verify.paths import check_name
 from verify.record import State
 from verify.repository import Repository, Scratch
-from verify.series import OverlayFile, load_patch_set
+from verify.series import Content, load_patch_set
 
 Files = Mapping[str, bytes | None]
 
@@ -94,15 +94,15 @@ def _edits(
     before: dict[str, bytes | None] = {}
     after: dict[str, bytes | None] = {}
     repository = Repository(checkout.root)
-    for path in sorted({*drift.targets, *repository.modified(commit)}.difference(ours)):
+    for path in sorted({*drift.fit.targets, *repository.modified(commit)}.difference(ours)):
         found = checkout.read(path)
         if found is not None and not found.regular:
             if _is_link_of_before(checkout, path, commit):
                 continue  # only its date is another one, as in a copied clone
             raise RewactError(ExitCode.EDITED, f"{path} is not a regular file: it cannot be exported.")
-        now = None if found is None else found.normalised if found.crlf else found.data
-        if path in drift.targets:
-            was = drift.targets[path]
+        now = None if found is None else found.stored
+        if path in drift.fit.targets:
+            was = drift.fit.targets[path]
         else:
             identifier = checkout.head_blobs([path], commit).get(path)
             was = repository.blob(identifier) if identifier else None
@@ -161,14 +161,15 @@ def export(project: Path, checkout: Checkout, *, name: str, description: str) ->
 
     def read_released(path: str) -> bytes | None:
         """Files that no patch touched so far are edited on disk; that commit has them as released."""
-        return before[path] if path in before and path not in drift.targets else read(path)
+        return before[path] if path in before and path not in drift.fit.targets else read(path)
 
     made = _Series(patch_set.directory, read_released, checkout)
-    for step in drift.steps:
-        if step.left_out:
-            made.keep(step.patch.name, step.patch.data)
+    placed = {found.change.name: found for found in drift.fit.changes if found.fits}
+    for patch in patch_set.patches:
+        if (found := placed.get(patch.name)) is None:
+            made.keep(patch.name, patch.data)
         else:
-            made.add(step.patch.name, step.patch.data, step.patch.fields, step.before, step.after)
+            made.add(patch.name, patch.data, patch.fields, found.before, found.after)
     edited = _edited_overlay(checkout, state, overlay)
     added = made.add_edits(name, description, before, after) if before else None
     result = made.write(patches, new_tag, added)
@@ -185,15 +186,13 @@ def export(project: Path, checkout: Checkout, *, name: str, description: str) ->
     )
 
 
-def _edited_overlay(
-    checkout: Checkout, state: State, overlay: Mapping[str, OverlayFile]
-) -> dict[str, OverlayFile]:
+def _edited_overlay(checkout: Checkout, state: State, overlay: Mapping[str, Content]) -> dict[str, Content]:
     """What the overlay's files hold in the checkout, where that is not what was installed.
 
     Raises:
         RewactError: EDITED for a file that overlay/ has in another version than was installed.
     """
-    found: dict[str, OverlayFile] = {}
+    found: dict[str, Content] = {}
     for path in (*_written(state), *_new_files(checkout, state)):
         file, record = checkout.read(path), state.files.get(path)
         installed = record.target.blob if record and record.target else None
@@ -208,7 +207,7 @@ def _edited_overlay(
                 f"{checkout.root / path} is edited, and so is overlay/{path.removeprefix('src/')} since the "
                 "installation: bring the two together in overlay/, and put the same in the checkout.",
             )
-        found[path] = OverlayFile(file.data, file.executable)
+        found[path] = Content(file.data, file.executable)
     return found
 
 

@@ -22,11 +22,11 @@ from verify.paths import check_on_disk
 from verify.plan import Plan
 from verify.recognition import unrecorded_states
 from verify.record import State
-from verify.series import OverlayFile, PatchSet, fingerprint, load_overlay, load_patch_sets, load_unread
+from verify.series import Content, PatchSet, fingerprint, load_overlay, load_patch_sets, load_unread
 from verify.standing import is_applied, is_exactly
 
 
-def load(project: Path) -> tuple[dict[str, PatchSet], dict[str, OverlayFile]]:
+def load(project: Path) -> tuple[dict[str, PatchSet], dict[str, Content]]:
     """The project's patch sets, by tag, and the overlay; what a killed `export` left is put right first.
 
     Raises:

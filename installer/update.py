@@ -22,7 +22,7 @@ from installer.transaction import OnStep, ignore_step
 from verify.checkout import Checkout
 from verify.errors import ExitCode, RewactError
 from verify.gitcmd import blob_id, run_git, users_environment
-from verify.record import as_object, as_text, read_json
+from verify.record import checked, read_json
 from verify.standing import is_as_in_head
 
 # What git keeps in its directory while it waits for the user to go on.
@@ -52,11 +52,12 @@ class Before:
 
     @classmethod
     def load(cls, value: object) -> "Before":
-        entry = as_object(value, "branch", "commit", "patched", "installed")
-        if type(entry["patched"]) is not bool or type(entry["installed"]) is not bool:
-            raise ValueError("patched and installed are not both true or false")
-        branch = entry["branch"] and as_text(entry["branch"], r"[^-\s\0][^\s\0]{0,254}")
-        return cls(branch, as_text(entry["commit"], "[0-9a-f]{40}"), entry["patched"], entry["installed"])
+        fields = {"branch": _branch_name, "commit": "[0-9a-f]{40}", "patched": bool, "installed": bool}
+        return cls(**checked(value, fields))
+
+
+def _branch_name(value: object) -> str | None:
+    return None if value is None else checked(value, r"[^-\s\0][^\s\0]{0,254}")
 
 
 def update(

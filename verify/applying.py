@@ -2,22 +2,12 @@
 """A series applied by git to the very files it was made for, patch by patch. Reads only."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from verify.errors import ExitCode, RewactError
 from verify.patch import ABSENT, ALLOWED_MODES, Patch
 from verify.paths import check_name
 from verify.repository import Scratch, lost
-from verify.series import shortened
-
-
-@dataclass(frozen=True)
-class Content:
-    """Bytes as git stores them, and whether the file is executable."""
-
-    data: bytes
-    executable: bool
-
+from verify.series import Content, shortened
 
 Files = dict[str, Content]
 

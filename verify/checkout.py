@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from verify.errors import ExitCode, RewactError
-from verify.gitcmd import blob_id, run_git
+from verify.gitcmd import blob_id, blobs_of, run_git
 from verify.paths import read_regular
 from verify.record import Record, State
 
@@ -41,6 +41,11 @@ class OnDisk:
     @property
     def normalised(self) -> bytes:
         return self.data.replace(b"\r\n", b"\n")
+
+    @property
+    def stored(self) -> bytes:
+        """The bytes as git stores them."""
+        return self.normalised if self.crlf else self.data
 
 
 def to_crlf(data: bytes) -> bytes:
@@ -150,16 +155,13 @@ class Checkout:
             return OnDisk(b"", mode, regular=False)
 
     def head_blobs(self, paths: list[str], commit: str = "HEAD", at: Path | None = None) -> dict[str, str]:
-        """Blob ids of files in HEAD or another commit, without those it does not have."""
-        result = run_git(["ls-tree", "-z", "--full-tree", commit, "--", *paths], cwd=at or self.root)
-        if result.returncode and at is None and self.commit() is not None:
-            raise self._refusal(self.root, result.stderr.decode(errors="replace").strip())
-        found = {}
-        for line in result.stdout.split(b"\0"):
-            if line:
-                description, name = line.split(b"\t", 1)
-                found[os.fsdecode(name)] = description.decode().split()[2]
-        return found
+        """Blob ids of files in HEAD or another commit, without those it does not have; see `blobs_of`."""
+        try:
+            return blobs_of(commit, paths, cwd=at or self.root)
+        except RewactError:
+            if at is None and self.commit() is not None:
+                raise
+            return {}
 
     def has_commit(self, identifier: str) -> bool:
         return run_git(["cat-file", "-e", f"{identifier}^{{commit}}"], cwd=self.root).returncode == 0

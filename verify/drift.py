@@ -14,28 +14,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from verify.applying import Content, apply_series, released_executable
+from verify.applying import apply_series, released_executable
 from verify.checkout import Checkout, OnDisk
 from verify.errors import ExitCode, RewactError
-from verify.fit import Change, ChangeFit, PlaceFile, Read, SeriesFit, fit_series
+from verify.fit import Change, Read, SeriesFit, fit_series
 from verify.gitcmd import blob_id
 from verify.originals import Originals
 from verify.patch import ABSENT, Patch
 from verify.proof import Fault, prove
 from verify.record import FileRecord, State
 from verify.repository import Scratch
-from verify.series import OverlayFile, PatchSet
+from verify.series import Content, PatchSet
 from verify.standing import is_applied, stands
-
-
-@dataclass(frozen=True)
-class Step:
-    """What one patch makes of the files of this tree, after those before it; None: no such file."""
-
-    patch: Patch
-    before: Mapping[str, bytes | None]
-    after: Mapping[str, bytes | None]
-    left_out: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,7 +34,6 @@ class Drift:
 
     Attributes:
         fit: where each patch has its place.
-        steps: for every patch of the series that fits, or may be left out, what it changes here.
         taken: overlay files whose place holds something else.
         faults: what the proof found; empty where anything else speaks against the series.
     """
@@ -52,22 +41,12 @@ class Drift:
     tag: str
     tree: str
     fit: SeriesFit
-    steps: tuple[Step, ...] = ()
     taken: tuple[str, ...] = ()
     faults: tuple[Fault, ...] = ()
 
     @property
     def fits(self) -> bool:
         return not (self.fit.misfits or self.taken or self.faults)
-
-    @property
-    def left_out(self) -> list[ChangeFit]:
-        return self.fit.left_out
-
-    @property
-    def targets(self) -> Mapping[str, bytes | None]:
-        """What each file would become; only of use where the series fits."""
-        return self.fit.targets
 
     def as_json(self) -> dict:
         """The report for programs; lines of files are text, with undecodable bytes replaced."""
@@ -105,16 +84,13 @@ def pristine_reader(checkout: Checkout, state: State | None) -> Read:
     records = _records(checkout, state) if state else {}
 
     def read(path: str) -> bytes | None:
-        if path in records:
-            pristine = records[path].pristine
-            if pristine is None:
-                return None
+        if path not in records:
+            found = checkout.read(path)
+        elif pristine := records[path].pristine:
             found = OnDisk(checkout.record.recorded_blob(pristine.blob, path), pristine.mode)
         else:
-            found = checkout.read(path)
-        if found is None or not found.regular:
             return None
-        return found.normalised if found.crlf else found.data
+        return found.stored if found is not None and found.regular else None
 
     return read
 
@@ -136,10 +112,7 @@ def directory_reader(root: Path) -> Read:
 
     def read(path: str) -> bytes | None:
         full = root / path
-        if not full.is_file():
-            return None
-        found = OnDisk(full.read_bytes(), 0)
-        return found.normalised if found.crlf else found.data
+        return OnDisk(full.read_bytes(), 0).stored if full.is_file() else None
 
     return read
 
@@ -207,10 +180,9 @@ def _changes(patches: Sequence[Patch], pristine: Mapping[str, bytes]) -> list[Ch
 
 def examine(
     released: Released,
-    overlay: Mapping[str, OverlayFile] | None,
+    overlay: Mapping[str, Content] | None,
     read: Read,
     tree: str,
-    place_file: PlaceFile | None = None,
 ) -> Drift:
     """Places every patch of a series on a tree, each on what those before it left, and proves the result.
 
@@ -229,7 +201,7 @@ def examine(
     taken = tuple(path for path, data in modules.items() if read(path) not in (None, data))
     refused: dict[str, str] = {}
     while True:
-        fit = fit_series(changes, read, place_file, refused)
+        fit = fit_series(changes, read, refused)
         faults = () if overlay is None or fit.misfits or taken else tuple(prove(fit, modules, read))
         # An optional patch that has its place, but does not hold there, is left out.
         unproven = {
@@ -241,22 +213,14 @@ def examine(
         if not unproven:
             break
         refused |= unproven
-    placed = {found.change.name: found for found in fit.changes if found.fits}
-    steps = tuple(
-        Step(patch, placed[patch.name].before, placed[patch.name].after)
-        if patch.name in placed
-        else Step(patch, {}, {}, left_out=True)
-        for patch in patch_set.patches
-    )
-    return Drift(patch_set.tag, tree, fit, steps, taken, faults)
+    return Drift(patch_set.tag, tree, fit, taken, faults)
 
 
 def nearest(
     series: Mapping[str, Released],
-    overlay: Mapping[str, OverlayFile],
+    overlay: Mapping[str, Content],
     read: Read,
     tree: str,
-    place_file: PlaceFile | None = None,
 ) -> Drift:
     """The drift of the series that fits a tree best.
 
@@ -279,11 +243,11 @@ def nearest(
     lost: RewactError | None = None
     for tag in sorted(series, key=likeness, reverse=True):
         try:
-            drift = examine(series[tag], overlay, read, tree, place_file)
+            drift = examine(series[tag], overlay, read, tree)
         except RewactError as error:
             lost = lost or error
             continue
-        if drift.fits and not drift.left_out:
+        if drift.fits and not drift.fit.left_out:
             return drift
         if best is None or _misfit(drift) < _misfit(best):
             best = drift
@@ -295,7 +259,7 @@ def nearest(
 
 
 def _misfit(drift: Drift) -> tuple[bool, int, int]:
-    return not drift.fits, len(drift.fit.misfits) or len(drift.faults), len(drift.left_out)
+    return not drift.fits, len(drift.fit.misfits) or len(drift.faults), len(drift.fit.left_out)
 
 
 def version_key(tag: str) -> tuple[int, ...]:

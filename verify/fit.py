@@ -18,7 +18,6 @@ from verify.structure import count_anchors, place
 from verify.toml import place_in_toml
 
 Read = Callable[[str], bytes | None]
-PlaceFile = Callable[[str, bytes, bytes, bytes], bytes]
 FITTING = ("clean", "moved", "merged")
 
 
@@ -110,58 +109,53 @@ class SeriesFit:
 
 
 def fit_series(
-    changes: Sequence[Change],
-    read: Read,
-    place_file: PlaceFile | None = None,
-    refused: Mapping[str, str] = MappingProxyType({}),
+    changes: Sequence[Change], read: Read, refused: Mapping[str, str] = MappingProxyType({})
 ) -> SeriesFit:
     """Places every change on what those before it left of the tree.
 
     Args:
         read: the bytes of a file of the tree, with LF line ends.
-        place_file: (path, before, after, tree) to the changed bytes, `MisfitError` where it has no place.
         refused: changes that are left out whatever their place, and why.
     """
-    place_file = place_file or place_in
     targets: dict[str, bytes | None] = {}
-    fits = []
+    found = []
     for change in changes:
         current = {
-            path: targets[path] if path in targets else read(path) for path in {*change.before, *change.after}
+            path: targets[path] if path in targets else read(path)
+            for path in sorted({*change.before, *change.after})
         }
         if change.name in refused:
-            files = tuple(FileFit(path, "conflict", refused[change.name]) for path in sorted(current))
-            fits.append(ChangeFit(change, files, current, current))
-            continue
-        results = {
-            path: _fit_file(path, change.before.get(path), change.after.get(path), current[path], place_file)
-            for path in sorted(current)
-        }
-        files = tuple(result[0] for result in results.values())
-        if all(file.fits for file in files):
-            made = {path: result[1] for path, result in results.items()}
-            targets.update(made)
-            fits.append(ChangeFit(change, files, current, made))
+            results = {path: (FileFit(path, "conflict", refused[change.name]), None) for path in current}
         else:
-            fits.append(ChangeFit(change, files, current, current))
-    return SeriesFit(tuple(fits), targets)
+            results = {
+                path: _fit_file(path, change.before.get(path), change.after.get(path), tree)
+                for path, tree in current.items()
+            }
+        files = tuple(file for file, _ in results.values())
+        made = current
+        if all(file.fits for file in files):
+            made = {path: data for path, (_, data) in results.items()}
+            targets |= made
+        found.append(ChangeFit(change, files, current, made))
+    return SeriesFit(tuple(found), targets)
 
 
-def place_in(path: str, before: bytes, after: bytes, tree: bytes) -> bytes:
-    """Makes a change of one file in another version of it, by what kind of file it is.
-
-    Raises:
-        MisfitError: it has no place there.
-    """
-    if path.endswith(".py"):
-        return place(before, after, tree)
-    if path.endswith(".toml"):
-        return place_in_toml(before, after, tree)
-    raise MisfitError("only Python and TOML files are placed by structure", (), b"")
+# In a history most files are what they were in the commit before.
+@functools.lru_cache(maxsize=1 << 16)
+def _placed(path: str, before: bytes, after: bytes, tree: bytes) -> bytes | MisfitError:
+    """`tree` with a change of another version of it, or why that has no place there."""
+    try:
+        if path.endswith(".py"):
+            return place(before, after, tree)
+        if path.endswith(".toml"):
+            return place_in_toml(before, after, tree)
+    except MisfitError as error:
+        return error
+    return MisfitError("only Python and TOML files are placed by structure")
 
 
 def _fit_file(
-    path: str, before: bytes | None, after: bytes | None, tree: bytes | None, place_file: PlaceFile
+    path: str, before: bytes | None, after: bytes | None, tree: bytes | None
 ) -> tuple[FileFit, bytes | None]:
     if tree == before:
         return FileFit(path, "clean"), after
@@ -171,12 +165,9 @@ def _fit_file(
         return FileFit(path, "gone", "the file is not there"), None
     if before is None or after is None:
         return FileFit(path, "conflict", "another file is there"), None
-    try:
-        place_file(path, after, before, tree)  # what can be taken out is in
+    if isinstance(_placed(path, after, before, tree), bytes):  # what can be taken out is in
         return FileFit(path, "merged"), tree
-    except MisfitError:
-        pass
-    try:
-        return FileFit(path, "moved"), place_file(path, before, after, tree)
-    except MisfitError as error:
-        return FileFit(path, "conflict", error.reason, error.scope, error.expected, error.found), None
+    placed = _placed(path, before, after, tree)
+    if isinstance(placed, bytes):
+        return FileFit(path, "moved"), placed
+    return FileFit(path, "conflict", placed.reason, placed.scope, placed.expected, placed.found), None

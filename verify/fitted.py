@@ -4,14 +4,13 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from verify.applying import Content
 from verify.checkout import Checkout
 from verify.drift import Drift, Released, nearest, pristine_reader
 from verify.errors import ExitCode, RewactError
 from verify.fit import FileFit
 from verify.originals import Originals
 from verify.plan import Plan, Result, compare, make_plan
-from verify.series import OverlayFile, PatchSet
+from verify.series import Content, PatchSet
 from verify.standing import is_recorded_version
 
 # What such an installation is called, wherever it is shown.
@@ -21,7 +20,7 @@ LABEL = "fitted, not released"
 def plan_checkout(
     checkout: Checkout,
     patch_sets: Mapping[str, PatchSet],
-    overlay: Mapping[str, OverlayFile],
+    overlay: Mapping[str, Content],
     originals: Originals,
     *,
     exact: bool = False,
@@ -72,7 +71,7 @@ def plan_checkout(
         raise RewactError(edited.code if edited else ExitCode.CONFLICT, describe_misfit(drift))
     patch_set = patch_sets[drift.tag]
     results = {}
-    for path, target in drift.targets.items():
+    for path, target in drift.fit.targets.items():
         found, before = checkout.read(path), read(path)
         executable = found is not None and found.executable
         results[path] = Result(
@@ -80,8 +79,8 @@ def plan_checkout(
             None if target is None else Content(target, _executable(patch_set, path, executable)),
         )
     plan = compare(checkout, state, patch_set, results, overlay)
-    applied = sum(not step.left_out for step in drift.steps)
-    left_out = tuple(change.change.name for change in drift.left_out)
+    applied = sum(change.fits for change in drift.fit.changes)
+    left_out = tuple(change.change.name for change in drift.fit.left_out)
     return replace(plan, fitted=True, left_out=left_out, applied=applied), drift
 
 
@@ -112,7 +111,7 @@ def describe_left_out(drift: Drift) -> list[str]:
     return [
         f"left out: {change.change.name} (optional): "
         + "; ".join(_in_a_line(file) for file in change.files if not file.fits)
-        for change in drift.left_out
+        for change in drift.fit.left_out
     ]
 
 

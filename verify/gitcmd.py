@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from verify.errors import ExitCode, RewactError
@@ -92,6 +92,19 @@ def run_git(
             ExitCode.GIT,
             f"git was not found on PATH: install git {MINIMUM_GIT[0]}.{MINIMUM_GIT[1]} or newer.",
         ) from None
+
+
+def blobs_of(commit: str, paths: Sequence[str] = (), *, cwd: Path) -> dict[str, str]:
+    """Blob ids of a commit's files by path, where paths are named of those and what lies below them alone.
+
+    Raises:
+        RewactError: GIT, with what git said.
+    """
+    listed = run_git(["ls-tree", "-r", "-z", "--full-tree", commit, "--", *paths], cwd=cwd)
+    if listed.returncode:
+        raise git_failure("ls-tree", cwd, listed.stderr)
+    lines = [line.split(b"\t", 1) for line in listed.stdout.split(b"\0") if line]
+    return {os.fsdecode(name): description.split()[2].decode() for description, name in lines}
 
 
 def require_git() -> str:

@@ -5,8 +5,8 @@ python -m verify.drift --history GIT RANGE [--stride N] [--json] [--plot FILE]
 """
 
 import argparse
+import functools
 import json
-import os
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,13 +14,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from verify.drift import Drift, Released, nearest
-from verify.edits import MisfitError
 from verify.errors import ExitCode, RewactError
-from verify.fit import Read, place_in
+from verify.gitcmd import blobs_of
 from verify.interpreter import PROJECT
 from verify.originals import Originals
 from verify.repository import execute, opened
-from verify.series import OverlayFile, load_overlay, load_patch_sets
+from verify.series import Content, load_overlay, load_patch_sets
 
 _SHOWN = ("clean", "moved", "merged", "left out", "misfit")
 _COLOURS = ("#1a7f37", "#7fc97f", "#9ecae1", "#f0ad4e", "#c0392b")
@@ -43,76 +42,35 @@ class Commit:
     reasons: tuple[str, ...]
 
 
-class History:
-    """The first-parent commits of a range, and the files in each.
+def examine_history(
+    git: Path, commits: str, stride: int, series: Mapping[str, Released], overlay: Mapping[str, Content]
+) -> list[Commit]:
+    """The first-parent commits of a range, oldest first; says on standard error how far it is.
 
     Raises:
         RewactError: USAGE, where git does not know the range.
     """
-
-    def __init__(self, git: Path, commits: str, stride: int) -> None:
-        self._git = git
-        log = self._ask("log", "--first-parent", "--reverse", "--format=%H %cs", commits)
-        found = [tuple(line.split(" ")) for line in log.decode().splitlines()]
-        # The newest is always among them.
-        self.commits: list[tuple[str, str]] = found[::-1][::stride][::-1]
-        self._blobs: dict[str, bytes] = {}
-
-    def _ask(self, *arguments: str) -> bytes:
-        status, output, reason = execute(list(arguments), cwd=self._git)
-        if status:
-            raise RewactError(ExitCode.USAGE, f"git {arguments[0]} failed in {self._git}: {reason.strip()}")
-        return output
-
-    def reader(self, repository, commit: str) -> Read:
-        """Reads the files of a commit; each blob once for all of them."""
-        files = {}
-        for line in self._ask("ls-tree", "-r", "-z", "--full-tree", commit).split(b"\0"):
-            if line:
-                description, name = line.split(b"\t", 1)
-                files[os.fsdecode(name)] = description.split()[2].decode()
-
-        def read(path: str) -> bytes | None:
-            identifier = files.get(path)
-            if identifier is None:
-                return None
-            if identifier not in self._blobs:
-                self._blobs[identifier] = repository.odb.stream(bytes.fromhex(identifier)).read()
-            return self._blobs[identifier]
-
-        return read
-
-
-class _Placed:
-    """Places each change of a file in each version of it once."""
-
-    def __init__(self) -> None:
-        self._made: dict[tuple[str, bytes, bytes, bytes], bytes | MisfitError] = {}
-
-    def __call__(self, path: str, before: bytes, after: bytes, tree: bytes) -> bytes:
-        key = path, before, after, tree
-        if key not in self._made:
-            try:
-                self._made[key] = place_in(path, before, after, tree)
-            except MisfitError as error:
-                self._made[key] = error
-        made = self._made[key]
-        if isinstance(made, MisfitError):
-            raise made
-        return made
-
-
-def examine_history(
-    history: History, series: Mapping[str, Released], overlay: Mapping[str, OverlayFile], git: Path
-) -> list[Commit]:
-    """Every commit of a history, oldest first; says on standard error how far it is."""
-    place_file, rows = _Placed(), []
+    status, log, reason = execute(["log", "--first-parent", "--format=%H %cs", commits], cwd=git)
+    if status:
+        raise RewactError(ExitCode.USAGE, f"git log failed in {git}: {reason.strip()}")
+    # The newest is always among them.
+    chosen, rows = log.decode().splitlines()[::stride][::-1], []
     with opened(git) as repository:
-        for number, (commit, date) in enumerate(history.commits):
+
+        @functools.cache
+        def blob(identifier: str) -> bytes:
+            return repository.odb.stream(bytes.fromhex(identifier)).read()
+
+        for number, line in enumerate(chosen):
             if number % 10 == 0:
-                print(f"\r{number} of {len(history.commits)} commits", end="", file=sys.stderr, flush=True)
-            read = history.reader(repository, commit)
-            rows.append(_row(commit, date, nearest(series, overlay, read, commit, place_file)))
+                print(f"\r{number} of {len(chosen)} commits", end="", file=sys.stderr, flush=True)
+            commit, date = line.split(" ")
+            files = blobs_of(commit, cwd=git)
+
+            def read(path: str, files: Mapping[str, str] = files) -> bytes | None:
+                return blob(files[path]) if path in files else None
+
+            rows.append(_row(commit, date, nearest(series, overlay, read, commit)))
     print(f"\r{len(rows)} of {len(rows)} commits", file=sys.stderr)
     return rows
 
@@ -210,8 +168,7 @@ def main() -> int:
             raise RewactError(ExitCode.USAGE, f"{git} is not a directory: name a clone or a git directory.")
         patch_sets = load_patch_sets(PROJECT / "patches")
         series = {tag: Released(patch_set, Originals(git)) for tag, patch_set in patch_sets.items()}
-        history = History(git, commits, arguments.stride)
-        rows = examine_history(history, series, load_overlay(PROJECT / "overlay"), git)
+        rows = examine_history(git, commits, arguments.stride, series, load_overlay(PROJECT / "overlay"))
         if arguments.plot is not None:
             plot(commits, rows, arguments.plot)
     except RewactError as error:

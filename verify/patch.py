@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import unidiff
-from unidiff.constants import DEV_NULL, LINE_TYPE_EMPTY, LINE_TYPE_NO_NEWLINE
+from unidiff.constants import DEV_NULL, LINE_TYPE_EMPTY
 
 from verify.errors import ExitCode, RewactError
 from verify.paths import check_name, read_regular
@@ -87,22 +87,6 @@ class Patch:
     def paths(self) -> set[str]:
         """Every path the patch reads or writes."""
         return {diff.path for diff in self.diffs}
-
-
-def sides(hunk: unidiff.Hunk) -> tuple[list[bytes], list[bytes]]:
-    """The lines of a hunk before and after, as in the file: without signs, with their line ends."""
-    old: list[bytes] = []
-    new: list[bytes] = []
-    last: tuple[list[bytes], ...] = ()
-    for line in hunk:
-        if line.line_type == LINE_TYPE_NO_NEWLINE:
-            for side in last:
-                side[-1] = side[-1].removesuffix(b"\n")
-            continue
-        last = (old, new) if line.is_context else (new,) if line.is_added else (old,)
-        for side in last:
-            side.append(line.value.encode("latin-1"))
-    return old, new
 
 
 class _RefusedError(Exception):

@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from verify.applying import Content, apply_series, released_executable
+from verify.applying import apply_series, released_executable
 from verify.checkout import Checkout, OnDisk, to_crlf
 from verify.errors import ExitCode, RewactError
 from verify.gitcmd import blob_id
@@ -22,7 +22,7 @@ from verify.paths import check_on_disk
 from verify.recognition import Pristine, recognise
 from verify.record import FileRecord, Recorded, State
 from verify.repository import Scratch
-from verify.series import OverlayFile, PatchSet, fingerprint
+from verify.series import Content, PatchSet, fingerprint
 from verify.standing import NOT_REGULAR, Change, edited_files, refuse_edits, restored, stands
 
 
@@ -164,7 +164,7 @@ def _record(side: OnDisk | None) -> Recorded | None:
 def make_plan(
     checkout: Checkout,
     patch_sets: Mapping[str, PatchSet],
-    overlay: Mapping[str, OverlayFile],
+    overlay: Mapping[str, Content],
     originals: Originals,
 ) -> Plan:
     """Plans how to bring `checkout` to its patch set; nothing is written.
@@ -202,7 +202,7 @@ def compare(
     state: State | None,
     patch_set: PatchSet,
     results: Mapping[str, Result],
-    overlay: Mapping[str, OverlayFile],
+    overlay: Mapping[str, Content],
 ) -> Plan:
     """What has to be written so that the work tree holds every result and the overlay.
 
@@ -220,7 +220,7 @@ def compare(
             raise RewactError(ExitCode.BAD_PATCH_SET, f"{path} is both patched and in the overlay.")
         comparison.add(path, "patch", result.pristine, result.target)
     for path, file in overlay.items():
-        comparison.add(path, "overlay", None, Content(file.data, file.executable))
+        comparison.add(path, "overlay", None, file)
     for path, record in (state.files if state else {}).items():
         if path not in results and path not in overlay:
             _drop(comparison, path, record)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Which release a checkout is, by the content of its files, and where its pristine bytes are. Reads only."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 
 from verify.checkout import Checkout, OnDisk
 from verify.errors import ExitCode, RewactError
@@ -9,7 +9,7 @@ from verify.gitcmd import blob_id
 from verify.originals import Originals
 from verify.patch import ABSENT
 from verify.record import State
-from verify.series import OverlayFile, PatchSet
+from verify.series import Content, PatchSet
 from verify.standing import is_as_in_head, is_pristine, is_recorded_version
 
 
@@ -23,33 +23,28 @@ class Pristine:
         self._originals = originals
 
     def find(self, path: str, identifier: str) -> bytes | None:
-        candidates: list[Callable[[], bytes | None]] = [lambda: self._on_disk(path), lambda: self._kept(path)]
-        for candidate in candidates:
-            data = candidate()
-            if data is not None:
-                for form in (data, data.replace(b"\r\n", b"\n")):
-                    if blob_id(form) == identifier:
-                        return form
+        for data in self._of_this_copy(path):
+            if blob_id(data) == identifier:
+                return data
         return self._originals.find(self._patch_set.tag, path, identifier)
 
     def is_of_this_copy(self, path: str, identifier: str) -> bool:
         """Whether this copy of the release, not just its history, has a file with this id."""
-        for read in (self._on_disk, self._kept):
-            data = read(path)
-            if data is not None and identifier in (blob_id(data), blob_id(data.replace(b"\r\n", b"\n"))):
-                return True
+        if identifier in map(blob_id, self._of_this_copy(path)):
+            return True
         if self._checkout.head_blobs([path]).get(path) == identifier:
             return True
         # A patched tree that was committed: what lies there tells what it was made of.
         return _is_one_of(self._checkout.read(path), self._patch_set.made_of(path, identifier))
 
-    def _on_disk(self, path: str) -> bytes | None:
-        found = self._checkout.read(path)
-        return found.data if found else None
-
-    def _kept(self, path: str) -> bytes | None:
+    def _of_this_copy(self, path: str) -> Iterator[bytes]:
+        """What is on disk and what was kept, each as it is and with LF line ends."""
+        if (found := self._checkout.read(path)) is not None:
+            yield from (found.data, found.normalised)
         record = self._state.files.get(path) if self._state else None
-        return self._checkout.record.kept_blob(record.pristine.blob) if record and record.pristine else None
+        kept = self._checkout.record.kept_blob(record.pristine.blob) if record and record.pristine else None
+        if kept is not None:
+            yield from (kept, kept.replace(b"\r\n", b"\n"))
 
 
 def _is_one_of(found: OnDisk | None, identifiers: set[str]) -> bool:
@@ -110,7 +105,7 @@ def recognise(checkout: Checkout, patch_sets: Mapping[str, PatchSet], state: Sta
 
 
 def unrecorded_states(
-    checkout: Checkout, patch_set: PatchSet, overlay: Mapping[str, OverlayFile]
+    checkout: Checkout, patch_set: PatchSet, overlay: Mapping[str, Content]
 ) -> dict[str, str]:
     """What the files of a patch set are now, where nothing is recorded.
 

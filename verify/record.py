@@ -11,9 +11,9 @@ import re
 import shlex
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from verify.errors import ExitCode, RewactError
 from verify.gitcmd import blob_id
@@ -29,20 +29,6 @@ class Recorded:
 
     blob: str
     mode: int
-
-    @classmethod
-    def load(cls, value: object) -> "Recorded | None":
-        if value is None:
-            return None
-        entry = as_object(value, "blob", "mode")
-        mode = entry["mode"]
-        if type(mode) is not int or not 0 <= mode <= 0o7777:
-            raise ValueError(f"{mode!r:.40} is not a file mode")
-        return cls(as_text(entry["blob"], "[0-9a-f]{40}"), mode)
-
-    @staticmethod
-    def dump(record: "Recorded | None") -> dict | None:
-        return None if record is None else {"blob": record.blob, "mode": record.mode}
 
 
 @dataclass(frozen=True)
@@ -80,47 +66,15 @@ class State:
         return {path: record for path, record in self.files.items() if record.kind == "patch"}
 
     def dump(self) -> dict:
-        return {
-            "format": STATE_FORMAT,
-            "transaction": self.transaction,
-            "tag": self.tag,
-            "fingerprint": self.fingerprint,
-            "nearest": self.fitted,  # as earlier releases call it
-            "left_out": list(self.left_out),
-            "commit": self.commit,
-            "environment": self.environment,
-            "files": {
-                path: {
-                    "kind": record.kind,
-                    "pristine": Recorded.dump(record.pristine),
-                    "target": Recorded.dump(record.target),
-                }
-                for path, record in sorted(self.files.items())
-            },
-            "directories": list(self.directories),
-        }
+        entry = asdict(self)
+        # `nearest`: as earlier releases call it
+        return {"format": STATE_FORMAT, "nearest": entry.pop("fitted"), **entry}
 
     @classmethod
     def load(cls, value: object) -> "State":
-        entry = as_object(
-            value, "format", "transaction", "tag", "fingerprint", "files", "directories", "nearest"
-        )
-        if entry["format"] != STATE_FORMAT:
-            raise ValueError(f"format {entry['format']!r:.40}")
-        if type(entry["nearest"]) is not bool:
-            raise ValueError(f"nearest {entry['nearest']!r:.40}")
-        commit, environment = entry.get("commit"), entry.get("environment")
-        return cls(
-            as_text(entry["transaction"], "[0-9a-f]{16}"),
-            as_text(entry["tag"], r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,99}"),
-            as_text(entry["fingerprint"], "[0-9a-f]{64}"),
-            {_path(path): _file(path, file) for path, file in as_object(entry["files"]).items()},
-            _paths(entry["directories"]),
-            entry["nearest"],
-            None if commit is None else as_text(commit, "[0-9a-f]{40}"),
-            None if environment is None else as_text(environment, r"[^\0\r\n]{1,4096}"),
-            tuple(as_text(name, r"[^/\0\r\n]{1,255}") for name in _list(entry.get("left_out", []))),
-        )
+        entry = checked(value, _STATE)
+        del entry["format"]
+        return cls(fitted=entry.pop("nearest"), **entry | {"left_out": entry["left_out"] or ()})
 
 
 @dataclass(frozen=True)
@@ -133,55 +87,55 @@ class Journal:
     changes: tuple[tuple[str, Recorded | None, Recorded | None], ...]
 
     def dump(self) -> dict:
-        return {
-            "transaction": self.transaction,
-            "removes_state": self.removes_state,
-            "directories": list(self.directories),
-            "changes": [
-                {"path": path, "old": Recorded.dump(old), "new": Recorded.dump(new)}
-                for path, old, new in self.changes
-            ],
-        }
+        entry = asdict(self)
+        changes = [dict(zip(("path", "old", "new"), change, strict=True)) for change in entry["changes"]]
+        return entry | {"changes": changes}
 
     @classmethod
     def load(cls, value: object) -> "Journal":
-        entry = as_object(value, "transaction", "removes_state", "directories", "changes")
-        if type(entry["removes_state"]) is not bool:
-            raise ValueError(f"removes_state {entry['removes_state']!r:.40}")
-        changes = [as_object(change, "path", "old", "new") for change in _list(entry["changes"])]
-        return cls(
-            as_text(entry["transaction"], "[0-9a-f]{16}"),
-            entry["removes_state"],
-            _paths(entry["directories"]),
-            tuple(
-                (_path(change["path"]), Recorded.load(change["old"]), Recorded.load(change["new"]))
-                for change in changes
-            ),
-        )
+        entry = checked(value, _JOURNAL)
+        return cls(**entry | {"changes": tuple(tuple(change.values()) for change in entry["changes"])})
 
 
-def as_object(value: object, *keys: str) -> dict:
-    if not isinstance(value, dict):
-        raise ValueError(f"{value!r:.40} is not an object")
-    if lacking := [key for key in keys if key not in value]:
-        raise ValueError(f"{lacking[0]} is missing")
-    return value
+def checked(value: object, schema: object) -> Any:
+    """A value of a JSON file, as a schema has it.
+
+    Args:
+        schema: a pattern for text, a type, a range of numbers, `[of each entry]`, `{key: of its value}` (one
+            with "?" may be missing, and is None then), or a function that checks and returns it.
+
+    Raises:
+        ValueError: it does not fit.
+    """
+    match schema:
+        case str() if isinstance(value, str) and re.fullmatch(schema, value):
+            return value
+        case type() if type(value) is schema:
+            return value
+        case range() if type(value) is int and value in schema:
+            return value
+        case [of_each] if isinstance(value, list):
+            return tuple(checked(entry, of_each) for entry in value)
+        case dict() if isinstance(value, dict):
+            found = {}
+            for name, inner in schema.items():
+                key = name.removesuffix("?")
+                if key == name and key not in value:
+                    raise ValueError(f"{key} is missing")
+                absent = key != name and value.get(key) is None
+                found[key] = None if absent else checked(value[key], inner)
+            return found
+        case str() | type() | range() | list() | dict():
+            raise ValueError(f"{value!r:.40} is not as expected")
+    return schema(value)
 
 
-def _list(value: object) -> list:
-    if not isinstance(value, list):
-        raise ValueError(f"{value!r:.40} is not a list")
-    return value
-
-
-def as_text(value: object, pattern: str) -> str:
-    if not isinstance(value, str) or not re.fullmatch(pattern, value):
-        raise ValueError(f"{value!r:.40} is not as expected")
-    return value
+def _side(value: object) -> Recorded | None:
+    return None if value is None else Recorded(**checked(value, {"blob": _BLOB, "mode": range(0o10000)}))
 
 
 def _path(value: object) -> str:
-    path = as_text(value, r"[\s\S]{1,4096}")
+    path = checked(value, r"[\s\S]{1,4096}")
     try:
         check_name(path)
     except RewactError as error:
@@ -189,47 +143,48 @@ def _path(value: object) -> str:
     return path
 
 
-def _paths(value: object) -> tuple[str, ...]:
-    return tuple(_path(path) for path in _list(value))
+def _files(value: object) -> dict[str, FileRecord]:
+    entries = checked(value, dict)
+    return {_path(path): _file(path, entry) for path, entry in entries.items()}
 
 
 def _file(path: str, value: object) -> FileRecord:
-    entry = as_object(value, "kind", "pristine", "target")
-    kind = as_text(entry["kind"], "patch|overlay")
-    record = FileRecord(kind, Recorded.load(entry["pristine"]), Recorded.load(entry["target"]))
-    if kind == "overlay" and record.pristine is not None or record.pristine is record.target is None:
-        raise ValueError(f"{path!r} has sides that {kind} files do not have")
+    record = FileRecord(**checked(value, {"kind": "patch|overlay", "pristine": _side, "target": _side}))
+    if record.kind == "overlay" and record.pristine is not None or record.pristine is record.target is None:
+        raise ValueError(f"{path!r} has sides that {record.kind} files do not have")
     if record.pristine is None and not path.startswith(("src/", "tests/")):
         raise ValueError(f"{path!r} is not a place where install.py makes files")
     return record
 
 
-def checked_directory(path: Path) -> Path:
-    """A directory of the record: a real one, or not there.
+_TRANSACTION, _BLOB = "[0-9a-f]{16}", "[0-9a-f]{40}"
+_STATE = {
+    "format": range(STATE_FORMAT, STATE_FORMAT + 1),
+    "transaction": _TRANSACTION,
+    "tag": r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,99}",
+    "fingerprint": "[0-9a-f]{64}",
+    "files": _files,
+    "directories": [_path],
+    "nearest": bool,
+    "commit?": _BLOB,
+    "environment?": r"[^\0\r\n]{1,4096}",
+    "left_out?": [r"[^/\0\r\n]{1,255}"],
+}
+_JOURNAL = {
+    "transaction": _TRANSACTION,
+    "removes_state": bool,
+    "directories": [_path],
+    "changes": [{"path": _path, "old": _side, "new": _side}],
+}
 
-    Raises:
-        RewactError: DAMAGED_STATE for a link or anything else in its place.
-    """
-    try:
-        mode = os.lstat(path).st_mode
-    except FileNotFoundError:
-        return path
-    if not stat.S_ISDIR(mode):
+
+def _checked(path: Path, is_kind: Callable[[int], bool], kind: str) -> Path:
+    """A part of the record, which is of its kind or not there: no link, pipe or device."""
+    if os.path.lexists(path) and not is_kind(os.lstat(path).st_mode):
         raise RewactError(
-            ExitCode.DAMAGED_STATE,
-            f"{path} is not a directory but a link or a file, which install.py never makes: remove it and "
-            "run again.",
+            ExitCode.DAMAGED_STATE, f"{path} is not a {kind}, which install.py makes there: remove it."
         )
     return path
-
-
-def _check_regular(path: Path) -> None:
-    if not stat.S_ISREG(os.lstat(path).st_mode):
-        raise RewactError(
-            ExitCode.DAMAGED_STATE,
-            f"{path} is not a regular file, which install.py makes there: remove it.",
-        )
-    os.close(os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)))
 
 
 def read_json(path: Path, load: Callable[[object], _T], remedy: str) -> _T | None:
@@ -264,17 +219,17 @@ class Record:
             if directory.exists():
                 os.listdir(directory)
         for path in (self.state_path, self.journal_path, self.update_path, self.lock_path):
-            if os.path.lexists(path):
-                _check_regular(path)
+            if os.path.lexists(_checked(path, stat.S_ISREG, "regular file")):
+                os.close(os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)))
 
     @property
     def directory(self) -> Path:
-        return checked_directory(self._directory)
+        return _checked(self._directory, stat.S_ISDIR, "directory")
 
     @property
     def blobs(self) -> Path:
         """Where originals are kept for undo, each named by its blob id."""
-        return checked_directory(self.directory / "blobs")
+        return _checked(self.directory / "blobs", stat.S_ISDIR, "directory")
 
     @property
     def state_path(self) -> Path:

@@ -2,6 +2,7 @@
 """What `python -m verify` finds out, as a dictionary and as text. Writes nothing into the checkout."""
 
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 from verify.checkout import Checkout
@@ -11,7 +12,6 @@ from verify.gitcmd import blob_id, require_git
 from verify.originals import Originals
 from verify.recognition import unrecorded_states
 from verify.record import State
-from verify.repository import Repository
 from verify.series import lint_patch_set, load_overlay, load_patch_sets
 from verify.standing import file_states
 
@@ -82,7 +82,7 @@ def other_policies(checkout: Checkout, state: State) -> dict:
 
     Those that differ are somebody else's doing: what the installer writes is recorded.
     """
-    released = Repository(checkout.root).tree("src/lerobot/policies") if checkout.commit() else {}
+    released = checkout.head_blobs(["src/lerobot/policies"])
     others = {
         path: identifier
         for path, identifier in released.items()
@@ -109,8 +109,11 @@ def _proofs(checkout: Checkout, *, able: bool) -> dict:
     from verify.upstream import compare_upstream_tests
 
     proof = prove_parity(checkout)
-    parity = {"compared": proof.compared, "differences": proof.differences, "verdict": proof.verdict}
-    return {"parity": parity, "upstream_tests": compare_upstream_tests(checkout).as_json()}
+    tests = compare_upstream_tests(checkout)
+    return {
+        "parity": {**asdict(proof), "verdict": proof.verdict},
+        "upstream_tests": {**asdict(tests), "verdict": tests.verdict},
+    }
 
 
 def _verdict(report: dict) -> str:

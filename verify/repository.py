@@ -93,14 +93,6 @@ class Repository:
         with opened(self.root) as repo:
             return _blob(repo, identifier)
 
-    def tree(self, directory: str, commit: str = "HEAD") -> dict[str, str]:
-        """Blob ids of all files below a directory in a commit, by path."""
-        found = {}
-        for line in self._lines("ls-tree", "-r", "-z", "--full-tree", commit, "--", directory):
-            description, name = line.split(b"\t", 1)
-            found[os.fsdecode(name)] = description.decode().split()[2]
-        return found
-
     def modified(self, commit: str) -> list[str]:
         """Paths that git tracks and that may differ from a commit; it believes the dates in its index."""
         names = self._lines("diff-index", "--name-only", "-z", "--no-renames", commit)

@@ -19,6 +19,14 @@ from verify.paths import check_name, read_regular
 
 
 @dataclass(frozen=True)
+class Content:
+    """Bytes as git stores them, and whether the file is executable."""
+
+    data: bytes
+    executable: bool
+
+
+@dataclass(frozen=True)
 class PatchSet:
     """The patches for one LeRobot release, in the order they are applied."""
 
@@ -49,7 +57,7 @@ class PatchSet:
                 found.setdefault(diff.path, []).append(diff)
         return found
 
-    def place(self, overlay: Mapping[str, "OverlayFile"]) -> dict[str, "OverlayFile"]:
+    def place(self, overlay: Mapping[str, Content]) -> dict[str, Content]:
         """The overlay files that this release has a place for."""
         return {
             path: file
@@ -92,12 +100,6 @@ class PatchSet:
 
 def _fits(patch: Patch, holds: Callable[[str, str], bool]) -> bool:
     return all(holds(path, identifier) for path, identifier in patch.pre_images.items())
-
-
-@dataclass(frozen=True)
-class OverlayFile:
-    data: bytes
-    executable: bool
 
 
 def _pre_images(patches: Iterable[Patch]) -> dict[str, str]:
@@ -211,13 +213,13 @@ def load_patch_sets(patches: Path) -> dict[str, PatchSet]:
     return {directory.name: load_patch_set(directory) for directory in directories}
 
 
-def load_overlay(overlay: Path) -> dict[str, OverlayFile]:
+def load_overlay(overlay: Path) -> dict[str, Content]:
     """The files of the overlay, by their path in the checkout (`src/...`).
 
     Raises:
         RewactError: BAD_PATCH_SET for a link, a device or a name that could lead outside.
     """
-    files: dict[str, OverlayFile] = {}
+    files: dict[str, Content] = {}
     folded: dict[str, str] = {}
     for directory, directories, names in os.walk(overlay):
         # Caches do not belong to the overlay; links to directories appear here and are refused below.
@@ -233,11 +235,11 @@ def load_overlay(overlay: Path) -> dict[str, OverlayFile]:
                 raise _bad(f"{source} is not a regular file: the overlay holds only those.")
             if folded.setdefault(path.casefold(), path) != path:
                 raise _bad(f"{path} and {folded[path.casefold()]} differ only in upper and lower case.")
-            files[path] = OverlayFile(read_regular(source), os.access(source, os.X_OK))
+            files[path] = Content(read_regular(source), os.access(source, os.X_OK))
     return files
 
 
-def fingerprint(patch_set: PatchSet, overlay: Mapping[str, OverlayFile]) -> str:
+def fingerprint(patch_set: PatchSet, overlay: Mapping[str, Content]) -> str:
     """A digest (64 hexadecimal digits) of all that an installation of this patch set would write.
 
     Args:

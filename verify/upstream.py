@@ -108,17 +108,6 @@ class UpstreamReport:
             others += f"; adapted: {', '.join(self.adapted)}"
         return f"upstream's tests: {self.passed} pass before and after, {word} ({others})"
 
-    def as_json(self) -> dict:
-        return {
-            "files": list(self.files),
-            "adapted": list(self.adapted),
-            "passed": self.passed,
-            "skipped": self.skipped,
-            "not_runnable": self.not_runnable,
-            "differences": self.differences,
-            "verdict": self.verdict,
-        }
-
 
 def covering_tests(touched: Iterable[str], root: Path) -> tuple[str, ...]:
     """Upstream's tests for these files, as far as a tree has them."""

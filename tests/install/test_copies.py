@@ -101,7 +101,7 @@ def test_drift_names_the_rival_that_fits(rivals: Project, tmp_path: Path, releas
     drift = examine(released_files, {}, directory_reader(tmp_path / "tree"), "tree")
     names = [change.change.name for change in drift.fit.changes]
     assert names[-1] == ("0004-d.patch" if released == PYPROJECT else "0005-e.patch") and len(names) == 4
-    assert drift.fits and drift.targets["pyproject.toml"] == patched(released)
+    assert drift.fits and drift.fit.targets["pyproject.toml"] == patched(released)
 
 
 def test_pre_images_that_differ_are_a_fault_unless_both_are_optional(project: Project) -> None:

@@ -249,8 +249,8 @@ def test_optional_patch_that_is_not_proven_is_left_out(project: Project, tmp_pat
     root = make_repository(tmp_path / "tree", {**UPSTREAM, path: before})
     write(root, {path: before.replace(b"policy", b"robot"), ACT_PATH: b"print(new)\n" + ACT})
     drift = patching.examine(project.root, root)
-    assert drift.fits and [change.change.name for change in drift.left_out] == ["0004-d.patch"]
-    assert "reads policy, which nothing binds" in drift.left_out[0].files[0].reason
+    assert drift.fits and [change.change.name for change in drift.fit.left_out] == ["0004-d.patch"]
+    assert "reads policy, which nothing binds" in drift.fit.left_out[0].files[0].reason
 
 
 def test_what_is_not_proven_is_refused(project: Project, tmp_path: Path) -> None:

@@ -20,12 +20,12 @@ from tests.install.upstreams import (
     refused,
     snapshot,
 )
-from verify.applying import Content, apply_series
+from verify.applying import apply_series
 from verify.checkout import Checkout
 from verify.errors import ExitCode, RewactError
-from verify.patch import parse_patch, sides
+from verify.patch import parse_patch
 from verify.repository import Scratch
-from verify.series import lint_patch_set, load_patch_sets
+from verify.series import Content, lint_patch_set, load_patch_sets
 
 ACT_PATH = "src/lerobot/act.py"
 
@@ -238,20 +238,6 @@ def test_patch_may_not_add_a_file_that_is_there(project: Project, checkout: Chec
     (checkout.root / new).unlink()
     patching.install(project.root, checkout)
     assert (checkout.root / new).read_bytes() == b"new\n"
-
-
-def test_parsed_hunks_hold_both_sides(project: Project) -> None:
-    (diff,) = parse_patch(project.patch_path("0001-a.patch")).diffs
-    (hunk,) = diff.hunks
-    old, new = sides(hunk)
-    assert diff.old_path == diff.new_path == ACT_PATH
-    assert (hunk.source_start, hunk.target_start) == (8, 8)
-    assert b"".join(new) == b"".join(old).replace(b"print(10)\n", b"print(10)\nprint(None)\n")
-
-
-def test_no_final_newline_is_parsed(project: Project) -> None:
-    path = project.add_patch("0004-d.patch", {"src/a": b"a\nb"}, {"src/a": b"a\nc"})
-    assert sides(parse_patch(path).diffs[0].hunks[0])[1] == [b"a\n", b"c"]
 
 
 def test_lint_agrees_with_unidiff(project: Project) -> None:

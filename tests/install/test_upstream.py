@@ -19,6 +19,7 @@ from tests.install.upstreams import (
 from verify import interpreter, report, upstream
 from verify.checkout import Checkout
 from verify.errors import ExitCode
+from verify.parity import ParityReport
 from verify.upstream import Outcome, compare_upstream_tests, covering_tests, read_results
 
 TRAIN, TESTS = "src/lerobot/train.py", "tests/test_train.py"
@@ -150,17 +151,11 @@ def collect(project: Project, checkout: Checkout, **options) -> dict:
     return report.collect(project.root, checkout.root, proofs=True, **options)
 
 
-class _Parity:
-    def __init__(self, differences: list[str]) -> None:
-        self.compared, self.differences = {"case": 3}, differences
-        self.verdict = "parity BROKEN" if differences else "parity holds"
-
-
 @pytest.mark.parametrize("differences", [[], ["case: loss: pristine 1, patched 2"]])
 def test_report_has_all_proofs_and_one_verdict(
     project: Project, checkout: Checkout, monkeypatch: pytest.MonkeyPatch, differences: list[str]
 ) -> None:
-    monkeypatch.setattr("verify.parity.prove_parity", lambda _: _Parity(differences))
+    monkeypatch.setattr("verify.parity.prove_parity", lambda _: ParityReport({"case": 3}, differences))
     adapted = TRAIN_TESTS.replace(b"train() == 1", b"train() == 2")
     project.add_patch("0004-d.patch", {TESTS: TRAIN_TESTS}, {TESTS: adapted}, extra="Optional: yes")
     patching.install(project.root, checkout)
@@ -184,7 +179,7 @@ def test_report_has_all_proofs_and_one_verdict(
 def test_upstream_test_that_ends_otherwise_is_not_sound(
     project: Project, checkout: Checkout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("verify.parity.prove_parity", lambda _: _Parity([]))
+    monkeypatch.setattr("verify.parity.prove_parity", lambda _: ParityReport({"case": 3}, []))
     patching.install(project.root, checkout)
     found = collect(project, checkout)
     assert not found["sound"] and "test_value: passed before, failed after" in report.show(found)
