@@ -33,7 +33,7 @@ from verify.checkout import Checkout, OnDisk
 from verify.errors import ExitCode, RewactError
 from verify.paths import check_on_disk, is_real_directory
 from verify.record import Journal, Recorded, State
-from verify.standing import Change, is_as_in_head, stands
+from verify.standing import Change, is_blob, stands
 
 OnStep = Callable[[str], None]
 
@@ -273,7 +273,7 @@ def _put_back_by_hand(checkout: Checkout, state: State | None, paths: Sequence[s
     def is_restored(path: str) -> bool:
         found, record = checkout.read(path), records.get(path)
         restored = record is not None and stands(found, record) == "pristine"
-        return restored or (committed and is_as_in_head(found, head.get(path)))
+        return restored or (committed and is_blob(found, head.get(path)))
 
     return set(filter(is_restored, paths))
 

@@ -23,7 +23,7 @@ from verify.checkout import Checkout
 from verify.errors import ExitCode, RewactError
 from verify.gitcmd import blob_id, run_git, users_environment
 from verify.record import checked, read_json
-from verify.standing import is_as_in_head
+from verify.standing import is_blob
 
 # What git keeps in its directory while it waits for the user to go on.
 _UNFINISHED = {
@@ -178,7 +178,7 @@ def _listed(checkout: Checkout, *words: str) -> list[str]:
 def _is_as_stored(checkout: Checkout, path: str, identifier: str | None) -> bool:
     found = checkout.read(path)
     if found is None or found.regular:
-        return is_as_in_head(found, identifier)
+        return is_blob(found, identifier)
     full = checkout.root / path
     return full.is_symlink() and blob_id(os.fsencode(os.readlink(full))) == identifier
 

@@ -11,7 +11,7 @@ The core of a series has to fit; what carries `Optional: yes` may be left out. W
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from verify.applying import apply_series, released_executable
@@ -50,6 +50,7 @@ class Drift:
 
     def as_json(self) -> dict:
         """The report for programs; lines of files are text, with undecodable bytes replaced."""
+        lines = ("expected", "found")
         return {
             "tag": self.tag,
             "tree": self.tree,
@@ -61,14 +62,7 @@ class Drift:
                     "optional": change.change.optional,
                     "anchors": change.anchors,
                     "files": [
-                        {
-                            "path": file.path,
-                            "status": file.status,
-                            "reason": file.reason,
-                            "scope": file.scope,
-                            "expected": file.expected.decode(errors="replace"),
-                            "found": file.found.decode(errors="replace"),
-                        }
+                        asdict(file) | {name: getattr(file, name).decode(errors="replace") for name in lines}
                         for file in change.files
                     ],
                 }

@@ -125,21 +125,19 @@ def plot(title: str, rows: Sequence[Commit], path: Path) -> None:
         raise RewactError(
             ExitCode.USAGE, "--plot needs matplotlib: run with the Python of an environment that has it."
         ) from None
-    names = list(dict.fromkeys(f"{row.tag} {name}" for row in rows for name in row.patches))
-    names.sort()
+    patches = sorted({(row.tag, name) for row in rows for name in row.patches})
     cells = [
         [
-            _SHOWN.index(row.patches[name.split()[1]])
-            if name.split()[0] == row.tag and name.split()[1] in row.patches
-            else float("nan")
+            _SHOWN.index(row.patches[name]) if row.tag == tag and name in row.patches else float("nan")
             for row in rows
         ]
-        for name in names
+        for tag, name in patches
     ]
-    figure, axes = pyplot.subplots(figsize=(11, 1.5 + 0.22 * len(names)), layout="constrained")
+    figure, axes = pyplot.subplots(figsize=(11, 1.5 + 0.22 * len(patches)), layout="constrained")
     colours = ListedColormap(_COLOURS)
     axes.imshow(cells, aspect="auto", cmap=colours, vmin=-0.5, vmax=4.5, interpolation="nearest")
-    axes.set_yticks(range(len(names)), [name.removesuffix(".patch") for name in names], fontsize=7)
+    names = [f"{tag} {name.removesuffix('.patch')}" for tag, name in patches]
+    axes.set_yticks(range(len(names)), names, fontsize=7)
     ticks = range(0, len(rows), max(len(rows) // 8, 1))
     axes.set_xticks(ticks, [rows[at].date for at in ticks], fontsize=7)
     axes.set_title(f"{title}: {_share(sum(row.fits for row in rows), len(rows))} commits fit")

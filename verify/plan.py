@@ -10,7 +10,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from verify.applying import apply_series, released_executable
 from verify.checkout import Checkout, OnDisk, to_crlf
@@ -57,21 +57,15 @@ class Plan:
     applied: int = 0
 
 
-def _default_mode(executable: bool) -> int:
-    umask = os.umask(0)
-    os.umask(umask)
-    return (0o777 if executable else 0o666) & ~umask
-
-
 def _mode_for(executable: bool, found: OnDisk | None) -> int:
     """The mode of the file in place, with only its executable bits as wanted."""
     if found is None:
-        return _default_mode(executable)
+        umask = os.umask(0)
+        os.umask(umask)
+        return (0o777 if executable else 0o666) & ~umask
     if found.executable == executable:
         return found.mode
-    if not executable:
-        return found.mode & ~0o111
-    return found.mode | (found.mode & 0o444) >> 2
+    return found.mode | (found.mode & 0o444) >> 2 if executable else found.mode & ~0o111
 
 
 @dataclass
@@ -81,84 +75,77 @@ class _Comparison:
     checkout: Checkout
     state: State | None
     same_release: bool
-    changes: list[Change]
-    records: dict[str, FileRecord]
-    pristine: dict[str, bytes]
-    edited: list[str]
-    unknown: list[str]  # written by us once, and neither that nor what it was before
+    changes: list[Change] = field(default_factory=list)
+    records: dict[str, FileRecord] = field(default_factory=dict)
+    pristine: dict[str, bytes] = field(default_factory=dict)
+    edited: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)  # ours once, and neither that nor what it was before
 
     def add(self, path: str, kind: str, pristine: Content | None, target: Content | None) -> None:
         check_on_disk(self.checkout.root, path)
         found = self.checkout.read(path)
         before = self.state.files.get(path) if self.state else None
+        kept = before.pristine if before else None
         if found is not None and not found.regular:
             self.edited.append(path + NOT_REGULAR)
             return
-        crlf = self._is_crlf(path, found, before, pristine)
+        crlf = _is_crlf(found, kept, pristine)
         # Where a patch does not change the executable bit, the permission bits are the user's own business.
         both = pristine is not None and target is not None
         mode_matters = both and pristine.executable != target.executable and os.name != "nt"
-        mode = found.mode if found is not None and both and not mode_matters else None
-        old, new = self._raw(pristine, found, crlf, mode), self._raw(target, found, crlf, mode)
-        if found is None and old is not None and new is not None:
+
+        def raw(content: Content | None) -> OnDisk | None:
+            if content is None:
+                return None
+            users_own = found is not None and both and not mode_matters
+            mode = found.mode if users_own else _mode_for(content.executable, found)
+            return OnDisk(to_crlf(content.data) if crlf else content.data, mode)
+
+        old, new = raw(pristine), raw(target)
+        is_gone = found is None and old is not None and new is not None
+        if is_gone or not (
+            _same(found, new, mode_matters)
+            or _same(found, old, mode_matters)
+            or ((self.same_release or kind == "overlay") and _was_ours(found, before, pristine))
+        ):
             self.edited.append(path)
             return
         if not _same(found, new, mode_matters):
-            if not (_same(found, old, mode_matters) or self._was_ours(found, before, kind, pristine)):
-                self.edited.append(path)
-                return
             self.changes.append(Change(path, found, new))
         if old is not None:
             self.pristine[old.blob] = old.data
-            if before is not None and before.pristine is not None:
-                old = OnDisk(old.data, before.pristine.mode)
-        self.records[path] = FileRecord(kind, _record(old), _record(new))
-
-    def _is_crlf(
-        self, path: str, found: OnDisk | None, before: FileRecord | None, pristine: Content | None
-    ) -> bool:
-        """Whether the checkout's copy of a file was written with CRLF where git stores LF."""
-        if pristine is None or b"\r\n" in pristine.data:
-            return False
-        # The disk decides: core.autocrlf may have been changed since the file was recorded.
-        if found is not None and b"\n" in found.data:
-            return found.crlf
-        return (
-            before is not None
-            and before.pristine is not None
-            and before.pristine.blob == blob_id(to_crlf(pristine.data)) != blob_id(pristine.data)
+            old = OnDisk(old.data, kept.mode if kept else old.mode)
+        self.records[path] = FileRecord(
+            kind, *(None if side is None else Recorded(side.blob, side.mode) for side in (old, new))
         )
 
-    @staticmethod
-    def _raw(content: Content | None, found: OnDisk | None, crlf: bool, mode: int | None) -> OnDisk | None:
-        if content is None:
-            return None
-        data = to_crlf(content.data) if crlf else content.data
-        return OnDisk(data, _mode_for(content.executable, found) if mode is None else mode)
 
-    def _was_ours(
-        self, found: OnDisk | None, before: FileRecord | None, kind: str, pristine: Content | None
-    ) -> bool:
-        """Whether a file is as it was written, and made of what the series is applied to now.
+def _is_crlf(found: OnDisk | None, kept: Recorded | None, pristine: Content | None) -> bool:
+    """Whether the checkout's copy of a file was written with CRLF where git stores LF."""
+    if pristine is None or b"\r\n" in pristine.data:
+        return False
+    # The disk decides: core.autocrlf may have been changed since the file was recorded.
+    if found is not None and b"\n" in found.data:
+        return found.crlf
+    return kept is not None and kept.blob == blob_id(to_crlf(pristine.data)) != blob_id(pristine.data)
 
-        What a series was fitted to may hold edits: another original in its place would lose them.
-        """
-        if before is None or not (self.same_release or kind == "overlay"):
-            return False
-        original = before.pristine.blob if before.pristine else None
-        forms = (pristine.data, to_crlf(pristine.data)) if pristine else ()
-        same_original = original in map(blob_id, forms) if pristine else original is None
-        return same_original and stands(found, before) == "applied"
+
+def _was_ours(found: OnDisk | None, before: FileRecord | None, pristine: Content | None) -> bool:
+    """Whether a file is as it was written, and made of what the series is applied to now.
+
+    What a series was fitted to may hold edits: another original in its place would lose them.
+    """
+    if before is None or stands(found, before) != "applied":
+        return False
+    if before.pristine is None or pristine is None:
+        return before.pristine is pristine
+    return before.pristine.blob in map(blob_id, (pristine.data, to_crlf(pristine.data)))
 
 
 def _same(found: OnDisk | None, wanted: OnDisk | None, mode_matters: bool) -> bool:
     if found is None or wanted is None:
         return found is wanted
     return found.data == wanted.data and (not mode_matters or found.executable == wanted.executable)
-
-
-def _record(side: OnDisk | None) -> Recorded | None:
-    return None if side is None else Recorded(side.blob, side.mode)
 
 
 def make_plan(
@@ -214,7 +201,7 @@ def compare(
     """
     overlay = patch_set.place(overlay)
     same_release = state is not None and state.tag == patch_set.tag
-    comparison = _Comparison(checkout, state, same_release, [], {}, {}, [], [])
+    comparison = _Comparison(checkout, state, same_release)
     for path, result in results.items():
         if path in overlay:
             raise RewactError(ExitCode.BAD_PATCH_SET, f"{path} is both patched and in the overlay.")

@@ -10,7 +10,7 @@ from verify.originals import Originals
 from verify.patch import ABSENT
 from verify.record import State
 from verify.series import Content, PatchSet
-from verify.standing import is_as_in_head, is_pristine, is_recorded_version
+from verify.standing import is_blob, is_recorded_version
 
 
 class Pristine:
@@ -51,7 +51,7 @@ def _is_one_of(found: OnDisk | None, identifiers: set[str]) -> bool:
     """Whether a file is one of these, line ends aside; ABSENT among them stands for no file."""
     if found is None:
         return ABSENT in identifiers
-    return any(is_as_in_head(found, identifier) for identifier in identifiers)
+    return any(is_blob(found, identifier) for identifier in identifiers)
 
 
 def recognise(checkout: Checkout, patch_sets: Mapping[str, PatchSet], state: State | None) -> PatchSet:
@@ -65,7 +65,7 @@ def recognise(checkout: Checkout, patch_sets: Mapping[str, PatchSet], state: Sta
         wrong[tag] = [
             path
             for path, identifier in patch_set.pre_images.items()
-            if not is_pristine(checkout.read(path), identifier)
+            if not is_blob(checkout.read(path), identifier)
         ]
         if not wrong[tag]:
             return patch_set
@@ -122,7 +122,7 @@ def unrecorded_states(
                 states[path] = "applied"
             elif not patch.optional and identifier != ABSENT and path not in states:
                 states[path] = (
-                    "missing" if found is None else "pristine" if is_pristine(found, identifier) else "edited"
+                    "missing" if found is None else "pristine" if is_blob(found, identifier) else "edited"
                 )
     for path, file in patch_set.place(overlay).items():
         found = checkout.read(path)

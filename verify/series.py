@@ -9,7 +9,7 @@ import functools
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +38,13 @@ class PatchSet:
     @property
     def pre_images(self) -> dict[str, str]:
         """Blob ids of the pristine release, for every file the patches read, optional ones left out."""
-        return _pre_images(patch for patch in self.patches if not patch.optional)
+        return {
+            path: identifier
+            for patch in self.patches
+            if not patch.optional
+            for path, identifier in patch.pre_images.items()
+            if identifier != ABSENT
+        }
 
     def made_of(self, path: str, identifier: str) -> set[str]:
         """The blob ids that a file with this id goes through in the series; ABSENT where it is removed."""
@@ -100,15 +106,6 @@ class PatchSet:
 
 def _fits(patch: Patch, holds: Callable[[str, str], bool]) -> bool:
     return all(holds(path, identifier) for path, identifier in patch.pre_images.items())
-
-
-def _pre_images(patches: Iterable[Patch]) -> dict[str, str]:
-    return {
-        path: identifier
-        for patch in patches
-        for path, identifier in patch.pre_images.items()
-        if identifier != ABSENT
-    }
 
 
 def shortened(faults: list[str], most: int = 30) -> list[str]:

@@ -83,8 +83,8 @@ def _stored_ids(checkout: Checkout, record: FileRecord) -> set[str]:
     return {record.pristine.blob, *([blob_id(kept.replace(b"\r\n", b"\n"))] if kept is not None else [])}
 
 
-def is_as_in_head(found: OnDisk | None, identifier: str | None) -> bool:
-    """Whether a file is what HEAD has, line ends aside; `identifier` None: HEAD has no such file."""
+def is_blob(found: OnDisk | None, identifier: str | None) -> bool:
+    """Whether a file has this blob id, line ends aside; None: there is no such file."""
     if found is None or identifier is None:
         return found is None and identifier is None
     return found.regular and (
@@ -100,12 +100,7 @@ def of_another_version(checkout: Checkout, state: State) -> set[str]:
     if is_applied(checkout, state) or checkout.commit() is None:
         return set()
     head = checkout.head_blobs(list(state.files))
-    return {path for path in state.files if is_as_in_head(checkout.read(path), head.get(path))}
-
-
-def is_pristine(found: OnDisk | None, identifier: str) -> bool:
-    """Whether a file is that of the release, line ends aside."""
-    return found is not None and is_as_in_head(found, identifier)
+    return {path for path in state.files if is_blob(checkout.read(path), head.get(path))}
 
 
 def file_states(checkout: Checkout, state: State) -> dict[str, str]:
@@ -135,7 +130,7 @@ def edited_files(checkout: Checkout, paths: list[str], *, installed: bool) -> Re
     missing = [path for path in sorted(paths) if checkout.read(path.removesuffix(NOT_REGULAR)) is None]
     edited = [path for path in sorted(paths) if path not in missing]
     head = checkout.head_blobs(edited) if edited and not installed and checkout.commit() else {}
-    committed = [path for path in edited if path in head and is_as_in_head(checkout.read(path), head[path])]
+    committed = [path for path in edited if path in head and is_blob(checkout.read(path), head[path])]
     edited = [path for path in edited if path not in committed]
     sentences = []
     if missing:
