@@ -3,6 +3,7 @@
 
 import contextlib
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -179,6 +180,7 @@ def _test_apart(release: Release, rest: list[str], say: Callable[[str | None], o
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},  # each line when it is written
         ) as process:
             for line in process.stdout:
                 say(line.rstrip("\n"))
