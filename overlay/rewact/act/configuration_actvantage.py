@@ -7,7 +7,7 @@ from lerobot.configs.policies import PreTrainedConfig
 from lerobot.policies.act.configuration_act import ACTConfig
 
 if TYPE_CHECKING:
-    from rewact.act.advantage_token import AdvantageToken
+    from rewact.act.extra_tokens import AdvantageToken
 
 ADVANTAGE_CONDITIONS = ("negative", "positive", "unconditional")
 
@@ -57,6 +57,6 @@ class ACTvantageConfig(ACTConfig):
         return "optional" if self.train_without_advantage or self.train_only_reward_head else "required"
 
     def make_extra_tokens(self) -> "AdvantageToken":
-        from rewact.act.advantage_token import AdvantageToken
+        from rewact.act.extra_tokens import AdvantageToken
 
         return AdvantageToken(self.dim_model, self.advantage_dropout)

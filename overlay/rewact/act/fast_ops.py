@@ -101,16 +101,9 @@ def attend(
 def attend_to_equals(attention: nn.Module, position: Tensor, token: Tensor, batch_size: int) -> Tensor:
     """Self-attention among equal tokens that differ by their positions alone.
 
-    Their values are equal too, so the weights matter only as far as dropout changes their sum.
-
-    Args:
-        attention: An `nn.MultiheadAttention` with biases.
-        position: (S, 1, D) positional embeddings.
-        token: (1, 1, D) the token at each position of each sample.
-        batch_size: B.
-
-    Returns:
-        (S, B, D) outputs, or (1, 1, D) where they are all the same.
+    Their values are equal too, so the weights matter only as far as dropout changes their sum. Takes
+    (S, 1, D) positional embeddings and the (1, 1, D) token, and returns (S, B, D) outputs, or (1, 1, D) where
+    they are all the same.
     """
     if not _is_stock_attention(attention):
         tokens = token.expand(len(position), batch_size, -1)

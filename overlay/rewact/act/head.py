@@ -14,18 +14,13 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from rewact.act.extra_tokens import neutralize_extra_tokens, observation_tokens
-from rewact.act.pooling import ObservationPooling
 from rewact.options.head import RewardHeadConfig
 
 
 @dataclass
 class RewardDistribution:
-    """A categorical distribution over reward values.
-
-    Args:
-        probs: (..., K) float32 probabilities that sum to 1.
-        bin_centers: (K,) float32 values of the bins, increasing.
-    """
+    """A categorical distribution over reward values: (..., K) float32 probabilities, which sum to 1, of
+    (K,) float32 values, which increase."""
 
     probs: Tensor
     bin_centers: Tensor
@@ -49,15 +44,40 @@ class RewardDistribution:
         return self.bin_centers[index.clamp_max(len(self.bin_centers) - 1)]
 
 
+class ObservationPooling(nn.Module):
+    """Pools the observation tokens of ACT's encoder into one, by a learned query and a feed-forward layer.
+
+    Without dropout it draws no random numbers: the actions of a training step are those without a head.
+    """
+
+    def __init__(self, dim_model: int, n_heads: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(dim_model)
+        self.query = nn.Embedding(1, dim_model)
+        self.attention = nn.MultiheadAttention(dim_model, n_heads)
+        self.feed_forward = nn.Sequential(
+            nn.LayerNorm(dim_model),
+            nn.Linear(dim_model, 2 * dim_model),
+            nn.ReLU(),
+            nn.Linear(2 * dim_model, dim_model),
+        )
+        self.out_norm = nn.LayerNorm(dim_model)
+
+    def forward(self, tokens: Tensor, pos_embed: Tensor) -> Tensor:
+        """Pool (S, B, D) observation tokens with (S, 1, D) positional embeddings into (B, D)."""
+        values = self.norm(tokens)
+        query = self.query.weight.unsqueeze(1).expand(-1, tokens.shape[1], -1)
+        pooled = query + self.attention(query, values + pos_embed, values, need_weights=False)[0]
+        return self.out_norm(pooled + self.feed_forward(pooled))[0]
+
+
 class RewardHead(nn.Module, abc.ABC):
     """Two-layer trunk on one token, with an output for the current step and, optionally, the next ones.
 
     The token is pooled from the observation, or it is the transformer decoder's first one where `pooling` is
-    `None`.
-
-    The forecast is what changes against the current step, and nothing changes before it is trained. So all
-    steps learn from each other, and a head with the forecast and one without share their output for the
-    current step.
+    `None`. The forecast is what changes against the current step, and nothing changes before it is trained.
+    So all steps learn from each other, and a head with the forecast and one without share their output for
+    the current step.
     """
 
     def __init__(self, config: RewardHeadConfig, outputs_per_step: int):
@@ -135,7 +155,6 @@ class DistributionalRewardHead(RewardHead):
         self.register_buffer("bin_centers", (edges[:-1] + edges[1:]) / 2, persistent=False)
 
     def distribution(self, logits: Tensor) -> RewardDistribution:
-        """Distribution with (B, T, K) probabilities."""
         return RewardDistribution(logits.softmax(-1), self.bin_centers)
 
     def mean(self, logits: Tensor) -> Tensor:
@@ -192,23 +211,23 @@ def encode_and_read_reward(
     reward_only: bool,
     encode: Callable[[nn.Module, Tensor, Tensor], Tensor] = nn.Module.__call__,
 ) -> tuple[Tensor | None, tuple[Tensor, ...]]:
-    """Run the transformer encoder of an ACT forward pass, and read the reward of its observation.
+    """Run the transformer encoder of an `ACT` network, and read the reward of its observation.
 
     The reward is read from what the encoder is given, without the latent and without extra tokens. The VAE's
     posterior has seen the future actions and their padding, from which the end of the episode can be told,
     and so may have a condition. The encoder mixes all of these into each of its outputs.
 
     Args:
-        model: The `ACT` network.
-        tokens: (ES, B, D) tokens `[latent, ...]` of the transformer encoder.
+        model: The network.
+        tokens: (ES, B, D) inputs `[latent, ...]` of the encoder.
         pos_embed: (ES, 1, D) their positional embeddings.
         mu: (B, L) mean of the posterior that the latent was sampled from, or `None` where the latent is zero.
         reward_only: Whether the output of the encoder may be left out.
-        encode: Runs the encoder it is given on tokens and positional embeddings.
+        encode: Runs the encoder it is given.
 
     Returns:
-        The (ES, B, D) output of the encoder, or `None`; and a tuple of one (B, T, outputs_per_step) tensor of
-        logits, or an empty one without a reward head.
+        The (ES, B, D) output of the encoder, or `None`; and, with a reward head, its (B, T, outputs_per_step)
+        logits in a tuple, which is empty without one.
     """
     head = model.reward_head
     if head is None:
@@ -223,10 +242,8 @@ def encode_and_read_reward(
 def _read_decoder(
     model: nn.Module, tokens: Tensor, pos_embed: Tensor, mu: Tensor | None, encode: Callable
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Read the reward from the decoder's first token, at a zero latent and without a condition.
-
-    Where the latent is not zero or there is a condition, the encoder runs a second time.
-    """
+    """Read the reward from the decoder's first token; the encoder runs a second time where the latent is not
+    zero or there is a condition."""
     encoder_out = seen = encode(model.encoder, tokens, pos_embed)
     neutral = neutralize_extra_tokens(model, tokens)
     if mu is not None:

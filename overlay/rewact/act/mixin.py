@@ -35,25 +35,12 @@ class ACTRewardMixin:
 
     @torch.no_grad()
     def predict_reward(self, batch: dict[str, Tensor]) -> Tensor:
-        """Read the reward of the current observation, without touching the action queue.
-
-        Args:
-            batch: Preprocessed observation, as for `select_action`.
-
-        Returns:
-            (B,) float32 reward in [0, 1].
-        """
+        """Read the (B,) float32 reward, in [0, 1], of a preprocessed observation; the action queue stays."""
         return self._reward_head().mean(self._reward_logits(batch))[:, 0]
 
     @torch.no_grad()
     def predict_reward_distribution(self, batch: dict[str, Tensor]) -> RewardDistribution:
-        """Read the distribution of the current observation's reward, without touching the action queue.
-
-        Args:
-            batch: Preprocessed observation, as for `select_action`.
-
-        Returns:
-            Distribution with (B, num_value_bins) probabilities.
+        """As `predict_reward`, but (B, num_value_bins) probabilities.
 
         Raises:
             ValueError: If the reward head is not distributional.
@@ -66,12 +53,11 @@ class ACTRewardMixin:
             )
         return head.distribution(self._reward_logits(batch)[:, 0])
 
-    def get_reward_pred(self, batch: dict[str, Tensor]) -> Tensor:
-        """Same as `predict_reward`, under the name that users of rewact 0.1 know."""
-        return self.predict_reward(batch)
+    # The name that users of rewact 0.1 know.
+    get_reward_pred = predict_reward
 
     def add_image_list(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Collect the camera images into the list that the network takes. Returns a shallow copy."""
+        """A shallow copy with the list of camera images that the network takes."""
         if not self.config.image_features:
             return batch
         return {**batch, OBS_IMAGES: [batch[key] for key in self.config.image_features]}
@@ -124,8 +110,13 @@ class ACTRewardMixin:
     def _predict_chunk_and_rewards(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """(B, chunk_size, action_dim) actions and (B, T) rewards of one forward pass."""
         self.eval()
-        actions, _, logits = self.model(self.add_image_list(batch))
+        actions, logits = self._predict(batch)
         return actions, self.model.reward_head.mean(logits)
+
+    def _predict(self, batch: dict[str, Tensor]) -> tuple[Tensor, ...]:
+        """(B, chunk_size, action_dim) actions and, with the head, (B, T, ...) reward logits."""
+        actions, _, *reward_logits = self.model(self.add_image_list(batch))
+        return actions, *reward_logits
 
     def _reward_head(self):
         if self.model.reward_head is None:

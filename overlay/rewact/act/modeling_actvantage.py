@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from lerobot.policies.act.modeling_act import ACTPolicy
-from rewact.act.advantage_token import make_condition
 from rewact.act.configuration_actvantage import ACTvantageConfig
+from rewact.act.extra_tokens import make_condition
 from rewact.act.loss import compute_act_loss
 from rewact.keys import ADVANTAGE_KEY, LABELS_KEY, mark_labels, read_labels
 
@@ -29,10 +29,9 @@ class ACTvantagePolicy(ACTPolicy):
     def __init__(self, config: ACTvantageConfig, **kwargs):
         if not isinstance(config, ACTvantageConfig):
             raise ValueError(
-                f"ACTvantage needs an `ACTvantageConfig`. Got a {type(config).__name__}: to start "
-                "from the weights of "
-                "another ACT, give `from_pretrained` a `config` of type actvantage, or lerobot-train both "
-                "--policy.type=actvantage and --policy.pretrained_path."
+                f"ACTvantage needs an `ACTvantageConfig`. Got a {type(config).__name__}: to start from the "
+                "weights of another ACT, give `from_pretrained` a `config` of type actvantage, or "
+                "lerobot-train both --policy.type=actvantage and --policy.pretrained_path."
             )
         super().__init__(config, **kwargs)
 
@@ -47,9 +46,8 @@ class ACTvantagePolicy(ACTPolicy):
         if ADVANTAGE_KEY not in batch and self.training and self.config.advantage_labels == "required":
             raise ValueError(
                 f"The batch has no label '{ADVANTAGE_KEY}'. Compute the advantages of the dataset with "
-                "`lerobot-compute-advantages` (with --from_returns=true no value function is "
-                "needed), or train "
-                "unconditionally with --policy.train_without_advantage=true."
+                "`lerobot-compute-advantages` (with --from_returns=true no value function is needed), or "
+                "train unconditionally with --policy.train_without_advantage=true."
             )
         # Without a reward head, ACT's own forward averages and evaluates differently from release to release.
         return compute_act_loss(self, batch, reduction)
@@ -58,30 +56,15 @@ class ACTvantagePolicy(ACTPolicy):
     def select_action(
         self, batch: dict[str, Tensor], force_model_run: bool = False, advantage: Advantage | None = None
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """Select a single action given environment observations.
-
-        Args:
-            batch: Preprocessed observation.
-            force_model_run: Read the reward again at this call, see `ACTPolicy.select_action`.
-            advantage: Condition of this call: "positive", "negative" or "unconditional", or numbers as in
-                training, one or B of them. `None` takes the batch's label `advantage` or else
-                `config.inference_advantage`.
-
-        Returns:
-            (B, action_dim) action, and with the reward head also the (B,) reward.
-        """
+        """As `ACTPolicy.select_action`, for the condition `advantage`: "positive", "negative" or
+        "unconditional", or numbers as in training, one or B of them."""
         return super().select_action(self._conditioned(batch, advantage), force_model_run)
 
     @torch.no_grad()
     def predict_action_chunk(self, batch: dict[str, Tensor], advantage: Advantage | None = None) -> Tensor:
         """Predict the (B, chunk_size, action_dim) actions for a condition, see `select_action`."""
         self.eval()
-        return self._guided_forward(self._conditioned(batch, advantage))[0]
-
-    def _predict_chunk_and_rewards(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        self.eval()
-        actions, logits = self._guided_forward(self._conditioned(batch, None))
-        return actions, self.model.reward_head.mean(logits)
+        return self._predict(self._conditioned(batch, advantage))[0]
 
     def _reward_logits(self, batch: dict[str, Tensor]) -> Tensor:
         # The reward does not depend on the condition, whatever form it has.
@@ -96,17 +79,16 @@ class ACTvantagePolicy(ACTPolicy):
         condition = make_condition(advantage, len(observation), observation.device)
         return mark_labels({**inputs, ADVANTAGE_KEY: condition}, [ADVANTAGE_KEY])
 
-    def _guided_forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, ...]:
-        """(B, chunk_size, action_dim) guided actions and, with the head, (B, T, ...) reward logits."""
+    def _predict(self, batch: dict[str, Tensor]) -> tuple[Tensor, ...]:
+        batch = self._conditioned(batch, None)
         beta = self.config.cfg_beta
         if beta == 1.0:
-            actions, _, *reward_logits = self.model(self.add_image_list(batch))
-            return actions, *reward_logits
+            return super()._predict(batch)
         condition = batch[ADVANTAGE_KEY]
         # One forward for both: the first half of the batch is conditional, the second unconditional.
         doubled = {key: torch.cat([value, value]) for key, value in batch.items() if key != LABELS_KEY}
         doubled[ADVANTAGE_KEY] = torch.cat([condition, torch.full_like(condition, torch.nan)])
-        actions, _, *reward_logits = self.model(self.add_image_list(doubled))
+        actions, *reward_logits = super()._predict(doubled)
         conditional, unconditional = actions.chunk(2)
         guided = unconditional + beta * (conditional - unconditional)
         # The reward does not depend on the condition.

@@ -1,19 +1,5 @@
 # SPDX-License-Identifier: MIT
-from typing import Any
-
-import torch
-
+# Those of `act`: rewards need no normalization, and pass through as they are.
 from lerobot.policies.act.processor_act import make_act_pre_post_processors
-from lerobot.processor import PolicyAction, PolicyProcessorPipeline
-from rewact.act.configuration_rewact import RewACTConfig
 
-
-def make_rewact_pre_post_processors(
-    config: RewACTConfig,
-    dataset_stats: dict[str, dict[str, torch.Tensor]] | None = None,
-) -> tuple[
-    PolicyProcessorPipeline[dict[str, Any], dict[str, Any]],
-    PolicyProcessorPipeline[PolicyAction, PolicyAction],
-]:
-    """Create the processors of `act`: rewards need no normalization, and pass through as they are."""
-    return make_act_pre_post_processors(config, dataset_stats)
+make_rewact_pre_post_processors = make_act_pre_post_processors

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lerobot.utils.constants import OBS_ENV_STATE, OBS_STATE
-from rewact.act.advantage_token import make_condition
+from rewact.act.extra_tokens import make_condition
 from rewact.act.fast_backbone import fuse_norms
 from rewact.export.layers import CrossAttention, DecoderLayer, EncoderLayer, linear
 from rewact.keys import ADVANTAGE_KEY
