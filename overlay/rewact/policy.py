@@ -23,13 +23,10 @@ __all__ = ["LoadedPolicy", "RewACTConfig", "RewACTPolicy", "load", "make_rewact_
 def make_rewact_policy(
     config: PreTrainedConfig, meta: "LeRobotDatasetMetadata", device: str | None = None
 ) -> PreTrainedPolicy:
-    """Make a policy for a dataset, in training shape: on its device, its features those of the dataset.
+    """Make a policy, of any LeRobot configuration, for a dataset (`dataset.meta`), ready to be trained.
 
-    Args:
-        config: A ``RewACTConfig``, or the configuration of any other LeRobot policy. Features it does not
-            name are filled in from the dataset; ``pretrained_path`` loads weights.
-        meta: Metadata of the dataset, ``dataset.meta``.
-        device: Torch device such as "cpu" or "cuda"; by default the one in the configuration.
+    Features that the configuration does not name are the dataset's; its ``pretrained_path`` loads weights,
+    and its device is the one of "cpu", "cuda" and the like unless another is given.
     """
     if device is not None:
         config.device = str(device)

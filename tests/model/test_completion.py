@@ -9,10 +9,10 @@ import torch
 from rewact.hooks.episodes import (
     IS_FORECAST,
     PREDICTED_REWARD,
+    WatchedEnv,
     average_episodes,
     summarize_episodes,
 )
-from rewact.hooks.watched_env import WatchedEnv
 from rewact.judge.completion import CompletionWatch
 from rewact.options.completion import CompletionDetectorConfig
 

@@ -20,11 +20,7 @@ FORMER_FLAGS = {
 
 
 def knows_former_flags(wrap: Callable) -> Callable:
-    """Let a script say in one line what flags are called now, and what is wrong with our options.
-
-    Args:
-        wrap: Makes the decorator of a script's main function.
-    """
+    """Let a script say in one line what flags are called now, and what is wrong with our options."""
 
     @wraps(wrap)
     def wrap_main(*args, **kwargs) -> Callable:
@@ -55,12 +51,8 @@ def knows_former_flags(wrap: Callable) -> Callable:
 
 
 def refuse_former_flags(arguments: Sequence[str], known: Collection[str]) -> None:
-    """End the process with one sentence where a flag has another name now, or is gone.
-
-    Args:
-        arguments: The command line.
-        known: Options that the script has: these are never former flags of ours.
-    """
+    """End the process with one sentence where a flag of ours, not of the script's known options, has another
+    name now or is gone."""
     for argument in arguments:
         flag = argument.split("=", 1)[0].removeprefix("--")
         if argument.startswith("--policy.") and (refusal := say_gone(flag.removeprefix("policy."))):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What LeRobot's configurations are extended by. Imports neither torch nor a policy."""
+"""What LeRobot's configurations are extended by, before they are dataclasses. Imports no torch, no policy."""
 
 from dataclasses import field
 from functools import wraps
@@ -20,9 +20,6 @@ def has_reward_labels(cls: type) -> type:
     """Add `reward`, the `--dataset.reward.*` flags, to the configuration of a dataset.
 
     It is written to files only once a policy has trained on such labels, or where a flag was given.
-
-    Args:
-        cls: The class, before it is made a dataclass.
     """
     _add_field(cls, "reward", RewardLabelsConfig, field(default_factory=RewardLabelsConfig))
     write_without(cls, lambda config: () if config.reward.is_used else ("reward",))
@@ -34,9 +31,6 @@ def reads_former_options(cls: type) -> type:
 
     They wrote options of completion into the file of every training run, which could not be resumed
     otherwise. These options belong to the policy now, and are never written here again.
-
-    Args:
-        cls: The class, before it is made a dataclass.
     """
     _add_field(cls, "stop_on_completion", bool, former_option(False))
     _add_field(cls, "completion_detector", dict | None, former_option(None))

@@ -1,20 +1,18 @@
 # SPDX-License-Identifier: MIT
-"""What an evaluation reports of the predicted reward: per episode, as lists, on average.
+"""What an evaluation watches of the predicted reward, and reports: per episode, as lists, on average.
 
 A reading is what the reward head makes of the current observation; a forecast was made when the chunk was
 planned. `predicted_reward_*` is of readings, `forecast_reward_*` of forecasts.
 """
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
+from rewact.judge.completion import CompletionWatch
 from rewact.keys import PREDICTED_REWARD
-
-logger = logging.getLogger(__name__)
 
 IS_FORECAST = "predicted_reward_is_forecast"
 # Step, from 0, at which `stop_on_completion` ended an episode; None if it ran to its own end.
@@ -30,12 +28,11 @@ Episode = dict[str, Any]
 
 
 def summarize_episodes(data: Mapping[str, Any]) -> list[Episode]:
-    """Summarise the predicted reward of each episode of a batched rollout.
+    """Summarise the predicted reward of each episode of a batched rollout, up to its end.
 
     Args:
         data: (B, T) bool "done" and float "predicted_reward", (T,) bool "predicted_reward_is_forecast", and
-            where episodes end on completion (B,) "stopped_at_step", -1 where one was not stopped. Steps after
-            the end of an episode are left out.
+            where episodes end on completion (B,) "stopped_at_step", -1 where one was not stopped.
 
     Returns:
         A dictionary for each episode with `READING_KEYS` and `N_READINGS`; with `FORECAST_KEYS` where any
@@ -101,12 +98,97 @@ def average_episodes(episodes: Sequence[Mapping[str, Any]]) -> dict[str, float |
     return averages
 
 
-def log_stops(averages: Mapping[str, Any], n_episodes: int) -> None:
-    """Say how many episodes ended on completion, where any may."""
-    if "n_stopped" in averages:
-        logger.info(
-            "Stopped on completion: %d of %d episodes, of which the environment calls %d a success",
-            averages["n_stopped"],
-            n_episodes,
-            averages["n_stopped_successes"],
-        )
+class WatchedEnv:
+    """Stands in for a vector environment during one rollout.
+
+    Notes the predicted reward at each step, truncates the episodes that are done, and draws the reward on
+    rendered frames; where it is recorded, observations hold it. All else is the environment's, its type
+    included: LeRobot renders by type.
+    """
+
+    def __init__(self, env: Any, policy: Any, is_recorded: bool = False):
+        self._env = env
+        self._policy = policy
+        self._completion = CompletionWatch(policy)
+        self._ended = np.zeros(env.num_envs, dtype=bool)
+        self._rewards: list[torch.Tensor] = []
+        self._is_forecast: list[bool] = []
+        self._recorded = np.zeros((env.num_envs, 1), np.float32).view(_Readings) if is_recorded else None
+
+    @property
+    def __class__(self) -> type:
+        return type(self._env)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._env, name)
+
+    def reset(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        observation, info = self._env.reset(**kwargs)
+        return self._with_reading(observation), info
+
+    def step(self, actions: np.ndarray) -> tuple[Any, ...]:
+        observation, reward, terminated, truncated, info = self._env.step(actions)
+        predicted = self._policy.last_predicted_reward
+        self._rewards.append(predicted.to("cpu"))
+        if self._recorded is not None:
+            np.copyto(self._recorded, self._rewards[-1].float()[:, None].numpy())
+        self._is_forecast.append(self._policy.last_reward_is_forecast)
+        truncated = truncated | self._completion.stops(predicted, self._ended)
+        self._ended |= terminated | truncated
+        return self._with_reading(observation), reward, terminated, truncated, info
+
+    def _with_reading(self, observation: dict[str, Any]) -> dict[str, Any]:
+        return observation if self._recorded is None else {**observation, PREDICTED_REWARD: self._recorded}
+
+    @property
+    def envs(self) -> list["_DrawnEnv"]:
+        return [_DrawnEnv(self, index, env) for index, env in enumerate(self._env.envs)]
+
+    def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        results = self._env.call(name, *args, **kwargs)
+        return [self.draw(i, frame) for i, frame in enumerate(results)] if name == "render" else results
+
+    def draw(self, index: int, frame: np.ndarray) -> np.ndarray:
+        """Draw the reward of one environment on its (H, W, 3) uint8 frame, once there is one."""
+        from rewact.draw.bar import draw_reward
+
+        if not self._rewards:
+            return frame
+        return draw_reward(frame, self._rewards[-1][index].item(), self._is_forecast[-1])
+
+    def add_to(self, data: dict[str, Any]) -> None:
+        """Add what was noted to what the rollout returns, where nothing that came after a stop may count."""
+        data[PREDICTED_REWARD] = torch.stack(self._rewards, dim=1)
+        data[IS_FORECAST] = torch.tensor(self._is_forecast)
+        if self._completion.stopped_at is None:
+            return
+        stopped_at = data[STOPPED_AT_STEP] = torch.from_numpy(self._completion.stopped_at)
+        steps = torch.arange(data["success"].shape[1])
+        is_after = (stopped_at >= 0)[:, None] & (steps > stopped_at[:, None])
+        for key in ("reward", "success"):
+            data[key] = data[key].masked_fill(is_after, 0)
+
+
+class _Readings(np.ndarray):
+    """(B, 1) float32 rewards of the last step. LeRobot's recording copies an observation before the policy
+    reads it, and looks into the copy afterwards; so copies are this array itself, and what is taken out of it
+    is a copy."""
+
+    def __deepcopy__(self, memo: dict) -> "_Readings":
+        return self
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        return np.array(super().__getitem__(index))
+
+
+class _DrawnEnv:
+    """One environment of several, on whose frames the predicted reward is drawn."""
+
+    def __init__(self, watched: WatchedEnv, index: int, env: Any):
+        self._watched, self._index, self._env = watched, index, env
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._env, name)
+
+    def render(self) -> np.ndarray:
+        return self._watched.draw(self._index, self._env.render())

@@ -10,6 +10,9 @@ from contextvars import ContextVar
 from functools import wraps
 from typing import Any
 
+from rewact.keys import PREDICTED_REWARD
+from rewact.options.head import has_on
+
 logger = logging.getLogger(__name__)
 
 # Where a rollout leaves the summaries of its episodes, and an evaluation its episodes.
@@ -18,8 +21,7 @@ _EPISODES: ContextVar[list[dict[str, Any]] | None] = ContextVar("episodes", defa
 
 @contextmanager
 def _collecting_episodes() -> Iterator[list[dict[str, Any]]]:
-    episodes: list[dict[str, Any]] = []
-    token = _EPISODES.set(episodes)
+    token = _EPISODES.set(episodes := [])
     try:
         yield episodes
     finally:
@@ -34,26 +36,21 @@ def _pass_on(episodes: Sequence[dict[str, Any]]) -> None:
 def watches_predicted_reward(rollout: Callable[..., dict]) -> Callable[..., dict]:
     """Follow the predicted reward through a batch of episodes, and end those that are done.
 
-    Args:
-        rollout: Runs the policy in a vector environment; its result holds (B, T) "done", "reward" and
-            "success". Adds (B, T) "predicted_reward", (T,) "predicted_reward_is_forecast" and, where episodes
-            end on completion, (B,) "stopped_at_step".
+    Adds (B, T) "predicted_reward", (T,) "predicted_reward_is_forecast" and, where episodes end on completion,
+    (B,) "stopped_at_step" to what a rollout returns.
     """
 
     @wraps(rollout)
     def watched_rollout(*args: Any, **kwargs: Any) -> dict:
         called = inspect.signature(rollout).bind(*args, **kwargs)
         policy = called.arguments["policy"]
-        from rewact.hooks.recording import is_asked_for
-
-        if getattr(getattr(policy, "config", None), "use_reward_head", False) is not True:
-            _refuse_to_stop(policy)
-            is_asked_for(policy)
+        has_on(policy, "stop_on_completion")  # needs a head, too
+        is_recorded = has_on(policy, "record_predicted_reward")
+        if not has_on(policy, "use_reward_head"):
             return rollout(*args, **kwargs)
-        from rewact.hooks.episodes import summarize_episodes
-        from rewact.hooks.watched_env import WatchedEnv
+        from rewact.hooks.episodes import WatchedEnv, summarize_episodes
 
-        is_recorded = is_asked_for(policy) and _record_reward(called.arguments)
+        is_recorded = is_recorded and _record_reward(called.arguments)
         watched = called.arguments["env"] = WatchedEnv(called.arguments["env"], policy, is_recorded)
         data = rollout(*called.args, **called.kwargs)
         watched.add_to(data)
@@ -66,7 +63,6 @@ def watches_predicted_reward(rollout: Callable[..., dict]) -> Callable[..., dict
 def _record_reward(arguments: dict[str, Any]) -> bool:
     """Add the predicted reward to the features that a rollout records, if it records any."""
     from lerobot.configs.types import FeatureType, PolicyFeature
-    from rewact.keys import PREDICTED_REWARD
 
     if arguments.get("recording_dir") is None or not arguments.get("env_features"):
         logger.warning("--policy.record_predicted_reward: this evaluation records nothing (--eval.recording)")
@@ -76,32 +72,27 @@ def _record_reward(arguments: dict[str, Any]) -> bool:
     return True
 
 
-def _refuse_to_stop(policy: Any) -> None:
-    if getattr(getattr(policy, "config", None), "stop_on_completion", False) is True:
-        from rewact.judge.completion import CompletionWatch
-
-        CompletionWatch(policy)
-
-
 def reports_predicted_reward(eval_policy: Callable[..., dict]) -> Callable[..., dict]:
-    """Add the summary of each episode, and their averages, to the result of an evaluation.
-
-    Args:
-        eval_policy: Evaluates a policy by rollouts; its result has "per_episode" and "aggregated".
-    """
+    """Add the summary of each episode, and their averages, to the result of an evaluation by rollouts."""
 
     @wraps(eval_policy)
     def eval_and_report(*args: Any, **kwargs: Any) -> dict:
         with _collecting_episodes() as summaries:
             info = eval_policy(*args, **kwargs)
         if summaries:
-            from rewact.hooks.episodes import average_episodes, log_stops
+            from rewact.hooks.episodes import average_episodes
 
             for episode, summary in zip(info["per_episode"], summaries, strict=False):
                 episode.update(summary)
             averages = average_episodes(info["per_episode"])
             info["aggregated"].update(averages)
-            log_stops(averages, len(info["per_episode"]))
+            if "n_stopped" in averages:
+                logger.info(
+                    "Stopped on completion: %d of %d episodes, of which the environment calls %d a success",
+                    averages["n_stopped"],
+                    len(info["per_episode"]),
+                    averages["n_stopped_successes"],
+                )
         _pass_on(info["per_episode"])
         return info
 
@@ -109,11 +100,7 @@ def reports_predicted_reward(eval_policy: Callable[..., dict]) -> Callable[..., 
 
 
 def lists_predicted_reward(eval_one: Callable[..., dict]) -> Callable[..., dict]:
-    """Add lists over the episodes, one for each statistic, to the metrics of one task.
-
-    Args:
-        eval_one: Evaluates one task, and returns its metrics.
-    """
+    """Add lists over the episodes, one for each statistic, to the metrics of one task."""
 
     @wraps(eval_one)
     def eval_and_list(*args: Any, **kwargs: Any) -> dict:
@@ -129,11 +116,7 @@ def lists_predicted_reward(eval_one: Callable[..., dict]) -> Callable[..., dict]
 
 
 def averages_predicted_reward(eval_all: Callable[..., dict]) -> Callable[..., dict]:
-    """Add averages over each group of tasks, and over all, to the result of an evaluation.
-
-    Args:
-        eval_all: Evaluates all tasks; its result has "per_task", "per_group" and "overall".
-    """
+    """Add averages over each group of tasks, and over all, to the result of an evaluation."""
 
     @wraps(eval_all)
     def eval_and_average(*args: Any, **kwargs: Any) -> dict:

@@ -10,23 +10,10 @@ if TYPE_CHECKING:
 
 
 def log_held_out_reward(
-    policy: "nn.Module",
-    dataset: Any,
-    accelerator: "Accelerator",
-    step: int,
-    wandb_logger: Any,
+    policy: "nn.Module", dataset: Any, accelerator: "Accelerator", step: int, wandb_logger: Any
 ) -> None:
-    """Log how good the rewards are that a policy predicted for held-out frames, if it predicts any.
-
-    All processes of a run call this; the main one logs.
-
-    Args:
-        policy: The policy, as it is or wrapped for training.
-        dataset: The held-out dataset.
-        accelerator: Of the run.
-        step: Training steps so far.
-        wandb_logger: LeRobot's, None without one.
-    """
+    """Log how good the rewards are that a policy, maybe wrapped for training, predicted for held-out frames,
+    if it predicts any. All processes of a run call this; the main one logs."""
     if getattr(dataset, "trained_on", None) is None or not dataset.with_rewards:
         return
     from accelerate.utils import gather_object

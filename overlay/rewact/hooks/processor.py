@@ -9,11 +9,7 @@ from rewact.keys import extract_labels
 
 
 def keeps_labels(extract: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable:
-    """Let the marked labels of a batch survive its conversion to a transition, which drops unknown keys.
-
-    Args:
-        extract: Takes a batch, and returns its complementary data.
-    """
+    """Let the marked labels of a batch survive its conversion to a transition, which drops unknown keys."""
 
     @wraps(extract)
     def extract_with_labels(batch: dict[str, Any]) -> dict[str, Any]:
@@ -23,11 +19,7 @@ def keeps_labels(extract: Callable[[dict[str, Any]], dict[str, Any]]) -> Callabl
 
 
 def takes_action_and_reward(convert: Callable) -> Callable:
-    """Let a postprocessor take `(action, reward)`, which `select_action` returns, and go on with the action.
-
-    Args:
-        convert: Takes a (B, action_dim) action, and returns a transition.
-    """
+    """Let a postprocessor take `(action, reward)`, as `select_action` returns it, and drop the reward."""
 
     @wraps(convert)
     def convert_action(action: Any) -> Any:

@@ -9,12 +9,13 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from rewact.hooks.recording import is_asked_for, store_predicted_reward
 from rewact.keys import PREDICTED_REWARD
+from rewact.options.head import has_on
 
 if TYPE_CHECKING:
     import torch
 
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
     from rewact.judge.completion import CompletionWatch
 
 logger = logging.getLogger(__name__)
@@ -30,21 +31,14 @@ _WATCHES: "WeakKeyDictionary[Any, tuple[CompletionWatch, Callable[[], None]]]" =
 
 
 def unpack_action(output: "torch.Tensor | tuple[torch.Tensor, torch.Tensor]") -> "torch.Tensor":
-    """The action of what `select_action` returned: of every policy, as the value is looked at.
-
-    Args:
-        output: (B, action_dim) action, or a tuple of it and the (B,) predicted reward.
-    """
+    """The (B, action_dim) action out of what the `select_action` of any policy returned."""
     return output[0] if isinstance(output, tuple) else output
 
 
 def show_predicted_reward(observation: MutableMapping[str, Any], policy: Any) -> None:
-    """Put the policy's last reward among the observations that telemetry shows.
+    """Put the policy's last reward, if it has any, among the observations that telemetry shows, in place.
 
-    Args:
-        observation: The processed robot observation of this tick. Modified in place: `predicted_reward` is a
-            reading of it, `forecast_reward` was planned earlier. A policy without either adds nothing.
-        policy: The policy that acts.
+    `predicted_reward` is a reading of this observation, `forecast_reward` was planned earlier.
     """
     import torch
 
@@ -56,15 +50,11 @@ def show_predicted_reward(observation: MutableMapping[str, Any], policy: Any) ->
 
 def prepares_completion(init_engine: Callable) -> Callable:
     """Let the episodes of a rollout end on completion, and its recording store the predicted reward, where
-    the policy asks for it.
-
-    Args:
-        init_engine: Method of a rollout strategy that starts the inference engine.
-    """
+    the policy asks for it: decorates the method of a rollout strategy that starts the inference engine."""
 
     @wraps(init_engine)
     def init_and_watch(strategy: Any, ctx: Any) -> Any:
-        if is_asked_for(ctx.policy.policy):
+        if has_on(ctx.policy.policy, "record_predicted_reward"):
             _require_strategy(ctx.runtime.cfg, "record_predicted_reward", RECORDING_STRATEGIES)
             store_predicted_reward(ctx.data.dataset, ctx.policy.policy)
         watch = _make_watch(ctx.policy.policy)
@@ -87,7 +77,7 @@ def prepares_completion(init_engine: Callable) -> Callable:
 
 
 def _make_watch(policy: Any) -> "CompletionWatch | None":
-    if getattr(getattr(policy, "config", None), "stop_on_completion", False) is not True:
+    if not has_on(policy, "stop_on_completion"):
         return None
     from rewact.judge.completion import CompletionWatch
 
@@ -95,7 +85,6 @@ def _make_watch(policy: Any) -> "CompletionWatch | None":
 
 
 def _require_strategy(cfg: Any, option: str, strategies: Sequence[str]) -> None:
-    """Check that a rollout can do what an option of the policy asks for, and has the reward of each step."""
     if cfg.strategy.type not in strategies:
         raise ValueError(
             f"--policy.{option} does not work with --strategy.type={cfg.strategy.type}; use one of "
@@ -108,22 +97,51 @@ def _require_strategy(cfg: Any, option: str, strategies: Sequence[str]) -> None:
         )
 
 
-def shows_predicted_reward(send_next_action: Callable) -> Callable:
-    """Show the predicted reward in the telemetry of a rollout, and end the episode on completion.
+def store_predicted_reward(dataset: "LeRobotDataset", policy: Any) -> None:
+    """Store what the policy has read last with each frame that is added to a dataset from now on.
 
-    Args:
-        send_next_action: Takes the processed observation, the raw one, the context of the rollout and the
-            interpolator, which asks the policy for an action only now and then.
+    The dataset has been made when we see it, so the feature is added to it while it is empty.
+
+    Raises:
+        ValueError: If the dataset has episodes without the feature.
     """
+    if PREDICTED_REWARD not in dataset.features:
+        if dataset.num_episodes:
+            raise ValueError(
+                f"--policy.record_predicted_reward: the {dataset.num_episodes} episodes of {dataset.repo_id} "
+                f"have no {PREDICTED_REWARD!r}; record to another dataset, or leave the option out."
+            )
+        _add_feature(dataset)
+    add_frame = getattr(dataset.add_frame, "without_reward", dataset.add_frame)
+
+    def add_with_reward(frame: dict[str, Any]) -> None:
+        reward = policy.last_predicted_reward[:1].float().cpu().numpy()
+        add_frame({**frame, PREDICTED_REWARD: reward})
+
+    add_with_reward.without_reward = add_frame  # type: ignore[attr-defined]
+    dataset.add_frame = add_with_reward  # type: ignore[method-assign]
+
+
+def _add_feature(dataset: "LeRobotDataset") -> None:
+    dataset.meta.features[PREDICTED_REWARD] = {"dtype": "float32", "shape": (1,), "names": None}
+    # `info.json` is written with the first episode.
+    writer = dataset if hasattr(dataset, "episode_buffer") else dataset.writer
+    writer.episode_buffer[PREDICTED_REWARD] = []
+    if hasattr(dataset, "create_hf_dataset"):  # before 0.5 the dataset holds its own columns
+        dataset.hf_dataset = dataset.create_hf_dataset()
+
+
+def shows_predicted_reward(send_next_action: Callable) -> Callable:
+    """Show the predicted reward in the telemetry of a rollout, and end the episode on completion."""
 
     @wraps(send_next_action)
     def send_and_show(
         obs_processed: dict, obs_raw: dict, ctx: Any, interpolator: Any, *args, **kwargs
     ) -> Any:
         policy = getattr(ctx.policy, "policy", None)
-        if getattr(getattr(policy, "config", None), "use_reward_head", False) is not True:
+        if not has_on(policy, "use_reward_head"):
             return send_next_action(obs_processed, obs_raw, ctx, interpolator, *args, **kwargs)
-        asks_policy = interpolator.needs_new_action()
+        asks_policy = interpolator.needs_new_action()  # at some ticks alone
         watch, end = _WATCHES.get(ctx.policy.inference, (None, None))
         if watch is not None and policy.last_predicted_reward is None:
             watch.reset()  # the policy was reset: an episode begins
@@ -150,18 +168,13 @@ def _is_done(watch: "CompletionWatch", policy: Any) -> bool:
 
 def ends_on_completion(record_loop: Callable) -> Callable:
     """End a recorded episode on completion, and store the predicted reward, where the policy asks for it
-    (releases without rollouts).
-
-    Args:
-        record_loop: Drives the robot for one episode. Takes the policy, its postprocessor, which each new
-            action passes, and the events by which a person ends the episode.
-    """
+    (releases without rollouts)."""
 
     @wraps(record_loop)
     def watched_loop(*args: Any, **kwargs: Any) -> Any:
         called = inspect.signature(record_loop).bind(*args, **kwargs)
         policy, dataset = called.arguments.get("policy"), called.arguments.get("dataset")
-        if is_asked_for(policy) and dataset is not None:
+        if has_on(policy, "record_predicted_reward") and dataset is not None:
             store_predicted_reward(dataset, policy)
         if (watch := _make_watch(policy)) is None:
             return record_loop(*args, **kwargs)

@@ -19,11 +19,7 @@ if TYPE_CHECKING:
 
 
 def gives_new_act_a_head(train: Callable) -> Callable:
-    """Turn the reward head on for a new policy of type `act` that the training script makes.
-
-    Args:
-        train: The training script's main function, which takes the configuration of the run.
-    """
+    """Turn the reward head on for a new policy of type `act` that the training script makes."""
 
     @wraps(train)
     def train_with_head(cfg: "TrainPipelineConfig", *args: Any, **kwargs: Any) -> Any:
@@ -83,11 +79,7 @@ def _file_has_policy() -> bool:
 
 
 def adds_reward_labels(make: Callable[["TrainPipelineConfig"], Any]) -> Callable:
-    """Add reward labels to the datasets of a training run, the held-out one included, where they are needed.
-
-    Args:
-        make: LeRobot's function that makes the dataset, or the datasets to train on and to evaluate on.
-    """
+    """Add reward labels, where they are needed, to the dataset, or to those of training and evaluation."""
 
     @wraps(make)
     def make_with_labels(cfg: "TrainPipelineConfig") -> Any:
@@ -114,12 +106,9 @@ def _wanted_advantages(cfg: "TrainPipelineConfig") -> str | None:
 
 
 def require_episodes(config: "DatasetConfig") -> None:
-    """Check that a dataset has the episodes that are asked for.
+    """Check that a dataset has the episodes that are asked for: the error names the first that it lacks.
 
     LeRobot itself goes on with a warning, to fail later for a reason that does not name the episode.
-
-    Raises:
-        ValueError: naming the first episode that the dataset lacks.
     """
     if not config.episodes or config.streaming:
         return
@@ -138,19 +127,11 @@ def require_episodes(config: "DatasetConfig") -> None:
 def wrap_train_eval_datasets(
     cfg: "TrainPipelineConfig", train: Any, eval: Any | None
 ) -> tuple[Any, Any | None]:
-    """Add reward labels to the datasets of a training run, where something asks for them.
+    """Add one set of reward labels to the dataset to train on and the held-out one, if there is any.
 
     Labels are needed when the policy has a reward head (``use_reward_head``) or is conditioned on advantages
     (``advantage_labels``), or when ``--dataset.reward.*`` masks actions. Otherwise, and for the training of a
     reward model, both datasets are returned as they are.
-
-    Args:
-        cfg: Configuration of the run.
-        train: Dataset to train on.
-        eval: Held-out dataset, None without one.
-
-    Returns:
-        The two datasets, wrapped; they share one set of labels.
 
     Raises:
         ValueError: if the labels cannot be built, see :class:`LeRobotDatasetWithReward`; or if
@@ -201,21 +182,16 @@ def _load_advantages(cfg: "TrainPipelineConfig", datasets: list[Any]) -> "torch.
     if wanted == "optional" and path is None and not (Path(meta.root) / ADVANTAGES_FILE).exists():
         return None
     # A streaming dataset yields all episodes, whatever its `episodes` are.
-    streams = [isinstance(dataset, torch.utils.data.IterableDataset) for dataset in datasets]
     chosen = [
-        None if s else getattr(dataset, "episodes", None)
-        for s, dataset in zip(streams, datasets, strict=True)
+        None if isinstance(each, torch.utils.data.IterableDataset) else getattr(each, "episodes", None)
+        for each in datasets
     ]
     episodes = None if None in chosen else sorted({episode for some in chosen for episode in some})
     return torch.from_numpy(load_advantages(meta, None if path is None else Path(path), episodes=episodes))
 
 
 def refuses_reward_options(submit: Callable) -> Callable:
-    """Refuse a remote job that needs what its image lacks: it runs LeRobot without this project.
-
-    Args:
-        submit: LeRobot's function that sends a training run to another machine.
-    """
+    """Refuse a remote job that needs what its image lacks: it runs LeRobot without this project."""
 
     @wraps(submit)
     def submit_plain(cfg: "TrainPipelineConfig", *args: Any, **kwargs: Any) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from rewact.options.completion import CompletionDetectorConfig
+from rewact.options.head import has_on
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,22 +105,16 @@ class CompletionWatch:
     """
 
     def __init__(self, policy: Any):
-        config = getattr(policy, "config", None)
         self._detector = None
         self._step = 0
         self.stopped_at: np.ndarray | None = None
-        if getattr(config, "stop_on_completion", False) is not True:  # a mock's every attribute is true
+        if not has_on(policy, "stop_on_completion"):
             return
-        if not config.use_reward_head:
-            raise ValueError(
-                f"--policy.stop_on_completion needs a policy that predicts the reward. This {config.type!r} "
-                "has no reward head: train one with --policy.use_reward_head=true, or leave the option out."
-            )
-        self._detector = CompletionDetector(**asdict(config.completion_detector))
+        self._detector = CompletionDetector(**asdict(policy.config.completion_detector))
         logger.info(
             "Stopping on completion: the reward is read from every observation, one pass of the network at "
             "each step instead of one every %d steps",
-            config.n_action_steps,
+            policy.config.n_action_steps,
         )
 
     @property

@@ -156,3 +156,20 @@ class RewardHeadConfig:
     def make_extra_tokens(self) -> Any | None:
         """Build the `ExtraTokens` of a policy that extends ACT with encoder tokens of its own, if it does."""
         return None
+
+
+def has_on(policy: Any, option: str) -> bool:
+    """Whether a policy has an option of its reward head on; other policies have none of these options.
+
+    Raises:
+        ValueError: If it is on, and the policy predicts no reward.
+    """
+    config = getattr(policy, "config", None)
+    if getattr(config, option, False) is not True:  # a mock's every attribute is true
+        return False
+    if not config.use_reward_head:
+        raise ValueError(
+            f"--policy.{option} needs a policy that predicts the reward. This {config.type!r} has no reward "
+            "head: train one with --policy.use_reward_head=true, or leave the option out."
+        )
+    return True

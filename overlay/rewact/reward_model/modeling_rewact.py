@@ -12,14 +12,7 @@ from rewact.reward_model.configuration_rewact import RewACTHeadConfig
 
 
 class RewACTHeadRewardModel(PreTrainedRewardModel):
-    """Task progress as the reward head of a trained policy reads it.
-
-    Made by :meth:`from_pretrained`; not trainable on its own.
-
-    Args:
-        config: Its configuration.
-        policy: The policy that the head belongs to.
-    """
+    """Task progress as the reward head of a trained policy reads it; not trainable on its own."""
 
     name = "rewact"
     config_class = RewACTHeadConfig
@@ -42,15 +35,10 @@ class RewACTHeadRewardModel(PreTrainedRewardModel):
         revision: str | None = None,
         **kwargs: Any,
     ) -> "RewACTHeadRewardModel":
-        """Load the checkpoint of a policy with a reward head.
+        """Load the checkpoint of a policy with a reward head, to the policy's device by default.
 
-        Args:
-            pretrained_name_or_path: Folder, or repo id on the Hub.
-            config: Device and the like; by default the policy's device.
-            revision: Of the repository on the Hub.
-            kwargs: Passed on to the policy's ``from_pretrained``, such as ``local_files_only``.
-                LeRobot's factory adds ``dataset_stats``, which is not needed, and ``dataset_meta``, by which
-                values know the episodes that they were trained on.
+        The policy's ``from_pretrained`` takes ``kwargs``. LeRobot's factory adds ``dataset_stats``, which is
+        not needed, and ``dataset_meta``, by which values know the episodes that they were trained on.
 
         Raises:
             ValueError: If the policy has no reward head.

@@ -9,15 +9,7 @@ from rewact.reward_model.configuration_rewact import RewACTHeadConfig
 def make_rewact_pre_post_processors(
     config: RewACTHeadConfig, dataset_stats: dict[str, dict[str, Any]] | None = None
 ) -> tuple[Any, Any]:
-    """The pre- and postprocessor that were saved with the policy.
-
-    Args:
-        config: With the ``pretrained_path`` of the policy.
-        dataset_stats: Not needed: the saved processors hold the statistics the policy was trained with.
-
-    Raises:
-        ValueError: If there is no ``pretrained_path``.
-    """
+    """The pre- and postprocessor that were saved with the policy, whose statistics they hold."""
     if not config.pretrained_path:
         raise ValueError(
             "The processors of 'rewact' are those of a trained policy: give its pretrained_path."
