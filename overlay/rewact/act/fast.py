@@ -4,10 +4,8 @@
 Shapes: B is the batch size, D the model dimension, S the chunk size, ES the number of encoder tokens.
 """
 
-import sys
 from collections.abc import Callable
 from functools import wraps
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -22,11 +20,11 @@ from rewact.act.head import encode_and_read_reward
 
 
 def has_fast_path(forward: Callable) -> Callable:
-    """Let `ACT.forward` take the fast path where the configuration asks for it."""
+    """Let `ACT.forward` take the fast path where the configuration asks for it and the network allows it."""
 
     @wraps(forward)
     def choose(model: nn.Module, batch: dict[str, Tensor], reward_only: bool = False) -> tuple:
-        run = fast_forward if model.config.fast_path else forward
+        run = fast_forward if model.config.fast_path and is_stock(model) else forward
         return run(model, batch, reward_only)
 
     return choose
@@ -97,17 +95,12 @@ def _encoder_input(model: nn.Module, batch: dict[str, Tensor], latent: Tensor) -
             if features.shape not in of_size:
                 pos_embed = model.encoder_cam_feat_pos_embed(features).to(features.dtype)
                 of_size[features.shape] = pos_embed.flatten(2).permute(2, 0, 1)
-            tokens.append(_project_features(model.encoder_img_feat_input_proj, features))
+            # A convolution of size 1.
+            projection = model.encoder_img_feat_input_proj
+            pixels = features.flatten(2).permute(2, 0, 1)
+            tokens.append(affine(pixels, projection.weight.flatten(1), projection.bias))
             pos_embeds.append(of_size[features.shape])
     return torch.cat(tokens), torch.cat(pos_embeds)
-
-
-def _project_features(projection: nn.Module, features: Tensor) -> Tensor:
-    """(B, C, h, w) features to (h * w, B, D) tokens, by a convolution of size 1."""
-    if not is_stock(projection, nn.Conv2d):
-        return projection(features).flatten(2).permute(2, 0, 1)
-    pixels = features.flatten(2).permute(2, 0, 1)
-    return affine(pixels, projection.weight.flatten(1), projection.bias)
 
 
 def _encode(
@@ -118,8 +111,6 @@ def _encode(
     only_first: bool = False,
 ) -> Tensor:
     """(ES, B, D) outputs of a transformer encoder; the first one alone where only that is read."""
-    if not is_stock(encoder, modeling_act().ACTEncoder):
-        return encoder(tokens, pos_embed=pos_embed, key_padding_mask=key_padding_mask)
     for layer in encoder.layers:
         is_last = layer is encoder.layers[-1]
         tokens = _encoder_layer(layer, tokens, pos_embed, key_padding_mask, only_first and is_last)
@@ -129,8 +120,6 @@ def _encode(
 def _encoder_layer(
     layer: nn.Module, x: Tensor, pos_embed: Tensor, key_padding_mask: Tensor | None, only_first: bool
 ) -> Tensor:
-    if not is_stock(layer, modeling_act().ACTEncoderLayer):
-        return layer(x, pos_embed=pos_embed, key_padding_mask=key_padding_mask)
     values = layer.norm1(x) if layer.pre_norm else x
     queries = keys = values + pos_embed
     if only_first:
@@ -145,12 +134,6 @@ def _decode(model: nn.Module, memory: Tensor, memory_pos_embed: Tensor) -> Tenso
     decoder, pos_embed = model.decoder, model.decoder_pos_embed.weight.unsqueeze(1)
     batch_size, dim = memory.shape[1:]
     first, *others = decoder.layers
-    kinds = modeling_act()
-    if not all(is_stock(layer, kinds.ACTDecoderLayer) for layer in decoder.layers) or not is_stock(
-        decoder, kinds.ACTDecoder
-    ):
-        zeros = memory.new_zeros(len(pos_embed), batch_size, dim)
-        return decoder(zeros, memory, decoder_pos_embed=pos_embed, encoder_pos_embed=memory_pos_embed)
     keys = memory + memory_pos_embed
     zero = memory.new_zeros(1, 1, dim)
     token = first.norm1(zero) if first.pre_norm else zero
@@ -190,8 +173,3 @@ def _feed_forward(layer: nn.Module, x: Tensor, norm: nn.Module) -> Tensor:
     else:
         hidden = dropout(layer.activation(hidden), p, training)
     return linear(layer.linear2, hidden)
-
-
-def modeling_act() -> ModuleType:
-    """The module of ACT, which imports this one."""
-    return sys.modules["lerobot.policies.act.modeling_act"]

@@ -7,11 +7,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torchvision.models._utils import IntermediateLayerGetter
-from torchvision.models.resnet import BasicBlock, Bottleneck
+from torchvision.models.resnet import BasicBlock
 from torchvision.ops.misc import FrozenBatchNorm2d
-
-from rewact.act.fast_ops import is_stock
 
 # Elsewhere (MPS) the layout is not known to be right.
 _CHANNELS_LAST_DEVICES = ("cpu", "cuda")
@@ -19,8 +16,6 @@ _CHANNELS_LAST_DEVICES = ("cpu", "cuda")
 
 def image_features(backbone: nn.Module, images: list[Tensor]) -> list[Tensor]:
     """The (B, C, h, w) feature maps of the cameras' (B, 3, H, W) images."""
-    if not is_stock(backbone, IntermediateLayerGetter):
-        return [backbone(image)["feature_map"] for image in images]
     if len({image.shape for image in images}) > 1:
         return [_run(backbone, image) for image in images]
     together = torch.cat(images) if len(images) > 1 else images[0]
@@ -42,15 +37,10 @@ def _run(backbone: nn.Module, x: Tensor) -> Tensor:
 
 
 def _run_block(block: nn.Module, x: Tensor) -> Tensor:
-    if is_stock(block, BasicBlock):
-        out = F.relu(_convolve(block.conv1, block.bn1, x), inplace=True)
-        out = _convolve(block.conv2, block.bn2, out)
-    elif is_stock(block, Bottleneck):
-        out = F.relu(_convolve(block.conv1, block.bn1, x), inplace=True)
-        out = F.relu(_convolve(block.conv2, block.bn2, out), inplace=True)
-        out = _convolve(block.conv3, block.bn3, out)
-    else:
-        return block(x)
+    out = F.relu(_convolve(block.conv1, block.bn1, x), inplace=True)
+    out = _convolve(block.conv2, block.bn2, out)
+    if not isinstance(block, BasicBlock):  # a bottleneck
+        out = _convolve(block.conv3, block.bn3, F.relu(out, inplace=True))
     if block.downsample is not None:
         x = _convolve(*block.downsample, x)
     return F.relu(out.add_(x), inplace=True)
@@ -59,7 +49,7 @@ def _run_block(block: nn.Module, x: Tensor) -> Tensor:
 def _convolve(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
     """A convolution and its norm, in place where that changes no value."""
     x = conv(x)
-    if not (is_stock(conv, nn.Conv2d) and is_stock(norm, FrozenBatchNorm2d)) or x.dtype != norm.weight.dtype:
+    if not isinstance(norm, FrozenBatchNorm2d) or x.dtype != norm.weight.dtype:
         return norm(x)
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
     shift = norm.bias - norm.running_mean * scale
