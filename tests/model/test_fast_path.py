@@ -189,6 +189,22 @@ def test_a_module_of_others_runs_as_it_is(name):
     assert len(calls) == n_calls and (n_calls > 0) != isinstance(module, Doubled)
 
 
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("action_head", torch.nn.Sequential),
+        ("encoder.layers.0.norm1", lambda norm: torch.nn.RMSNorm(norm.normalized_shape)),
+        ("decoder.layers.0.dropout", lambda dropout: torch.nn.Identity()),
+    ],
+)
+def test_a_module_of_torch_may_take_the_place_of_another(name, change):
+    policy, batch = make("cameras")
+    parent, _, child = name.rpartition(".")
+    policy.model.get_submodule(parent).register_module(child, change(policy.model.get_submodule(name)))
+    assert not fast_ops.is_stock(policy.model)
+    torch.testing.assert_close(run(policy, batch, True), run(policy, batch, False))
+
+
 def test_new_weights_count_at_once():
     policy, batch = make("cameras")
     policy.config.fast_path = True

@@ -12,20 +12,14 @@ from torch.autograd.function import once_differentiable
 
 # Dropout is drawn from 16 random bits an element.
 _N_DRAWS = 1 << 16
-# Where the modules of a network as it was made are from.
-_HOMES = ("torch.nn.modules.", "torchvision.", "lerobot.policies.act.", "rewact.act.")
 
 
 def is_stock(network: nn.Module) -> bool:
     """Whether the parameters of a network say all about it: no module of it is wrapped, replaced or hooked,
     as by an adapter, a sharded or a quantised layer."""
-    return not any(
-        not type(module).__module__.startswith(_HOMES)
-        or module._forward_hooks
-        or module._forward_pre_hooks
-        or module._backward_hooks
-        for child in network.children()
-        for module in child.modules()
+    modules = list(network.modules())
+    return [type(module) for module in modules] == network.module_types and not any(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks for module in modules[1:]
     )
 
 
