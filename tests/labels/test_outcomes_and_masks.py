@@ -264,5 +264,6 @@ def test_control_mode_files_that_disagree(load, root):
 
 def test_saved_control_modes_are_read_back(load, tmp_path):
     modes = {0: [(0, 2, "policy"), (3, 6, "human")], 3: [(19, 19, "unknown")]}
-    save_control_modes(tmp_path / "m.json", modes)
-    assert load_control_modes(tmp_path / "m.json", EpisodeTable.from_metadata(load().meta)) == modes
+    table = EpisodeTable.from_metadata(load().meta)
+    save_control_modes(tmp_path / "m.json", modes, table)
+    assert load_control_modes(tmp_path / "m.json", table) == modes

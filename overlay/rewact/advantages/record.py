@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 from rewact.labels.build import shorten
 from rewact.labels.control import read_control_modes
 from rewact.labels.episodes import EpisodeTable
-from rewact.labels.keypoints import load_keypoints
+from rewact.labels.keypoints import read_keypoints
 from rewact.labels.outcomes import OUTCOMES, read_outcomes
-from rewact.labels.sources import keypoints_path
 from rewact.options.labels import RewardLabelsConfig
 from rewact.values.checkpoint import checkpoint_digest, trained_labels
 
@@ -44,8 +43,7 @@ def record_episodes(
     """
     outcomes = read_outcomes(table, config, from_columns=False)
     modes = read_control_modes(table, config)
-    path = keypoints_path(config, table.root)
-    keypoints = load_keypoints(path, table) if with_keypoints and path.exists() else {}
+    keypoints = read_keypoints(table, config) if with_keypoints else {}
     records = {}
     for episode in episodes:
         row = table.row(episode)

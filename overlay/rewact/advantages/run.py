@@ -173,5 +173,5 @@ def _compute_values(
         store = ValueStore(predictor, meta, cfg.values_dir)
         predicted = predict_episodes(load, table, predictor, store, mine, cfg.batch_size, cfg.num_workers)
         for episode, prediction in predicted.items():
-            values[table.span(table.row(episode))] = prediction.reward
+            values[table.frames_of(episode)] = prediction.reward
     return values

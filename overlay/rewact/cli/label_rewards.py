@@ -184,7 +184,7 @@ def print_labels(table: "EpisodeTable", labels: "LabelSet", before: "LabelSet") 
     for name in ("episode", "frames", "keypoints (frame: reward)", "outcome", "control modes"):
         grid.add_column(name)
     for episode in changed or episodes:
-        grid.add_row(str(episode), str(table.length(episode, table.repo_id)), *_cells(labels, episode))
+        grid.add_row(str(episode), str(table.length(episode)), *_cells(labels, episode))
     console.print(grid)
     try:
         labels.check(table.repo_id)

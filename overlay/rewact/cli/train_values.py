@@ -104,8 +104,7 @@ def train_values(cfg: TrainValuesConfig) -> dict[str, Any] | None:
     from rewact.draw.values import plot_values
     from rewact.judge.report import print_values
     from rewact.judge.stopping import as_detector
-    from rewact.judge.value_report import judge_values
-    from rewact.judge.values import frame_slices, value_metrics
+    from rewact.judge.values import frame_slices, judge_values, value_metrics
     from rewact.labels import build_reward_labels
     from rewact.labels.files import write_json
     from rewact.labels.hub import open_metadata

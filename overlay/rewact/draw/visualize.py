@@ -3,7 +3,9 @@
 
 import contextlib
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -71,37 +73,54 @@ class Visualizer:
         with together():
             mine = episodes[state.process_index :: state.num_processes]
             mine = [episode for episode in mine if display or not self._is_drawn(episode)]
-            if mine:
-                self._draw(mine, num_workers, display, state.is_main_process)
+            if not mine:
+                return
+            if display:
+                from lerobot.utils.visualization_utils import init_rerun
 
-    def _draw(self, mine: Sequence[int], num_workers: int, display: bool, show_progress: bool) -> None:
-        if display:
-            from lerobot.utils.visualization_utils import init_rerun
+                init_rerun(session_name=f"rewards of {self.table.repo_id}")
+            total, hidden = sum(map(self.table.length, mine)), not state.is_main_process
+            batches = load_batches(EpisodeBatches(self.load(mine), mine, BATCH_SIZE), min(num_workers, 1))
+            with tqdm(total=total, desc="Drawing episodes", unit="frame", disable=hidden) as bar:
+                for episode, of_episode in groupby(batches, key=itemgetter(0)):  # one by one
+                    self._draw(episode, of_episode, display, bar)
 
-            init_rerun(session_name=f"rewards of {self.table.repo_id}")
-        batches = EpisodeBatches(self.load(mine), mine, BATCH_SIZE)
-        lengths = {episode: int(self.table.lengths[self.table.row(episode)]) for episode in mine}
-        hidden = not show_progress
-        with (
-            contextlib.ExitStack() as stack,
-            tqdm(total=sum(lengths.values()), desc="Drawing episodes", unit="frame", disable=hidden) as bar,
-        ):
-            scene = None
-            for episode, first, batch in load_batches(batches, min(num_workers, 1)):  # one by one
-                if first == 0:
-                    scene = stack.enter_context(_Scene(self, episode, display))
-                scene.add(first, batch)
+    def _draw(
+        self, episode: int, batches: Iterable[tuple[int, int, dict[str, Any]]], display: bool, bar: tqdm
+    ) -> None:
+        labelled = self.labelled[episode]
+        models = {name: of_model[episode] for name, of_model in self.models.items()}
+        wanted, thumbnails = set(thumbnail_frames(len(labelled.label)).tolist()), []
+        with contextlib.ExitStack() as stack:
+            if self.cameras:
+                path, title = self._picture(episode, "mp4"), f"episode {episode}"
+                video = stack.enter_context(RewardVideo(path, self.table.fps, labelled, models, title))
+            for _, first, batch in batches:
                 n_frames = len(batch["index"])
-                if first + n_frames == lengths[episode]:
-                    stack.pop_all().close()  # the video is whole; the plot comes last and vouches for both
-                    scene.plot()
+                images = {key: _to_uint8(batch[key]) for key in self.cameras}
+                if self.cameras:
+                    rows = zip(*images.values(), strict=True)
+                    video.add([camera_row(row, self.view_height) for row in rows])
+                    views = images[self.cameras[0]]
+                    thumbnails += [views[i] for i in range(n_frames) if first + i in wanted]
+                if display:
+                    _stream(first, n_frames, images, labelled, models)
                 bar.update(n_frames)
+        # The video is whole; the plot comes last and vouches for both.
+        plot_episode(
+            self._picture(episode, "png"),
+            labelled,
+            models,
+            self.table.fps,
+            f"{self.table.repo_id}, episode {episode}",
+            thumbnails,
+            self._digest(episode),
+        )
 
-    def picture(self, episode: int, suffix: str) -> Path:
-        """Where a picture of an episode goes."""
+    def _picture(self, episode: int, suffix: str) -> Path:
         return self.output_dir / f"episode_{episode:06d}.{suffix}"
 
-    def digest(self, episode: int) -> str:
+    def _digest(self, episode: int) -> str:
         """Hexadecimal digest of all that the pictures of an episode are drawn from."""
         labelled = self.labelled[episode]
         known = (self.table.repo_id, episode, self.view_height, labelled.success, labelled.keypoints)
@@ -114,75 +133,25 @@ class Visualizer:
         return digest.hexdigest()
 
     def _is_drawn(self, episode: int) -> bool:
-        is_filmed = not self.cameras or self.picture(episode, "mp4").is_file()
-        return is_filmed and read_digest(self.picture(episode, "png")) == self.digest(episode)
+        is_filmed = not self.cameras or self._picture(episode, "mp4").is_file()
+        return is_filmed and read_digest(self._picture(episode, "png")) == self._digest(episode)
 
 
-class _Scene:
-    """One episode being drawn."""
+def _stream(
+    first: int,
+    n_frames: int,
+    images: Mapping[str, np.ndarray],
+    labelled: EpisodeRewards,
+    models: Mapping[str, EpisodeRewards],
+) -> None:
+    from lerobot.utils.visualization_utils import log_rerun_data
 
-    def __init__(self, visualizer: Visualizer, episode: int, display: bool):
-        self.visualizer = visualizer
-        self.episode = episode
-        self.cameras = visualizer.cameras
-        self.display = display
-        self.labelled = visualizer.labelled[episode]
-        self.models = {name: of_model[episode] for name, of_model in visualizer.models.items()}
-        self.thumbnails: list[np.ndarray] = []
-        self.thumbnail_frames = thumbnail_frames(len(self.labelled.label))
-        self.video: RewardVideo | None = None
-
-    def __enter__(self) -> "_Scene":
-        if self.cameras:
-            self.video = RewardVideo(
-                self.visualizer.picture(self.episode, "mp4"),
-                self.visualizer.table.fps,
-                self.labelled,
-                self.models,
-                f"episode {self.episode}",
-            ).__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        if self.video is not None:
-            self.video.__exit__(*error)
-
-    def add(self, first: int, batch: dict[str, Any]) -> None:
-        """Draw the frames from ``first`` on."""
-        n_frames = len(batch["index"])
-        images = {key: _to_uint8(batch[key]) for key in self.cameras}
-        if self.video is not None:
-            height = self.visualizer.view_height
-            rows = zip(*(images[key] for key in self.cameras), strict=True)
-            self.video.add([camera_row(row, height) for row in rows])
-            wanted = self.thumbnail_frames[
-                (self.thumbnail_frames >= first) & (self.thumbnail_frames < first + n_frames)
-            ]
-            self.thumbnails += [images[self.cameras[0]][frame - first] for frame in wanted]
-        if self.display:
-            self._stream(first, images, n_frames)
-
-    def plot(self) -> None:
-        """Draw the curves."""
-        plot_episode(
-            self.visualizer.picture(self.episode, "png"),
-            self.labelled,
-            self.models,
-            self.visualizer.table.fps,
-            f"{self.visualizer.table.repo_id}, episode {self.episode}",
-            self.thumbnails,
-            self.visualizer.digest(self.episode),
-        )
-
-    def _stream(self, first: int, images: dict[str, np.ndarray], n_frames: int) -> None:
-        from lerobot.utils.visualization_utils import log_rerun_data
-
-        for frame in range(n_frames):
-            observation: dict[str, Any] = {key: image[frame] for key, image in images.items()}
-            observation["reward_label"] = float(self.labelled.label[first + frame])
-            for name, rewards in self.models.items():
-                observation[f"reward_{name}"] = float(rewards.prediction[first + frame])
-            log_rerun_data(observation=observation)
+    for frame in range(n_frames):
+        observation: dict[str, Any] = {key: image[frame] for key, image in images.items()}
+        observation["reward_label"] = float(labelled.label[first + frame])
+        for name, rewards in models.items():
+            observation[f"reward_{name}"] = float(rewards.prediction[first + frame])
+        log_rerun_data(observation=observation)
 
 
 def _to_uint8(images: Any) -> np.ndarray:

@@ -19,7 +19,7 @@ def log_held_out_reward(
     from accelerate.utils import gather_object
 
     from rewact.act.mixin import ACTRewardMixin
-    from rewact.judge.held_out import held_out_metrics
+    from rewact.judge.controls import held_out_metrics
 
     act = next(module for module in policy.modules() if isinstance(module, ACTRewardMixin))
     read, act.held_out_rewards = act.held_out_rewards, ()

@@ -90,8 +90,8 @@ class CompletionDetector:
 class CompletionWatch:
     """Follows one rollout of a policy, and says where its episodes end on completion.
 
-    Only readings count. A policy with `stop_on_completion` reads its reward from every observation; were a
-    forecast handed in all the same, the watch refuses it. Without the option nothing ever stops.
+    A policy with `stop_on_completion` reads its reward from every observation: a forecast never decides.
+    Without the option nothing ever stops.
 
     Args:
         policy: The policy that is rolled out.

@@ -2,6 +2,7 @@
 """Signs that predictions say nothing, told before anybody draws conclusions from them."""
 
 from collections.abc import Collection, Mapping, Sequence
+from itertools import combinations
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -58,17 +59,16 @@ def told_apart(
         controls: Not compared with each other.
     """
     errors = {
-        name: [float(np.nanmean(np.abs(e.prediction.astype(np.float64) - e.label))) for e in episodes]
+        name: np.array([np.nanmean(np.abs(e.prediction.astype(np.float64) - e.label)) for e in episodes])
         for name, episodes in {**models, **controls}.items()
     }
     lengths = [len(e.label) for e in next(iter(models.values()), [])]
-    names, found = [*models, *controls], []
-    for i, first in enumerate(models):
-        for second in names[i + 1 :]:
-            interval = mean_interval(np.subtract(errors[first], errors[second]), lengths)
-            if interval is None or interval[0] <= 0 <= interval[1]:
-                of = f"{len(lengths)} episode" + ("s" if len(lengths) != 1 else "")
-                found.append(f"{first} and {second} cannot be told apart by their errors on {of}")
+    of = f"{len(lengths)} episode" + ("s" if len(lengths) != 1 else "")
+    found = []
+    for first, second in combinations(errors, 2):
+        interval = mean_interval(errors[first] - errors[second], lengths)
+        if first in models and (interval is None or interval[0] <= 0 <= interval[1]):
+            found.append(f"{first} and {second} cannot be told apart by their errors on {of}")
     return found
 
 

@@ -22,18 +22,18 @@ def mean_interval(values: Sequence[float], weights: Sequence[float] | None = Non
         Its ends, None with fewer than 2 episodes.
     """
     values = np.asarray(values, dtype=np.float64)
-    if len(values) < 2:
+    n = len(values)
+    if n < 2:
         return None
-    weights = np.ones(len(values)) if weights is None else np.asarray(weights, dtype=np.float64)
+    weights = np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64)
     # How often each episode is in each resample.
-    chances = np.full(len(values), 1 / len(values))
-    drawn = np.random.default_rng(0).multinomial(len(values), chances, RESAMPLES).astype(np.float64)
+    drawn = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), RESAMPLES).astype(np.float64)
     means = (drawn @ (weights * values)) / (drawn @ weights)
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
-def auroc_interval(auroc: float, n_positive: int, n_negative: int) -> Interval | None:
+def auroc_interval(auroc: float | None, n_positive: int, n_negative: int) -> Interval | None:
     """95 % interval of an AUROC, None without both kinds.
 
     Its variance is at most A (1 - A) / min(n, m) (Birnbaum and Klose, "Bounds for the variance of the

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: MIT
 """How good predicted rewards are."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,10 +12,11 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from rewact.judge.completion import CompletionDetector
 from rewact.judge.intervals import auroc_interval, mean_interval, share_interval
 from rewact.labels import RewardLabels
-from rewact.labels.keypoints import load_keypoints
+from rewact.labels.keypoints import read_keypoints
 from rewact.labels.outcomes import SUCCESS, UNKNOWN
-from rewact.labels.sources import keypoints_path
 from rewact.values.prediction import Prediction
+
+CORRELATIONS = ("voc", "spearman", "pearson")
 
 
 @dataclass
@@ -44,16 +44,9 @@ class EpisodeRewards:
 
 
 def collect_episodes(labels: RewardLabels, predictions: Mapping[int, Prediction]) -> list[EpisodeRewards]:
-    """Put predictions beside the labels and outcomes of their episodes.
-
-    Args:
-        labels: Labels of the dataset.
-        predictions: By episode.
-    """
+    """Put predictions, by episode, beside the labels and outcomes of their episodes."""
     table = labels.table
-    keypoints: Mapping[int, Mapping[int, float]] = {}
-    if "keypoints" in labels.sources:
-        keypoints = load_keypoints(keypoints_path(labels.config, table.root), table)
+    keypoints = read_keypoints(table, labels.config) if "keypoints" in labels.sources else {}
     episodes = []
     for episode, prediction in predictions.items():
         row = table.row(episode)
@@ -62,7 +55,7 @@ def collect_episodes(labels: RewardLabels, predictions: Mapping[int, Prediction]
             EpisodeRewards(
                 episode=episode,
                 prediction=prediction.reward,
-                label=labels.rewards[table.starts[row] : table.ends[row]].numpy(),
+                label=labels.rewards[table.frames_of(episode)].numpy(),
                 success=None if outcome == UNKNOWN else bool(outcome == SUCCESS),
                 lower=prediction.lower,
                 upper=prediction.upper,
@@ -74,10 +67,25 @@ def collect_episodes(labels: RewardLabels, predictions: Mapping[int, Prediction]
 
 def label_predictions(labels: RewardLabels, episodes: Sequence[int]) -> dict[int, Prediction]:
     """The labels of some episodes as if they were predicted."""
-    table = labels.table
-    rows = [table.row(episode) for episode in episodes]
-    slices = [slice(int(table.starts[row]), int(table.ends[row])) for row in rows]
-    return {e: Prediction(labels.rewards[s].numpy()) for e, s in zip(episodes, slices, strict=True)}
+    return {e: Prediction(labels.rewards[labels.table.frames_of(e)].numpy()) for e in episodes}
+
+
+def correlation(prediction: np.ndarray, reference: np.ndarray, measure: Callable = spearmanr) -> float | None:
+    """Correlation in [-1, 1], by default of ranks.
+
+    A prediction that never changes says nothing about order: 0. None where the reference does not change.
+    """
+    if len(reference) < 2 or np.ptp(reference) == 0:
+        return None
+    if np.ptp(prediction) == 0:
+        return 0.0
+    return float(np.nan_to_num(measure(prediction, reference).statistic))
+
+
+def mean_of_known(values: Sequence[float | None]) -> float | None:
+    """The mean of those that are not None; None without any."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
 
 
 def episode_metrics(rewards: EpisodeRewards) -> dict[str, Any]:
@@ -85,13 +93,10 @@ def episode_metrics(rewards: EpisodeRewards) -> dict[str, Any]:
 
     Returns:
         - ``voc``: value-order correlation, Spearman's rank correlation of the prediction with time (Ma et
-          al., "Vision Language Models are In-Context Value Learners", 2024), in [-1, 1];
-        - ``spearman``, ``pearson``: correlation of prediction and label, in [-1, 1];
+          al., "Vision Language Models are In-Context Value Learners", 2024), see :func:`correlation`;
+        - ``spearman``, ``pearson``: correlation of prediction and label;
         - ``mae``, ``rmse``: errors against the label;
         - ``final``, ``max``, ``mean``: of the prediction; ``length`` in frames; ``success``.
-
-        A prediction that never changes says nothing about order: its correlations are 0. Where time or label
-        does not change either, they are None.
     """
     prediction, label = rewards.prediction.astype(np.float64), rewards.label.astype(np.float64)
     known = ~np.isnan(label)
@@ -100,9 +105,9 @@ def episode_metrics(rewards: EpisodeRewards) -> dict[str, Any]:
         "episode": rewards.episode,
         "length": len(prediction),
         "success": rewards.success,
-        "voc": _correlation(spearmanr, prediction, np.arange(len(prediction))),
-        "spearman": _correlation(spearmanr, prediction[known], label[known]),
-        "pearson": _correlation(pearsonr, prediction[known], label[known]),
+        "voc": correlation(prediction, np.arange(len(prediction))),
+        "spearman": correlation(prediction[known], label[known]),
+        "pearson": correlation(prediction[known], label[known], pearsonr),
         "mae": float(np.abs(error).mean()),
         "rmse": float(np.sqrt((error**2).mean())),
         "final": float(prediction[-1]),
@@ -126,37 +131,30 @@ def overall_metrics(episodes: Sequence[EpisodeRewards], detector: CompletionDete
     """
     rows = [episode_metrics(episode) for episode in episodes]
     error = np.concatenate([e.prediction.astype(np.float64) - e.label for e in episodes])
+    by_name = {name: [row[name] for row in rows if row[name] is not None] for name in CORRELATIONS}
+    intervals = {name: mean_interval(values) for name, values in by_name.items()}
+    intervals["mae"] = mean_interval([row["mae"] for row in rows], [row["length"] for row in rows])
     known = [row for row in rows if row["success"] is not None]
+    success = [row["success"] for row in known]
+    n_success, n_failure = sum(success), len(success) - sum(success)
+    of_outcomes: dict[str, float | None] = {}
+    for name in ("final", "max"):
+        found = outcome_metrics(success, [row[name] for row in known], name)
+        intervals[f"auroc_{name}"] = auroc_interval(found[f"auroc_{name}"], n_success, n_failure)
+        of_outcomes |= found
     return {
         "n_episodes": len(rows),
         "n_frames": len(error),
-        **{name: _mean_of_known([row[name] for row in rows]) for name in ("voc", "spearman", "pearson")},
+        **{name: mean_of_known(values) for name, values in by_name.items()},
         "mae": float(np.nanmean(np.abs(error))),
         "rmse": float(np.sqrt(np.nanmean(error**2))),
         "band_coverage": _band_coverage(episodes),
-        "n_success": sum(row["success"] for row in known),
-        "n_failure": sum(not row["success"] for row in known),
-        **outcome_metrics([row["success"] for row in known], [row["final"] for row in known], "final"),
-        **outcome_metrics([row["success"] for row in known], [row["max"] for row in known], "max"),
+        "n_success": n_success,
+        "n_failure": n_failure,
+        **of_outcomes,
         "detection": detection_metrics(episodes, detector),
-        "intervals": _intervals(episodes, rows),
+        "intervals": intervals,
     }
-
-
-def _intervals(episodes: Sequence[EpisodeRewards], rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    intervals = {
-        name: mean_interval([row[name] for row in rows if row[name] is not None])
-        for name in ("voc", "spearman", "pearson")
-    }
-    intervals["mae"] = mean_interval([row["mae"] for row in rows], [row["length"] for row in rows])
-    known = [row for row in rows if row["success"] is not None]
-    n_success = sum(row["success"] for row in known)
-    for name in ("final", "max"):
-        found = outcome_metrics([row["success"] for row in known], [row[name] for row in known], name)
-        auroc = found[f"auroc_{name}"]
-        counts = (n_success, len(known) - n_success)
-        intervals[f"auroc_{name}"] = None if auroc is None else auroc_interval(auroc, *counts)
-    return intervals
 
 
 def outcome_metrics(success: Sequence[bool], score: Sequence[float], name: str) -> dict[str, float | None]:
@@ -166,10 +164,10 @@ def outcome_metrics(success: Sequence[bool], score: Sequence[float], name: str) 
         >>> outcome_metrics([True, False, False], [0.9, 0.2, 0.4], "final")
         {'auroc_final': 1.0, 'average_precision_final': 1.0}
     """
+    measures = {"auroc": roc_auc_score, "average_precision": average_precision_score}
     both = len(set(success)) == 2
     return {
-        f"auroc_{name}": float(roc_auc_score(success, score)) if both else None,
-        f"average_precision_{name}": float(average_precision_score(success, score)) if both else None,
+        f"{key}_{name}": float(measure(success, score)) if both else None for key, measure in measures.items()
     }
 
 
@@ -177,32 +175,23 @@ def detection_metrics(episodes: Sequence[EpisodeRewards], detector: CompletionDe
     """What a completion detector makes of the predictions, over the episodes whose outcome is known.
 
     Returns:
-        ``precision`` and ``recall`` of "detected at some frame" for success; ``delay_median`` and
-        ``delay_mean`` in frames, over the detected successes, from the first frame at which the label is at
-        its highest to the detection (negative: too early); the ``detected`` frame by episode, None where it
-        never fired. Ratios without a denominator are None.
-        ``intervals`` holds their 95 % intervals.
+        ``precision`` and ``recall`` of "detected at some frame" for success, with their 95 % ``intervals``;
+        ``delay_median`` and ``delay_mean`` in frames, over the detected successes, from the first frame at
+        which the label is at its highest to the detection (negative: too early); the ``detected`` frame by
+        episode, None where it never fired. Ratios without a denominator are None.
     """
     detected: dict[int, int | None] = {}
-    hits, false_alarms, misses, delays = 0, 0, 0, []
     for episode in episodes:
         detector.reset()
         fired = (frame for frame, reward in enumerate(episode.prediction) if bool(detector(float(reward))))
-        frame = detected[episode.episode] = next(fired, None)
-        if episode.success is None:
-            continue
-        hits += episode.success and frame is not None
-        misses += episode.success and frame is None
-        false_alarms += not episode.success and frame is not None
-        if episode.success and frame is not None:
-            delays.append(frame - int(np.nanargmax(episode.label)))
+        detected[episode.episode] = next(fired, None)
+    stopped = [e for e in episodes if e.success is not None and detected[e.episode] is not None]
+    hits = [e for e in stopped if e.success]
+    delays = [detected[e.episode] - int(np.nanargmax(e.label)) for e in hits]
+    counts = {"precision": len(stopped), "recall": sum(e.success is True for e in episodes)}
     return {
-        "precision": hits / (hits + false_alarms) if hits + false_alarms else None,
-        "recall": hits / (hits + misses) if hits + misses else None,
-        "intervals": {
-            "precision": share_interval(hits, hits + false_alarms),
-            "recall": share_interval(hits, hits + misses),
-        },
+        **{name: len(hits) / count if count else None for name, count in counts.items()},
+        "intervals": {name: share_interval(len(hits), count) for name, count in counts.items()},
         "delay_median": float(np.median(delays)) if delays else None,
         "delay_mean": float(np.mean(delays)) if delays else None,
         "detected": detected,
@@ -210,19 +199,24 @@ def detection_metrics(episodes: Sequence[EpisodeRewards], detector: CompletionDe
 
 
 def calibration(episodes: Sequence[EpisodeRewards], n_bins: int = 10) -> dict[str, Any]:
-    """Reliability of the predictions: are labels 0.7 on average where 0.7 is predicted?
-
-    Args:
-        episodes: At least one.
-        n_bins: Equal bins of [0, 1]; predictions beyond its ends count to the outer ones.
-
-    Returns:
-        ``bins``, for each bin that has frames its ``count``, mean ``prediction`` and mean ``label``; and
-        ``ece``, the expected calibration error: the mean over frames of the gap between the two in their bin.
-    """
+    """:func:`reliability` of the predictions for at least one episode."""
     prediction = np.concatenate([e.prediction for e in episodes]).astype(np.float64)
     label = np.concatenate([e.label for e in episodes]).astype(np.float64)
-    prediction, label = prediction[~np.isnan(label)], label[~np.isnan(label)]
+    return reliability(prediction[~np.isnan(label)], label[~np.isnan(label)], n_bins)
+
+
+def reliability(prediction: np.ndarray, label: np.ndarray, n_bins: int = 10) -> dict[str, Any]:
+    """Are labels 0.7 on average where 0.7 is predicted?
+
+    Args:
+        prediction: ``(N,)``; beyond the ends of [0, 1] they count to the outer bins.
+        label: ``(N,)`` in [0, 1].
+        n_bins: Equal bins of [0, 1].
+
+    Returns:
+        ``bins``, for each bin that has samples its ``count``, mean ``prediction`` and mean ``label``; and
+        ``ece``, the expected calibration error: the mean over samples of the gap between both in their bin.
+    """
     index = np.clip((prediction * n_bins).astype(int), 0, n_bins - 1)
     count = np.bincount(index, minlength=n_bins)
     mean_prediction = np.bincount(index, prediction, n_bins) / np.maximum(count, 1)
@@ -234,20 +228,6 @@ def calibration(episodes: Sequence[EpisodeRewards], n_bins: int = 10) -> dict[st
             for b in np.flatnonzero(count)
         ],
     }
-
-
-def _correlation(measure: Any, prediction: np.ndarray, reference: np.ndarray) -> float | None:
-    if len(reference) < 2 or np.ptp(reference) == 0:
-        return None
-    if np.ptp(prediction) == 0:
-        return 0.0
-    value = float(measure(prediction, reference).statistic)
-    return 0.0 if math.isnan(value) else value
-
-
-def _mean_of_known(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
 
 
 def _band_coverage(episodes: Sequence[EpisodeRewards]) -> float | None:

@@ -39,20 +39,29 @@ def print_evaluation(
         overall, detection = result["overall"], result["overall"]["detection"]
         values[name] = {**overall, **detection, "ece": result["calibration"]["ece"]}
         intervals[name] = {**overall["intervals"], **detection["intervals"]}
-    table = Table(title=title, title_justify="left", caption="(95 % intervals)", caption_justify="left")
-    table.add_column("")
-    for name in models:
-        table.add_column(name, justify="right")
     any_model = next(iter(values.values()))
     counts = f" ({any_model['n_success']} successes, {any_model['n_failure']} failures)"
-    for text, key in ROWS:
-        if any(value[key] is not None for value in values.values()):
-            cells = (_format(value[key], intervals[name].get(key)) for name, value in values.items())
-            table.add_row(text + (counts if key.startswith("auroc_") else ""), *cells)
-    console = wide_console()
-    console.print(table)
+    rows = [
+        (
+            text + (counts if key.startswith("auroc_") else ""),
+            *(_format(value[key], intervals[name].get(key)) for name, value in values.items()),
+        )
+        for text, key in ROWS
+        if any(value[key] is not None for value in values.values())
+    ]
+    print_table(title, ["", *models], rows, caption="(95 % intervals)")
     for remark in remarks:
-        console.print(f"[bold red]{remark}[/]", highlight=False, soft_wrap=True)
+        wide_console().print(f"[bold red]{remark}[/]", highlight=False, soft_wrap=True)
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "") -> None:
+    """Print rows of cells, all columns but the first to the right."""
+    table = Table(title=title, title_justify="left", caption=caption or None, caption_justify="left")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left")
+    for row in rows:
+        table.add_row(*row)
+    wide_console().print(table)
 
 
 def wide_console() -> Console:
@@ -70,31 +79,21 @@ def print_values(report: Mapping[str, Any], title: str) -> None:
     """Print a report on values, the controls below.
 
     Args:
-        report: As `rewact.judge.value_report.judge_values` gives it, with ``written``: values as they go to
-            a file.
+        report: As `rewact.judge.values.judge_values` gives it, with ``written``: values as they go to a file.
         title: Heading of the table.
     """
-    table = Table(title=title, title_justify="left")
-    for heading in ("", "VOC", "MAE"):
-        table.add_column(heading, justify="right" if heading else "left")
-    for name, model in {
-        "values": report["values"],
-        "values, as written": report["written"],
-        **report["controls"],
-    }.items():
-        if model is not None:
-            table.add_row(name, _format(model["voc"]), _format(model["mae"]))
-    console = wide_console()
-    console.print(table)
+    models = {"values": report["values"], "values, as written": report["written"], **report["controls"]}
+    rows = [(name, _format(model["voc"]), _format(model["mae"])) for name, model in models.items()]
+    print_table(title, ["", "VOC", "MAE"], rows)
     for name in ("done", "success"):
-        if report[name]["auroc"] is not None:
-            console.print(
-                f"{name}: AUROC {_format(report[name]['auroc'])}, "
-                f"average precision {_format(report[name]['average_precision'])}, "
-                f"calibration error {_format(report[name]['ece'])}"
+        auroc, precision, ece = (report[name][key] for key in ("auroc", "average_precision", "ece"))
+        if auroc is not None:
+            wide_console().print(
+                f"{name}: AUROC {_format(auroc)}, average precision {_format(precision)}, calibration error "
+                f"{_format(ece)}"
             )
     if report["stop"] is not None:
-        console.print(describe_stop(report["stop"]))
+        wide_console().print(describe_stop(report["stop"]))
 
 
 def describe_stop(stop: Mapping[str, Any]) -> str:

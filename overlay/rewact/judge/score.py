@@ -107,9 +107,8 @@ def judge_models(
     table, done = labels.table, done_by_label(labels)
 
     def stop(episodes: Sequence[EpisodeRewards]) -> dict[str, Any] | None:
-        rows = [table.row(rewards.episode) for rewards in episodes]
-        flags = [done[table.starts[row] : table.ends[row]] for row in rows]
-        return choose_stop([rewards.prediction for rewards in episodes], flags, table.fps)
+        flags = [done[table.frames_of(e.episode)] for e in episodes]
+        return choose_stop([e.prediction for e in episodes], flags, table.fps)
 
     return {
         "models": {

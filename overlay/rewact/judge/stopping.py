@@ -3,7 +3,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,36 +33,6 @@ N_PARTS = 5
 MIN_EPISODES = 30
 
 
-@dataclass(frozen=True)
-class Stops:
-    """What each of several detectors does on each of several episodes.
-
-    Attributes:
-        detectors: float ``(D, 2)``: threshold and dwell.
-        is_false: bool ``(D, E)``: stopped where the task is not done.
-        is_hit: bool ``(D, E)``: stopped where it is.
-        delay: float ``(D, E)`` seconds from the first frame that is done to a hit, NaN elsewhere.
-        gets_done: bool ``(E,)``.
-    """
-
-    detectors: np.ndarray
-    is_false: np.ndarray
-    is_hit: np.ndarray
-    delay: np.ndarray
-    gets_done: np.ndarray
-
-    def choose(self, episodes: np.ndarray) -> int:
-        """The detector that finds most ends of some episodes at `MAX_FALSE_STOPS`.
-
-        Where each of these finds less than `MIN_RECALL`, the one whose share of ends found exceeds its share
-        of false stops by most.
-        """
-        false = self.is_false[:, episodes].mean(1)
-        found = self.is_hit[:, episodes].sum(1) / max(self.gets_done[episodes].sum(), 1)
-        good = (false <= MAX_FALSE_STOPS) & (found >= MIN_RECALL)
-        return int(np.argmax(np.where(good, 2.0 + found, found - false)))
-
-
 def choose_stop(
     values: Sequence[np.ndarray], done: Sequence[np.ndarray], fps: float, seed: int = 0
 ) -> dict[str, Any] | None:
@@ -83,19 +53,31 @@ def choose_stop(
     """
     known = [i for i, flags in enumerate(done) if len(flags) and not np.isnan(flags).any()]
     values, done = [values[i] for i in known], [done[i] > 0.5 for i in known]
-    if not any(flags.any() for flags in done):
+    gets_done = np.array([flags.any() for flags in done])
+    if not gets_done.any():
         return None
-    stops = _try_detectors(values, done, fps)
+    detectors, is_false, is_hit, delay = _try_detectors(values, done, fps)
+
+    def choose(episodes: np.ndarray) -> int:
+        """The detector that finds most ends at `MAX_FALSE_STOPS`.
+
+        Where each finds less than `MIN_RECALL`, the one whose share of ends found exceeds its share of false
+        stops by most.
+        """
+        false = is_false[:, episodes].mean(1)
+        found = is_hit[:, episodes].sum(1) / max(gets_done[episodes].sum(), 1)
+        good = (false <= MAX_FALSE_STOPS) & (found >= MIN_RECALL)
+        return int(np.argmax(np.where(good, 2.0 + found, found - false)))
+
     n = len(values)
     part = np.random.default_rng(seed).permutation(n) % min(N_PARTS, n)
-    false, hits, delays = np.zeros(n, bool), np.zeros(n, bool), np.full(n, np.nan)
-    for number in range(min(N_PARTS, n)):
-        mine = np.flatnonzero(part == number)
-        others = np.flatnonzero(part != number)
-        chosen = stops.choose(others if len(others) else mine)
-        false[mine], hits[mine] = stops.is_false[chosen, mine], stops.is_hit[chosen, mine]
-        delays[mine] = stops.delay[chosen, mine]
-    threshold, dwell = stops.detectors[stops.choose(np.arange(n))]
+    chosen = np.zeros(n, dtype=int)
+    for number in np.unique(part):
+        mine, others = np.flatnonzero(part == number), np.flatnonzero(part != number)
+        chosen[mine] = choose(others if len(others) else mine)
+    of_each = chosen, np.arange(n)
+    false, hits, delays = is_false[of_each], is_hit[of_each], delay[of_each]
+    threshold, dwell = detectors[choose(np.arange(n))]
     low, high = share_interval(int(false.sum()), n)
     return {
         "threshold": round(float(threshold), 4),
@@ -104,7 +86,7 @@ def choose_stop(
         "false_stops": float(false.mean()),
         "false_stops_low": low,
         "false_stops_high": high,
-        "recall": float(hits.sum() / stops.gets_done.sum()),
+        "recall": float(hits.sum() / gets_done.sum()),
         "delay_s": float(np.nanmedian(delays)) if hits.any() else None,
     }
 
@@ -132,15 +114,10 @@ def require_held_out(checkpoint: str | Path, meta: "LeRobotDatasetMetadata", epi
 
 
 def save_stop(checkpoint: Path, stop: dict[str, Any] | None, dataset: str, ece: float) -> None:
-    """Save with a checkpoint when it stops on completion.
+    """Save with a checkpoint when it stops on completion, as `choose_stop` has chosen on a dataset.
 
-    Its configuration gets the detector; `completion.json` says what that was chosen on, and how well it does.
-
-    Args:
-        checkpoint: Folder with a configuration.
-        stop: As of `choose_stop`.
-        dataset: Name of the dataset that it was chosen on.
-        ece: Calibration error of the readings there.
+    Its configuration gets the detector; `completion.json` says what that was chosen on, and how well it does,
+    with the calibration error of the readings there.
 
     Raises:
         ValueError: If there is nothing to save.
@@ -156,26 +133,31 @@ def save_stop(checkpoint: Path, stop: dict[str, Any] | None, dataset: str, ece: 
     logging.info("%s stops from now on at %s", checkpoint, stop["threshold"])
 
 
-def _try_detectors(values: Sequence[np.ndarray], done: Sequence[np.ndarray], fps: float) -> Stops:
+def _try_detectors(
+    values: Sequence[np.ndarray], done: Sequence[np.ndarray], fps: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """What each of several detectors does on each of several episodes.
+
+    Returns:
+        float ``(D, 2)``, threshold and dwell; bool ``(D, E)``, stopped where the task is not done; bool
+        ``(D, E)``, stopped where it is; float ``(D, E)``, seconds from the first frame that is done to such a
+        stop, NaN elsewhere.
+    """
     frames = np.concatenate(values)
     thresholds = np.unique(np.quantile(frames, 1 - np.geomspace(0.5, 0.5 / len(frames), N_THRESHOLDS)))
     thresholds = np.clip(thresholds, 0.01, 1.0).round(4)
     tolerance = round(TOLERANCE_S * fps)
-    shape = (len(DWELLS), len(thresholds), len(values))
+    detectors = [(threshold, dwell) for dwell in DWELLS for threshold in thresholds]
+    shape = (len(detectors), len(values))
     is_false, is_hit, delay = np.zeros(shape, bool), np.zeros(shape, bool), np.full(shape, np.nan)
     for episode, (value, flags) in enumerate(zip(values, done, strict=True)):
         is_close = np.array([flags[t : t + tolerance + 1].any() for t in range(len(flags))])
-        for number, dwell in enumerate(DWELLS):
-            stop = _first_stops(value, thresholds, dwell)
-            stopped = stop < len(value)
-            at = np.minimum(stop, len(value) - 1)
-            hit = is_hit[number, :, episode] = stopped & is_close[at]
-            is_false[number, :, episode] = stopped & ~is_close[at]
-            delay[number, hit, episode] = (at[hit] - int(np.argmax(flags))) / fps
-    detectors = np.stack(np.meshgrid(thresholds, DWELLS), -1).reshape(-1, 2)
-    flat = (len(detectors), len(values))
-    gets_done = np.array([flags.any() for flags in done])
-    return Stops(detectors, is_false.reshape(flat), is_hit.reshape(flat), delay.reshape(flat), gets_done)
+        stop = np.concatenate([_first_stops(value, thresholds, dwell) for dwell in DWELLS])
+        stopped, at = stop < len(value), np.minimum(stop, len(value) - 1)
+        is_hit[:, episode] = hit = stopped & is_close[at]
+        is_false[:, episode] = stopped & ~is_close[at]
+        delay[hit, episode] = (at[hit] - int(np.argmax(flags))) / fps
+    return np.array(detectors), is_false, is_hit, delay
 
 
 def _first_stops(values: np.ndarray, thresholds: np.ndarray, dwell: int) -> np.ndarray:

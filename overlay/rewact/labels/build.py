@@ -11,13 +11,9 @@ import torch
 from torch import Tensor
 
 from rewact.keys import INTERVENTION_KEY
-from rewact.labels.control import (
-    POLICY,
-    read_control_modes,
-    read_interventions,
-    require_control_modes,
-)
+from rewact.labels.control import CONTROL_MODES_FILE, POLICY, read_control_modes, read_interventions
 from rewact.labels.episodes import EpisodeTable
+from rewact.labels.files import label_files
 from rewact.labels.hub import pull_label_files
 from rewact.labels.outcomes import FAIL_PREFIX, FAILURE, UNKNOWN, read_outcomes
 from rewact.labels.sources import hint_at_unused_files, label_rows
@@ -72,8 +68,8 @@ class RewardLabels:
     @property
     def unlabelled_frames(self) -> int:
         """Frames that have no label though their episode has a source."""
-        rows = np.array([row for row, source in enumerate(self.sources) if source is not None], dtype=int)
-        return int(torch.isnan(self.rewards[torch.from_numpy(self.table.frames(rows))]).sum())
+        rows = np.flatnonzero([source is not None for source in self.sources])
+        return int(np.isnan(self.rewards.numpy()[self.table.frames(rows)]).sum())
 
     def require(self, episodes: Iterable[int] | None = None) -> None:
         """Check that the given episodes (all by default) are labelled.
@@ -106,11 +102,11 @@ class RewardLabels:
             return
         self.outcomes[:] = read_outcomes(self.table, self.config)
         labels, sources = label_rows(self.table, self.config, self.outcomes, rows)
-        self.rewards[torch.from_numpy(self.table.frames(rows))] = torch.from_numpy(labels)
+        self.rewards.numpy()[self.table.frames(rows)] = labels
         for row, source in zip(rows.tolist(), sources, strict=True):
             self.sources[row] = source
         if self.action_mask is not None:
-            self.action_mask[:] = torch.from_numpy(_action_mask(self.table, self.config, self.outcomes))
+            self.action_mask.numpy()[:] = _kept_actions(self.table, self.config, self.outcomes)
 
 
 def say_outcomes(repo_id: str) -> str:
@@ -136,32 +132,28 @@ def build_reward_labels(meta: "LeRobotDatasetMetadata", config: RewardLabelsConf
     """
     pull_label_files(meta)
     table = EpisodeTable.from_metadata(meta)
-    outcomes = read_outcomes(table, config)
-    rows = np.arange(len(table.episodes))
-    labels, sources = label_rows(table, config, outcomes, rows)
-    rewards = np.full(table.n_frames, np.nan, dtype=np.float32)
-    rewards[table.frames(rows)] = labels
-    hint_at_unused_files(table, config)
-    mask = _action_mask(table, config, outcomes)
-    return RewardLabels(
-        config=config,
-        table=table,
-        rewards=torch.from_numpy(rewards),
-        action_mask=None if mask is None else torch.from_numpy(mask),
-        sources=sources,
-        outcomes=outcomes,
+    n_episodes = len(table.episodes)
+    labels = RewardLabels(
+        config,
+        table,
+        rewards=torch.from_numpy(table.unknown_frames()),
+        action_mask=torch.ones(table.n_frames, dtype=torch.bool) if config.masks_actions else None,
+        sources=[None] * n_episodes,
+        outcomes=np.full(n_episodes, UNKNOWN, dtype=np.int8),
     )
+    labels.refresh(table.episodes.tolist())
+    hint_at_unused_files(table, config)
+    return labels
 
 
-def _action_mask(table: EpisodeTable, config: RewardLabelsConfig, outcomes: np.ndarray) -> np.ndarray | None:
-    if not config.masks_actions:
-        return None
-    name = table.name
+def _kept_actions(table: EpisodeTable, config: RewardLabelsConfig, outcomes: np.ndarray) -> np.ndarray:
+    """Which actions are trained on, bool ``(N,)``."""
+    name, repo_id = table.name, table.repo_id
     kept = np.ones(table.n_frames, dtype=bool)
     if config.mask_actions_for_eval_data:
         if not name.startswith(EVAL_PREFIXES):
             raise ValueError(
-                f"reward.mask_actions_for_eval_data: {table.repo_id} is not evaluation data, which is named "
+                f"reward.mask_actions_for_eval_data: {repo_id} is not evaluation data, which is named "
                 f"{' or '.join(f'{prefix}*' for prefix in EVAL_PREFIXES)}; leave the option out"
             )
         kept[:] = False
@@ -170,15 +162,26 @@ def _action_mask(table: EpisodeTable, config: RewardLabelsConfig, outcomes: np.n
             kept[:] = False
         elif (outcomes == UNKNOWN).all():
             raise ValueError(
-                f"reward.mask_actions_for_fail_data: nothing says which episodes of {table.repo_id} failed; "
-                f"say it with {say_outcomes(table.repo_id)}"
+                f"reward.mask_actions_for_fail_data: nothing says which episodes of {repo_id} failed; "
+                f"say it with {say_outcomes(repo_id)}"
             )
         kept[table.frames(np.flatnonzero(outcomes == FAILURE))] = False
+    for option, is_recorded in (
+        ("mask_actions_under_policy", False),
+        ("mask_actions_under_intervention", INTERVENTION_KEY in table.columns),
+    ):
+        if (
+            getattr(config, option)
+            and not is_recorded
+            and not label_files("control_modes", table.root, config)
+        ):
+            raise ValueError(
+                f"reward.{option}: nothing says who controlled {repo_id}: "
+                f"{table.root / CONTROL_MODES_FILE} is missing; write it with lerobot-label-rewards, or name "
+                "another with --dataset.reward.control_modes_path"
+            )
     if config.mask_actions_under_policy:
-        require_control_modes(table, config, "mask_actions_under_policy")
         kept &= read_control_modes(table, config) != POLICY
     if config.mask_actions_under_intervention:
-        if INTERVENTION_KEY not in table.columns:
-            require_control_modes(table, config, "mask_actions_under_intervention")
         kept &= ~read_interventions(table, config)
     return kept

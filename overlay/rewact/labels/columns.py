@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Columns of a dataset's own data, read at once."""
+"""Columns of parquet files, read at once, and what several files say of the same frames."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,28 +11,13 @@ import pyarrow.parquet as pq
 from rewact.labels.episodes import EpisodeTable
 
 
-def parquet_columns(path: Path, names: Sequence[str]) -> list[str]:
-    """Those of some columns that a parquet file has.
-
-    Raises:
-        ValueError: naming the file, if it is not a parquet file or has none of them.
-    """
-    try:
-        there = pq.read_schema(path).names
-    except (OSError, pa.ArrowException) as error:
-        raise ValueError(f"{path} cannot be read as parquet: {error}") from error
-    if found := [name for name in names if name in there]:
-        return found
-    raise ValueError(f"{path} has no column {' or '.join(names)}; its columns are {', '.join(there)}")
-
-
 def read_parquet(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> dict[str, np.ndarray]:
     """Read some columns of a parquet file.
 
     Args:
         path: The file.
         columns: Their names.
-        optional: Those that may be missing.
+        optional: More of them, which may be missing.
 
     Raises:
         ValueError: naming the file, if it is not a whole parquet file or lacks a column.
@@ -40,10 +25,10 @@ def read_parquet(path: Path, columns: Sequence[str], optional: Sequence[str] = (
     try:
         with pq.ParquetFile(path) as file:
             names = file.schema_arrow.names
-            table = file.read([name for name in columns if name in names])
+            table = file.read([name for name in (*columns, *optional) if name in names])
     except (OSError, pa.ArrowException) as error:
         raise ValueError(f"{path} cannot be read as parquet: {error}") from error
-    if missing := [name for name in columns if name not in (*names, *optional)]:
+    if missing := [name for name in columns if name not in names]:
         raise ValueError(f"{path} has no column {missing[0]!r}; its columns are {', '.join(names)}")
     return {name: table[name].to_numpy() for name in table.column_names}
 
@@ -63,8 +48,6 @@ def read_frame_column(table: EpisodeTable, name: str, missing: float | bool) -> 
         ValueError: naming the file, if the data cannot be read.
     """
     paths = sorted((table.root / "data").glob("*/*.parquet"))
-    if not paths:
-        return None
     values = np.full(table.n_frames, missing)
     for path in paths:
         content = read_parquet(path, ["index", name])
@@ -75,4 +58,17 @@ def read_frame_column(table: EpisodeTable, name: str, missing: float | bool) -> 
         if column.dtype == object:  # shape (1,) stored as a list
             column = np.array([np.ravel(value)[0] for value in column])
         values[index] = column
-    return values
+    return values if paths else None
+
+
+def set_unknown(
+    values: np.ndarray, at: int | slice, value: int, unknown: int, paths: Sequence[Path], episode: int
+) -> None:
+    """Set what is not known yet, in place; a ValueError if another of the files says something else."""
+    if value == unknown:
+        return
+    if np.any((values[at] != unknown) & (values[at] != value)):
+        raise ValueError(
+            f"{' and '.join(map(str, paths))} disagree about episode {episode}; correct one of them"
+        )
+    values[at] = value

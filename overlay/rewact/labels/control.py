@@ -1,5 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""Who was in control: a human or a policy."""
+"""Who was in control: a human or a policy.
+
+The file is ``rewact_extensions/control_modes.json`` in the dataset's folder::
+
+    {"<episode>": {"length": 40, "identity": "90d2a1...",
+                   "segments": [{"start_index": a, "end_index": b, "mode": "policy"}]}}
+
+``mode`` is "policy", "human" or "unknown", as are frames outside the segments. The list may also stand in the
+object's place.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,28 +16,22 @@ from typing import Any
 
 import numpy as np
 
-from rewact.keys import DAGGER_DIR, FOREIGN_DIR, INTERVENTION_KEY
-from rewact.labels.columns import read_frame_column
+from rewact.keys import INTERVENTION_KEY
+from rewact.labels.columns import read_frame_column, set_unknown
 from rewact.labels.episodes import EpisodeTable
 from rewact.labels.files import (
-    EXTENSIONS_DIR,
-    existing_files,
+    LABEL_FILES,
     is_integer,
-    parse_episode,
-    read_json,
+    label_files,
+    parse_episodes,
+    read_by_episode,
     write_json,
 )
 from rewact.options.labels import RewardLabelsConfig
 
 UNKNOWN_MODE, POLICY, HUMAN = 0, 1, 2
 MODES = {"unknown": UNKNOWN_MODE, "policy": POLICY, "human": HUMAN}
-CONTROL_MODES_FILE = f"{EXTENSIONS_DIR}/control_modes.json"
-# Where recordings made with the robocandywrapper plugins keep theirs, in the same format.
-FOREIGN_CONTROL_MODES_FILES = (
-    f"{DAGGER_DIR}/episode_modes.json",
-    f"{FOREIGN_DIR}/{DAGGER_DIR}/episode_modes.json",
-    f"{FOREIGN_DIR}/control_mode/episode_modes.json",
-)
+CONTROL_MODES_FILE = LABEL_FILES["control_modes"][0]
 
 # Of one episode: first frame, last frame (inclusive), mode; frames count from the episode's first.
 Segments = list[tuple[int, int, str]]
@@ -44,19 +47,13 @@ def read_control_modes(table: EpisodeTable, config: RewardLabelsConfig) -> np.nd
         ValueError: naming file and episode, if a file is broken or contradicts another.
     """
     modes = np.full(table.n_frames, UNKNOWN_MODE, dtype=np.uint8)
-    paths = control_mode_paths(config, table.root)
+    paths = label_files("control_modes", table.root, config)
     for path in paths:
         for episode, segments in load_control_modes(path, table).items():
-            start = int(table.starts[table.row(episode)])
+            start = table.frames_of(episode).start
             for first, last, mode in segments:
                 frames = slice(start + first, start + last + 1)
-                known = modes[frames] != UNKNOWN_MODE
-                if MODES[mode] == UNKNOWN_MODE:
-                    continue
-                if (modes[frames][known] != MODES[mode]).any():
-                    files = " and ".join(map(str, paths))
-                    raise ValueError(f"{files} disagree about episode {episode}; correct one of them")
-                modes[frames] = MODES[mode]
+                set_unknown(modes, frames, MODES[mode], UNKNOWN_MODE, paths, episode)
     return modes
 
 
@@ -77,65 +74,28 @@ def read_interventions(table: EpisodeTable, config: RewardLabelsConfig, is_neede
     interventions = read_control_modes(table, config) == HUMAN
     if INTERVENTION_KEY in table.columns:
         recorded = read_frame_column(table, INTERVENTION_KEY, missing=0.0)
-        if recorded is None and not is_needed:
-            return interventions
-        if recorded is None:
+        if recorded is not None:
+            interventions |= recorded > 0
+        elif is_needed:
             raise ValueError(
                 f"{table.repo_id}: its column {INTERVENTION_KEY!r} is needed, but none of its data is in "
                 f"{table.root}"
             )
-        interventions |= recorded > 0
     return interventions
 
 
-def require_control_modes(table: EpisodeTable, config: RewardLabelsConfig, option: str) -> None:
-    """Check that there is a control modes file, which an option needs.
-
-    Raises:
-        ValueError: naming the option, if there is none.
-    """
-    if not control_mode_paths(config, table.root):
-        path = table.root / CONTROL_MODES_FILE
-        raise ValueError(
-            f"reward.{option}: nothing says who controlled {table.repo_id}: {path} is missing; write it "
-            "with lerobot-label-rewards, or name another with --dataset.reward.control_modes_path"
-        )
-
-
-def control_mode_paths(config: RewardLabelsConfig, root: Path) -> list[Path]:
-    """The control mode files of a dataset.
-
-    Raises:
-        ValueError: if the configuration names a file that does not exist.
-    """
-    names = (CONTROL_MODES_FILE, *FOREIGN_CONTROL_MODES_FILES)
-    return existing_files("reward.control_modes_path", config.control_modes_path, root, names)
-
-
 def load_control_modes(path: Path, table: EpisodeTable) -> dict[int, Segments]:
-    """Read the segments of all episodes::
-
-        {"<episode>": {"length": 40, "identity": "90d2a1...",
-                       "segments": [{"start_index": a, "end_index": b, "mode": "policy"}]}}
-
-    ``mode`` is "policy", "human" or "unknown". The list may also stand in the object's place. By ``length``
-    and ``identity``, where they are given, an episode is found again when its number has changed.
+    """Read the segments of all episodes.
 
     Raises:
         ValueError: naming file, episode and value, at the first thing that is wrong.
     """
-    content = read_json(path)
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected an object from episode to segments, got {type(content).__name__}")
-    episodes: dict[int, Segments] = {}
-    for key, entry in content.items():
-        where = f"{path}, episode {key}"
-        episode = table.find(parse_episode(key, where), entry, where)
-        if episode in episodes:
-            raise ValueError(f"{where}: appears twice")
-        entries = entry["segments"] if isinstance(entry, dict) and "segments" in entry else entry
-        episodes[episode] = parse_segments(entries, table.length(episode, where), where)
-    return episodes
+
+    def parse(entry: Any, length: int, where: str) -> Segments:
+        is_whole = isinstance(entry, dict) and "segments" in entry
+        return parse_segments(entry["segments"] if is_whole else entry, length, where)
+
+    return parse_episodes(read_by_episode(path, "segments"), path, table, parse)
 
 
 def parse_segments(entries: Any, length: int, where: str) -> Segments:
@@ -166,22 +126,15 @@ def parse_segments(entries: Any, length: int, where: str) -> Segments:
     return segments
 
 
-def save_control_modes(
-    path: Path, episodes: Mapping[int, Segments], table: EpisodeTable | None = None
-) -> None:
+def save_control_modes(path: Path, episodes: Mapping[int, Segments], table: EpisodeTable) -> None:
     """Replace a control modes file in one step.
-
-    Args:
-        path: The file.
-        episodes: Segments by episode.
-        table: The dataset's episodes. With it the file notes what they are recognised by.
 
     Raises:
         OSError: naming the file, if it cannot be written.
     """
     content = {
         str(episode): {
-            **({} if table is None else table.mark(episode)),
+            **table.mark(episode),
             "segments": [{"start_index": a, "end_index": b, "mode": mode} for a, b, mode in segments],
         }
         for episode, segments in sorted(episodes.items())

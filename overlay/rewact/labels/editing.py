@@ -4,7 +4,6 @@
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -13,13 +12,15 @@ from rewact.labels.files import writing_in
 from rewact.labels.keypoints import (
     KeypointReward,
     Keypoints,
-    load_keypoints,
+    as_entries,
+    keypoints_path,
+    parse_keypoints,
+    read_keypoints,
     refuse_failure_that_reaches_1,
-    resolve_keypoints,
     save_keypoints,
 )
 from rewact.labels.outcomes import FAILURE
-from rewact.labels.sources import keypoints_path, label_rows
+from rewact.labels.sources import label_rows
 
 
 class KeypointEditing:
@@ -34,11 +35,9 @@ class KeypointEditing:
     def add_episode_rewards(
         self, episode: int, keypoints: Iterable[KeypointReward] | Mapping[int, float]
     ) -> None:
-        """Label one episode, see :meth:`add_rewards`.
+        """Label one episode by a list of :class:`KeypointReward`, or ``{frame within the episode: reward}``.
 
-        Args:
-            episode: Episode id.
-            keypoints: A list of :class:`KeypointReward`, or ``{frame within the episode: reward}``.
+        See :meth:`add_rewards`.
         """
         self.add_rewards({episode: keypoints})
 
@@ -64,10 +63,12 @@ class KeypointEditing:
                     "keypoints are not among the reward sources of this dataset "
                     f"({self.labels.config.sources})"
                 )
-            for episode, keypoints in episodes.items():
-                row = table.row(episode)
-                where = f"{table.repo_id}, episode {episode}"
-                new = resolve_keypoints(keypoints, table.fps, int(table.lengths[row]), where)
+            for episode, given in episodes.items():
+                row, where = table.row(episode), f"{table.repo_id}, episode {episode}"
+                entries = as_entries(given) if isinstance(given, Mapping) else list(given)
+                new = parse_keypoints(entries, table.fps, table.length(episode), where)
+                if not new:
+                    raise ValueError(f"{where}: no keypoints")
                 merged = dict(sorted((stored.get(int(episode), {}) | new).items()))
                 if self.labels.outcomes[row] == FAILURE:
                     refuse_failure_that_reaches_1(merged, where)
@@ -82,16 +83,22 @@ class KeypointEditing:
                 keypoints file is broken.
             OSError: if the file cannot be written; the labels are then unchanged.
         """
-        row = self.labels.table.row(episode)
+        labels = self.labels
+        row = labels.table.row(episode)
         with self._writing_keypoints() as stored:
-            others = [source for source in self.labels.config.sources if source != "keypoints"]
+            others = [source for source in labels.config.sources if source != "keypoints"]
             if not others:
                 raise ValueError(
                     f"episode {episode} would have no labels: keypoints are the only reward source"
                 )
             if stored.pop(int(episode), None) is not None:
-                self._require_labels(row, others)
-        self.labels.refresh([episode])
+                config = replace(labels.config, sources=others)
+                if label_rows(labels.table, config, labels.outcomes, np.array([row]))[1] == [None]:
+                    raise ValueError(
+                        f"episode {episode} would have no labels: {', '.join(others)} has none for it; add "
+                        "'linear' to the reward sources"
+                    )
+        labels.refresh([episode])
 
     def get_episode_keypoints(self, episode: int) -> dict[int, float]:
         """Keypoints of an episode as ``{frame within the episode: reward}``, sorted; empty without any.
@@ -100,44 +107,25 @@ class KeypointEditing:
             ValueError: if the episode is not in the dataset or the keypoints file is broken.
         """
         self.labels.table.row(episode)
-        return self._stored_keypoints().get(int(episode), {})
+        # Read each time, so that what another process has stored is neither hidden nor overwritten.
+        return read_keypoints(self.labels.table, self.labels.config).get(int(episode), {})
 
     def get_episode_keypoints_objects(self, episode: int) -> list[KeypointReward]:
-        """Keypoints of an episode with frame and time, sorted; empty without any.
-
-        Raises:
-            ValueError: if the episode is not in the dataset or the keypoints file is broken.
-        """
+        """Those of :meth:`get_episode_keypoints` with frame and time."""
         fps = self.labels.table.fps
         return [
             KeypointReward(reward, frame_index=frame, timestamp=frame / fps)
             for frame, reward in self.get_episode_keypoints(episode).items()
         ]
 
-    def _keypoints_path(self) -> Path:
-        return keypoints_path(self.labels.config, self.labels.table.root)
-
-    def _stored_keypoints(self) -> dict[int, Keypoints]:
-        # Read each time, so that what another process has stored is neither hidden nor overwritten.
-        path = self._keypoints_path()
-        return load_keypoints(path, self.labels.table) if path.exists() else {}
-
     @contextmanager
     def _writing_keypoints(self) -> Iterator[dict[int, Keypoints]]:
         """The stored keypoints, to be changed and then stored, while no other process does the same."""
-        path = self._keypoints_path()
+        table, config = self.labels.table, self.labels.config
+        path = keypoints_path(config, table.root)
         with writing_in(path.parent):
-            stored = self._stored_keypoints()
+            stored = read_keypoints(table, config)
             before = dict(stored)
             yield stored
             if stored != before:
-                save_keypoints(path, stored, self.labels.table)
-
-    def _require_labels(self, row: int, sources: list[str]) -> None:
-        labels = self.labels
-        config = replace(labels.config, sources=sources)
-        if label_rows(labels.table, config, labels.outcomes, np.array([row]))[1][0] is None:
-            raise ValueError(
-                f"episode {labels.table.episodes[row]} would have no labels: {', '.join(sources)} has none "
-                "for it; add 'linear' to the reward sources"
-            )
+                save_keypoints(path, stored, table)

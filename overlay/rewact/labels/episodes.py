@@ -3,6 +3,7 @@
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,6 @@ import pyarrow.dataset as pads
 
 if TYPE_CHECKING:
     from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
-
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +102,10 @@ class EpisodeTable:
         """Size of an array indexed by absolute frame index."""
         return int(self.ends[-1])
 
+    def unknown_frames(self) -> np.ndarray:
+        """NaN for each frame, float32 ``(N,)`` by absolute frame index."""
+        return np.full(self.n_frames, np.nan, dtype=np.float32)
+
     def row(self, episode: int) -> int:
         """Position of an episode in the table.
 
@@ -124,35 +128,38 @@ class EpisodeTable:
         """
         return int(self.positions[self.row(episode)])
 
-    def length(self, episode: int, where: str) -> int:
-        """Frames of an episode.
+    def length(self, episode: int) -> int:
+        """Frames of an episode; a ValueError if the dataset has no such episode."""
+        return int(self.lengths[self.row(episode)])
+
+    def frames_of(self, episode: int) -> slice:
+        """Absolute indices of the frames of an episode; a ValueError if the dataset has no such episode."""
+        return self.span(self.row(episode))
+
+    def metadata(self, columns: Sequence[str]) -> list[dict[str, Any]]:
+        """What ``meta/episodes`` has of ``episode_index`` and of these columns, a row an episode.
 
         Raises:
-            ValueError: starting with ``where``, if the dataset has no such episode.
+            ValueError: naming the dataset, if it cannot be read.
         """
-        return int(self.lengths[self.row(self.find(episode, None, where))])
+        paths = [str(path) for path in sorted((self.root / "meta" / "episodes").glob("*/*.parquet"))]
+        try:
+            content = pads.dataset(paths, format="parquet")
+            columns = [name for name in ("episode_index", *columns) if name in content.schema.names]
+            return content.to_table(columns).to_pylist() if paths else []
+        except (OSError, pa.ArrowException) as error:
+            raise ValueError(f"the metadata of {self.repo_id} cannot be read: {error}") from error
 
     @cached_property
     def identities(self) -> list[str]:
         """What each episode is recognised by besides its length: a digest of its statistics, "" without."""
-        columns = [
-            f"stats/{name}/{bound}"
-            for name in IDENTIFYING_FEATURES
-            for bound in ("min", "max")
-            if name in self.columns
-        ]
+        features = [name for name in IDENTIFYING_FEATURES if name in self.columns]
         found = dict.fromkeys(self.episodes.tolist(), "")
-        paths = sorted((self.root / "meta" / "episodes").glob("*/*.parquet"))
-        try:
-            content = pads.dataset(list(map(str, paths)), format="parquet")
-            columns = [name for name in columns if name in content.schema.names]
-            rows = content.to_table(["episode_index", *columns]).to_pylist() if paths and columns else []
-        except (OSError, pa.ArrowException) as error:
-            raise ValueError(f"the metadata of {self.repo_id} cannot be read: {error}") from error
-        for row in rows:
-            if None not in row.values():
-                bounds = (np.ravel(row[name]).astype(np.float32).tobytes() for name in columns)
-                found[row["episode_index"]] = hashlib.sha256(b"".join(bounds)).hexdigest()[:16]
+        for row in self.metadata([f"stats/{name}/{bound}" for name in features for bound in ("min", "max")]):
+            episode = row.pop("episode_index")
+            if row and None not in row.values():
+                bounds = (np.ravel(value).astype(np.float32).tobytes() for value in row.values())
+                found[episode] = hashlib.sha256(b"".join(bounds)).hexdigest()[:16]
         return [found[episode] for episode in self.episodes.tolist()]
 
     def mark(self, episode: int) -> dict[str, Any]:
@@ -163,13 +170,12 @@ class EpisodeTable:
 
     def has(self, episode: int, noted: dict[str, Any] | None) -> bool:
         """Whether the dataset has an episode of this number, and it is the one of which a file notes this."""
-        row = int(np.searchsorted(self.episodes, episode))
-        if row == len(self.episodes) or self.episodes[row] != episode:
+        if episode not in self.episodes:
             return False
-        length, identity = (noted or {}).get("length"), (noted or {}).get("identity")
+        row, noted = self.row(episode), noted or {}
         # Without statistics the length has to do.
-        is_same = not identity or self.identities[row] in (identity, "")
-        return is_same and length in (None, int(self.lengths[row]))
+        is_same = not noted.get("identity") or self.identities[row] in (noted["identity"], "")
+        return is_same and noted.get("length") in (None, int(self.lengths[row]))
 
     def find(self, episode: int, noted: Any, where: str) -> int:
         """The episode that a file speaks of, which may have another number since.
@@ -189,15 +195,15 @@ class EpisodeTable:
         if self.has(episode, noted):
             return int(episode)
         length, identity = noted.get("length"), noted.get("identity")
-        same = [e for e, known in zip(self.episodes, self.identities, strict=True) if known == identity]
+        same = self.episodes[[known == identity for known in self.identities]]
         if identity and len(same) == 1 and self.has(same[0], noted):
             return int(same[0])
         try:
-            row = self.row(episode)
+            has_length = self.length(episode)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from error
-        if length not in (None, int(self.lengths[row])):
-            differs = f"it had {length} frames when it was labelled and has {self.lengths[row]}"
+        if length not in (None, has_length):
+            differs = f"it had {length} frames when it was labelled and has {has_length}"
         else:
             differs = "another episode had this number when it was labelled than has it"
         raise ValueError(

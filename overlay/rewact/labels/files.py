@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Label files beside a dataset: strict reading, atomic writing."""
+"""Label files beside a dataset: where they lie, strict reading, atomic writing."""
 
 import contextlib
 import json
@@ -9,33 +9,44 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rewact.keys import EXTENSIONS_DIR
+from rewact.keys import DAGGER_DIR, EXTENSIONS_DIR, FOREIGN_DIR
+from rewact.options.labels import RewardLabelsConfig
+
+if TYPE_CHECKING:
+    from rewact.labels.episodes import EpisodeTable
 
 with contextlib.suppress(ImportError):  # not on Windows
     import fcntl
 
 ADVANTAGES_FILE = f"{EXTENSIONS_DIR}/advantages.parquet"
+# Of each kind of labels our file in a dataset's folder, then those in the same format that recordings made
+# with the robocandywrapper plugins leave.
+LABEL_FILES = {
+    "keypoints": (f"{EXTENSIONS_DIR}/reward_keypoints.json",),
+    "outcomes": (f"{EXTENSIONS_DIR}/outcomes.json", f"{FOREIGN_DIR}/episode_outcome/outcomes.json"),
+    "control_modes": (
+        f"{EXTENSIONS_DIR}/control_modes.json",
+        f"{DAGGER_DIR}/episode_modes.json",
+        f"{FOREIGN_DIR}/{DAGGER_DIR}/episode_modes.json",
+        f"{FOREIGN_DIR}/control_mode/episode_modes.json",
+    ),
+}
 
 
-def existing_files(option: str, given: str | None, root: Path, names: Iterable[str]) -> list[Path]:
-    """The label files to read: the one that an option names, or those of these names that a dataset has.
-
-    Args:
-        option: What the option is called.
-        given: Its value.
-        root: Folder of the dataset.
-        names: Paths in that folder.
+def label_files(kind: str, root: Path, config: RewardLabelsConfig) -> list[Path]:
+    """The files of a kind of labels: the one that the configuration names, or those that a dataset has.
 
     Raises:
-        ValueError: if the option names a file that does not exist.
+        ValueError: if the configuration names a file that does not exist.
     """
+    given = getattr(config, f"{kind}_path")
     if given is None:
-        return [path for path in (root / name for name in names) if path.exists()]
+        return [path for path in (root / name for name in LABEL_FILES[kind]) if path.exists()]
     path = Path(given).expanduser()
     if not path.is_file():
-        raise ValueError(f"{option}: there is no file {path}")
+        raise ValueError(f"reward.{kind}_path: there is no file {path}")
     return [path]
 
 
@@ -62,6 +73,45 @@ def read_json(path: Path) -> Any:
         return json.loads(text, object_pairs_hook=unique)
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not valid JSON ({error}); repair or delete it") from error
+
+
+def read_by_episode(path: Path, what: str) -> list[tuple[str, Any]]:
+    """Read a JSON object from episode to something; returns its items.
+
+    Raises:
+        ValueError: naming the file, if it is anything else.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected an object from episode to {what}, got {type(content).__name__}")
+    return list(content.items())
+
+
+def parse_episodes(
+    entries: Iterable[tuple[Any, Any]],
+    path: Path,
+    table: "EpisodeTable",
+    parse: Callable[[Any, int, str], Any],
+) -> dict[int, Any]:
+    """Parse what a file says of each episode, found again where its number has changed.
+
+    Args:
+        entries: Episodes as the file names them, and what it says of each.
+        path: The file, for messages.
+        table: The dataset's episodes.
+        parse: Takes an entry, the length of its episode, and the start of an error message.
+
+    Raises:
+        ValueError: naming file, episode and value, at the first thing that is wrong.
+    """
+    episodes: dict[int, Any] = {}
+    for key, entry in entries:
+        where = f"{path}, episode {key}"
+        episode = table.find(parse_episode(key, where), entry, where)
+        if episode in episodes:
+            raise ValueError(f"{where}: appears twice")
+        episodes[episode] = parse(entry, table.length(episode), where)
+    return episodes
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -132,12 +182,8 @@ def writing_in(folder: Path) -> Iterator[None]:
 
 
 def parse_episode(key: Any, where: str) -> int:
-    """Episode id from a JSON key or value, as ``"12"`` or ``12``.
-
-    Raises:
-        ValueError: starting with ``where``, if it is not a plain integer of at least 0.
-    """
-    if is_integer(key) and key >= 0:
+    """Episode id from a JSON value or key, as ``12`` or ``"12"``; a ValueError that starts with ``where``."""
+    if is_integer(key):
         return int(key)
     if isinstance(key, str) and key.isascii() and key.isdigit() and str(int(key)) == key:
         return int(key)
@@ -146,20 +192,13 @@ def parse_episode(key: Any, where: str) -> int:
 
 def is_integer(value: Any) -> bool:
     """Whether a value from JSON or a caller is an integer, numpy's included; True and False are not."""
-    if isinstance(value, bool):
-        return False
-    try:
-        operator.index(value)
-    except TypeError:
-        return False
-    return True
+    with contextlib.suppress(TypeError):
+        return not isinstance(value, bool) and operator.index(value) is not None
+    return False
 
 
 def is_number(value: Any) -> bool:
     """Whether it is a finite number, numpy's and torch's scalars included; True, False and text are not."""
-    if isinstance(value, (bool, str)):
-        return False
-    try:
-        return math.isfinite(float(value))
-    except (TypeError, ValueError):
-        return False
+    with contextlib.suppress(TypeError, ValueError):
+        return not isinstance(value, (bool, str)) and math.isfinite(float(value))
+    return False

@@ -11,11 +11,8 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, sn
 from huggingface_hub.errors import RevisionNotFoundError
 
 from lerobot.utils import constants
-from rewact.keys import DAGGER_DIR, FOREIGN_DIR, PROGRESS_FILES
-from rewact.labels.control import CONTROL_MODES_FILE
-from rewact.labels.files import EXTENSIONS_DIR
-from rewact.labels.keypoints import KEYPOINTS_FILE
-from rewact.labels.outcomes import OUTCOMES_FILE
+from rewact.keys import DAGGER_DIR, EXTENSIONS_DIR, FOREIGN_DIR, PROGRESS_FILES
+from rewact.labels import files
 from rewact.options.errors import is_of_network
 
 if TYPE_CHECKING:
@@ -23,7 +20,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LABEL_FILES = (KEYPOINTS_FILE, OUTCOMES_FILE, CONTROL_MODES_FILE)
+LABEL_FILES = tuple(ours for ours, *_ in files.LABEL_FILES.values())
 # In the folder of a download: its labels were cleared here, and are not to come back.
 CLEARED = ".cache/huggingface/rewact_labels_cleared"
 
@@ -57,11 +54,14 @@ def open_metadata(data: Any) -> "LeRobotDatasetMetadata":
         folder = Path(data.root) if data.root is not None else constants.HF_LEROBOT_HOME / data.repo_id
         if (folder / "meta" / "info.json").exists():
             raise
-        reason = str(error).strip().split("\n", 1)[0]
         raise ValueError(
-            f"the dataset {data.repo_id} is not in {folder}, and the Hub does not give it ({reason}); "
-            "--dataset.root names the folder of one that lies elsewhere"
+            f"the dataset {data.repo_id} is not in {folder}, and the Hub does not give it "
+            f"({_first_line(error)}); --dataset.root names the folder of one that lies elsewhere"
         ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0]
 
 
 def pull_label_files(meta: "LeRobotDatasetMetadata") -> None:
@@ -85,28 +85,23 @@ def pull_label_files(meta: "LeRobotDatasetMetadata") -> None:
         wanted.append(f"{EXTENSIONS_DIR}/*")
     if not any(root.glob(PROGRESS_FILES)):
         wanted.append(PROGRESS_FILES)
-    before = set(_label_files(root))
+    target = {"revision": meta.revision, "local_dir": root}
     if is_cached(root):
         target = {"revision": root.name, "cache_dir": root.parents[2]}
-    else:
-        target = {"revision": meta.revision, "local_dir": root}
     try:
         with _asking_the_hub():
             snapshot_download(meta.repo_id, repo_type="dataset", allow_patterns=wanted, **target)
     except (OSError, ValueError) as error:
         if is_cached(root):
             raise
-        reason = str(error).strip().split("\n", 1)[0]
         logger.warning(
             "Could not look for label files of %s at revision %s on the Hub (%s): those in %s are all "
             "there is",
             meta.repo_id,
             meta.revision,
-            reason,
+            _first_line(error),
             root,
         )
-    if new := sorted(set(_label_files(root)) - before):
-        logger.info("Downloaded label files of %s: %s", meta.repo_id, ", ".join(new))
 
 
 @_asking_the_hub()
@@ -170,9 +165,3 @@ def remember_cleared(root: Path) -> None:
 
 def _is_download(root: Path) -> bool:
     return is_cached(root) or (root / ".cache" / "huggingface").is_dir()
-
-
-def _label_files(root: Path) -> list[str]:
-    folders = (f"{EXTENSIONS_DIR}/*", f"{FOREIGN_DIR}/**/*", f"{DAGGER_DIR}/*")
-    found = [path for pattern in (PROGRESS_FILES, *folders) for path in root.glob(pattern)]
-    return [path.relative_to(root).as_posix() for path in found if path.is_file()]

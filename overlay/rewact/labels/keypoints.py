@@ -11,15 +11,24 @@ An episode with an empty list is labelled by the next source.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rewact.labels.episodes import EpisodeTable
-from rewact.labels.files import EXTENSIONS_DIR, is_integer, is_number, parse_episode, read_json, write_json
+from rewact.labels.files import (
+    LABEL_FILES,
+    is_integer,
+    is_number,
+    label_files,
+    parse_episodes,
+    read_by_episode,
+    write_json,
+)
+from rewact.options.labels import RewardLabelsConfig
 
-KEYPOINTS_FILE = f"{EXTENSIONS_DIR}/reward_keypoints.json"
+KEYPOINTS_FILE = LABEL_FILES["keypoints"][0]
 
 
 @dataclass(frozen=True)
@@ -79,42 +88,50 @@ class KeypointReward:
 Keypoints = dict[int, float]
 
 
-def resolve_keypoints(
-    keypoints: Iterable[KeypointReward] | Mapping[int, float], fps: float, length: int, where: str
-) -> Keypoints:
-    """Sort and check the keypoints of one episode.
+def parse_keypoints(given: Any, fps: float, length: int, where: str) -> Keypoints:
+    """The keypoints of one episode, sorted and checked.
 
     Args:
-        keypoints: In any order; a mapping is from frame to reward.
+        given: A list of :class:`KeypointReward` or of what JSON has for them, ``{"frame_index" | "timestamp",
+            "reward"}``; it may be empty.
         fps: Frames per second of the dataset.
         length: Frames of the episode.
         where: Start of an error message, naming file and episode.
 
     Raises:
-        ValueError: if there is none, one is outside the episode or two are at the same frame.
+        ValueError: if the form is wrong, a value is out of range, a keypoint is outside the episode or two
+            are at the same frame.
     """
-    resolved: Keypoints = {}
+    if not isinstance(given, list):
+        raise ValueError(f"{where}: 'keypoints' must be a list, got {given!r}")
+    keypoints: Keypoints = {}
     try:
-        if isinstance(keypoints, Mapping):
-            keypoints = [KeypointReward(reward, frame_index=frame) for frame, reward in keypoints.items()]
-        for keypoint in keypoints:
+        for entry in given:
+            keypoint = entry if isinstance(entry, KeypointReward) else _from_json(entry)
             frame = keypoint.frame(fps, length)
-            if frame in resolved:
+            if frame in keypoints:
                 raise ValueError(f"two keypoints at frame {frame}")
-            resolved[frame] = float(keypoint.reward)
+            keypoints[frame] = float(keypoint.reward)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
-    if not resolved:
-        raise ValueError(f"{where}: no keypoints")
-    return dict(sorted(resolved.items()))
+    return dict(sorted(keypoints.items()))
+
+
+def _from_json(entry: Any) -> KeypointReward:
+    if not isinstance(entry, dict) or "reward" not in entry:
+        raise ValueError(f"a keypoint must be an object with a 'reward', got {entry!r}")
+    if unknown := sorted(set(entry) - {"reward", "frame_index", "timestamp"}):
+        raise ValueError(f"unknown key {unknown[0]!r} in keypoint {entry!r}")
+    return KeypointReward(**entry)
+
+
+def as_entries(keypoints: Mapping[int, float]) -> list[dict[str, Any]]:
+    """Rewards by frame in their JSON form."""
+    return [{"frame_index": frame, "reward": reward} for frame, reward in keypoints.items()]
 
 
 def refuse_failure_that_reaches_1(keypoints: Keypoints, where: str) -> None:
-    """Check the keypoints of an episode that failed.
-
-    Raises:
-        ValueError: starting with ``where``, if they say that the task was done.
-    """
+    """Refuse keypoints of a failed episode that say that the task was done; ``where`` begins the message."""
     if done := [frame for frame, reward in keypoints.items() if reward >= 1.0]:
         raise ValueError(
             f"{where}: it failed, but its keypoints reach 1 at frame {done[0]}; correct the outcome or the "
@@ -122,56 +139,42 @@ def refuse_failure_that_reaches_1(keypoints: Keypoints, where: str) -> None:
         )
 
 
-def parse_keypoints(entries: Any, where: str) -> list[KeypointReward]:
-    """Keypoints from their JSON form, a list of ``{"frame_index" | "timestamp", "reward"}``.
+def keypoints_path(config: RewardLabelsConfig, root: Path) -> Path:
+    """The keypoints file of a dataset, there or not.
 
     Raises:
-        ValueError: starting with ``where``, if the form is not as described or a value is out of range.
+        ValueError: if the configuration names a file that does not exist.
     """
-    if not isinstance(entries, list):
-        raise ValueError(f"{where}: 'keypoints' must be a list, got {entries!r}")
-    keypoints = []
-    for entry in entries:
-        if not isinstance(entry, dict) or "reward" not in entry:
-            raise ValueError(f"{where}: a keypoint must be an object with a 'reward', got {entry!r}")
-        unknown = sorted(set(entry) - {"reward", "frame_index", "timestamp"})
-        if unknown:
-            raise ValueError(f"{where}: unknown key {unknown[0]!r} in keypoint {entry!r}")
-        try:
-            keypoints.append(KeypointReward(**entry))
-        except ValueError as error:
-            raise ValueError(f"{where}: {error}") from error
-    return keypoints
+    return next(iter(label_files("keypoints", root, config)), root / KEYPOINTS_FILE)
+
+
+def read_keypoints(table: EpisodeTable, config: RewardLabelsConfig) -> dict[int, Keypoints]:
+    """The keypoints of all episodes that have some, as :func:`load_keypoints`."""
+    path = keypoints_path(config, table.root)
+    return load_keypoints(path, table) if path.exists() else {}
 
 
 def load_keypoints(path: Path, table: EpisodeTable) -> dict[int, Keypoints]:
-    """Read and check the keypoints of all episodes.
+    """Read and check a keypoints file.
 
     Raises:
         ValueError: naming file, episode and value, at the first thing that is wrong.
     """
-    content = read_json(path)
-    if not isinstance(content, dict):
-        raise ValueError(
-            f"{path}: expected an object from episode to keypoints, got {type(content).__name__}"
-        )
-    episodes: dict[int, Keypoints] = {}
-    for key, entry in content.items():
-        where = f"{path}, episode {key}"
+
+    def parse(entry: Any, length: int, where: str) -> Keypoints:
         if not isinstance(entry, dict) or "keypoints" not in entry or "fps" not in entry:
             raise ValueError(f"{where}: expected an object with 'fps' and 'keypoints', got {entry!r}")
-        if not is_number(entry["fps"]) or not math.isclose(entry["fps"], table.fps, rel_tol=1e-6):
-            raise ValueError(
-                f"{where}: labelled at {entry['fps']!r} fps, but {table.repo_id} has {table.fps:g}"
-            )
-        episode = table.find(parse_episode(key, where), entry, where)
-        length = table.length(episode, where)
-        points = parse_keypoints(entry["keypoints"], where)
-        if episode in episodes:
-            raise ValueError(f"{where}: appears twice")
-        if points:
-            episodes[episode] = resolve_keypoints(points, table.fps, length, where)
-    return episodes
+        require_fps(entry["fps"], table, where)
+        return parse_keypoints(entry["keypoints"], table.fps, length, where)
+
+    episodes = parse_episodes(read_by_episode(path, "keypoints"), path, table, parse)
+    return {episode: points for episode, points in episodes.items() if points}
+
+
+def require_fps(fps: Any, table: EpisodeTable, where: str) -> None:
+    """Refuse labels that were made at another rate than the dataset's; ``where`` begins the message."""
+    if not is_number(fps) or not math.isclose(fps, table.fps, rel_tol=1e-6):
+        raise ValueError(f"{where}: labelled at {fps!r} fps, but {table.repo_id} has {table.fps:g}")
 
 
 def save_keypoints(path: Path, episodes: Mapping[int, Keypoints], table: EpisodeTable) -> None:

@@ -20,35 +20,41 @@ so are shorter forms: ``{"0": "failed"}``, ``{"0": {"3": 0.5}}`` (reward by fram
 segments.
 """
 
-import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rewact.labels.build import RewardLabels
-from rewact.labels.control import (
-    CONTROL_MODES_FILE,
-    Segments,
-    load_control_modes,
-    parse_segments,
-    save_control_modes,
-)
+from rewact.labels.control import Segments, load_control_modes, parse_segments, save_control_modes
 from rewact.labels.episodes import EpisodeTable
-from rewact.labels.files import EXTENSIONS_DIR, is_number, parse_episode, read_json, writing_in
+from rewact.labels.files import (
+    EXTENSIONS_DIR,
+    LABEL_FILES,
+    parse_episode,
+    parse_episodes,
+    read_json,
+    writing_in,
+)
 from rewact.labels.hub import remember_cleared
 from rewact.labels.keypoints import (
     Keypoints,
+    as_entries,
     load_keypoints,
     parse_keypoints,
     refuse_failure_that_reaches_1,
-    resolve_keypoints,
+    require_fps,
     save_keypoints,
 )
-from rewact.labels.outcomes import OUTCOMES_FILE, load_outcomes, parse_outcome, save_outcomes
-from rewact.labels.sources import keypoints_path
-from rewact.options.labels import RewardLabelsConfig
+from rewact.labels.outcomes import load_outcomes, parse_outcome, save_outcomes
+
+# Of each kind of labels: what reads its file, and what writes it.
+FORMATS: dict[str, tuple[Callable, Callable]] = {
+    "keypoints": (load_keypoints, save_keypoints),
+    "outcomes": (load_outcomes, save_outcomes),
+    "control_modes": (load_control_modes, save_control_modes),
+}
 
 
 @dataclass
@@ -65,9 +71,13 @@ class LabelSet:
     outcomes: dict[int, str] = field(default_factory=dict)
     control_modes: dict[int, Segments] = field(default_factory=dict)
 
+    def parts(self) -> list[dict[int, Any]]:
+        """The kinds, in the order of the fields."""
+        return [self.keypoints, self.outcomes, self.control_modes]
+
     def episodes(self) -> list[int]:
         """The episodes that have any label, sorted."""
-        return sorted({*self.keypoints, *self.outcomes, *self.control_modes})
+        return sorted(set().union(*self.parts()))
 
     def check(self, where: str, before: "LabelSet | None" = None) -> None:
         """Refuse labels of one episode that contradict each other.
@@ -88,21 +98,15 @@ class LabelSet:
 
     def updated(self, other: "LabelSet") -> "LabelSet":
         """These labels, with those of ``other`` instead where it has some."""
-        return LabelSet(
-            self.keypoints | other.keypoints,
-            self.outcomes | other.outcomes,
-            self.control_modes | other.control_modes,
-        )
+        return LabelSet(*(mine | new for mine, new in zip(self.parts(), other.parts(), strict=True)))
 
     def without(self, episodes: Iterable[int]) -> "LabelSet":
         """These labels, except those of some episodes."""
-        gone = set(episodes)
-        return LabelSet(
-            *(
-                {episode: value for episode, value in part.items() if episode not in gone}
-                for part in (self.keypoints, self.outcomes, self.control_modes)
-            )
-        )
+        return self.renumbered({episode: episode for episode in {*self.episodes()} - {*episodes}})
+
+    def renumbered(self, new: dict[int, int]) -> "LabelSet":
+        """The labels of some episodes, under new numbers."""
+        return LabelSet(*({new[e]: part[e] for e in part if e in new} for part in self.parts()))
 
 
 def read_label_file(path: Path, table: EpisodeTable) -> LabelSet:
@@ -111,13 +115,12 @@ def read_label_file(path: Path, table: EpisodeTable) -> LabelSet:
     Raises:
         ValueError: naming file, episode and value, if it is broken or is for another dataset.
     """
-    labels = LabelSet()
-    for key, entry in _entries(read_json(path), path, table):
-        where = f"{path}, episode {key}"
-        episode = table.find(parse_episode(key, where), entry, where)
-        if episode in labels.episodes():
-            raise ValueError(f"{where}: appears twice")
-        _read_entry(labels, episode, entry, table, where)
+
+    def parse(entry: Any, length: int, where: str) -> dict[str, Any]:
+        return _parse_entry(entry, length, table, where)
+
+    found = parse_episodes(_entries(read_json(path), path, table), path, table, parse)
+    labels = LabelSet(*({e: part[kind] for e, part in found.items() if kind in part} for kind in FORMATS))
     if not labels.episodes():
         raise ValueError(f"{path} has no labels")
     labels.check(str(path))
@@ -139,9 +142,25 @@ def _entries(content: Any, path: Path, table: EpisodeTable) -> list[tuple[Any, A
     return list(content.items())
 
 
-def _read_entry(labels: LabelSet, episode: int, entry: Any, table: EpisodeTable, where: str) -> None:
-    """Add what a file says of one episode."""
-    length = table.length(episode, where)
+def _check_dataset(content: dict, path: Path, table: EpisodeTable) -> None:
+    actual = {
+        "repo_id": table.repo_id,
+        "fps": table.fps,
+        "total_episodes": len(table.episodes),
+        "total_frames": int(table.lengths.sum()),
+    }
+    known = {*actual, "episodes"}
+    if unknown := sorted(set(content) - known):
+        raise ValueError(f"{path}: unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}")
+    for key, value in actual.items():
+        if (given := content.get(key, value)) != value:
+            raise ValueError(
+                f"{path} is for another dataset: its {key} is {given!r}, that of {table.repo_id} {value!r}"
+            )
+
+
+def _parse_entry(entry: Any, length: int, table: EpisodeTable, where: str) -> dict[str, Any]:
+    """What a file says of one episode, by kind."""
     if isinstance(entry, str):
         entry = {"outcome": entry}
     elif isinstance(entry, list):
@@ -156,32 +175,33 @@ def _read_entry(labels: LabelSet, episode: int, entry: Any, table: EpisodeTable,
     extra = {"fps", "length", "identity"} if isinstance(entry, dict) and {*known} & {*entry} else set()
     if not isinstance(entry, dict) or not entry or {*entry} - {*known} - extra:
         raise ValueError(f"{where}: expected an object with {', '.join(known)}, got {entry!r}")
-    if not math.isclose(fps := entry.get("fps", table.fps), table.fps, rel_tol=1e-6):
-        raise ValueError(f"{where}: labelled at {fps!r} fps, but {table.repo_id} has {table.fps:g}")
+    require_fps(entry.get("fps", table.fps), table, where)
+    labels: dict[str, Any] = {}
     if points := entry.get("keypoints"):
         if isinstance(points, dict):
-            points = [{"frame_index": parse_episode(f, where), "reward": r} for f, r in points.items()]
-        labels.keypoints[episode] = resolve_keypoints(
-            parse_keypoints(points, where), table.fps, length, where
-        )
+            points = as_entries({parse_episode(frame, where): reward for frame, reward in points.items()})
+        labels["keypoints"] = parse_keypoints(points, table.fps, length, where)
     if "outcome" in entry:
-        labels.outcomes[episode] = parse_outcome(entry["outcome"], where)
+        labels["outcomes"] = parse_outcome(entry["outcome"], where)
     if "control_modes" in entry:
-        labels.control_modes[episode] = parse_segments(entry["control_modes"], length, where)
+        labels["control_modes"] = parse_segments(entry["control_modes"], length, where)
+    return labels
 
 
-def load_labels(table: EpisodeTable) -> LabelSet:
-    """The labels under ``rewact_extensions/`` in a dataset's folder.
+def load_labels(table: EpisodeTable, with_foreign: bool = False) -> LabelSet:
+    """The labels under ``rewact_extensions/`` in a dataset's folder, and those of other tools if asked for.
 
     Raises:
         ValueError: naming file and episode, if a file is broken.
     """
-    keypoints, outcomes, modes = label_paths(table.root)
-    return LabelSet(
-        load_keypoints(keypoints, table) if keypoints.exists() else {},
-        load_outcomes(outcomes, table) if outcomes.exists() else {},
-        load_control_modes(modes, table) if modes.exists() else {},
-    )
+    parts = []
+    for kind, (load, _) in FORMATS.items():
+        names = LABEL_FILES[kind] if with_foreign else LABEL_FILES[kind][:1]
+        part: dict[int, Any] = {}
+        for path in (table.root / name for name in names):
+            part = (load(path, table) if path.exists() else {}) | part
+        parts.append(part)
+    return LabelSet(*parts)
 
 
 @contextmanager
@@ -239,17 +259,13 @@ def save_labels(table: EpisodeTable, labels: LabelSet, before: LabelSet) -> list
         OSError: naming the file, if one cannot be written.
     """
     labels.check(table.repo_id, before)
-    keypoints, outcomes, modes = label_paths(table.root)
     changed = []
-    for path, new, old, save in (
-        (keypoints, labels.keypoints, before.keypoints, lambda p, v: save_keypoints(p, v, table)),
-        (outcomes, labels.outcomes, before.outcomes, lambda p, v: save_outcomes(p, v, table)),
-        (modes, labels.control_modes, before.control_modes, lambda p, v: save_control_modes(p, v, table)),
-    ):
+    parts = zip(label_paths(table.root), FORMATS.values(), labels.parts(), before.parts(), strict=True)
+    for path, (_, save), new, old in parts:
         if new == old:
             continue
         if new:
-            save(path, new)
+            save(path, new, table)
         else:
             path.unlink()
             remember_cleared(table.root)
@@ -257,30 +273,6 @@ def save_labels(table: EpisodeTable, labels: LabelSet, before: LabelSet) -> list
     return changed
 
 
-def label_paths(root: Path) -> tuple[Path, Path, Path]:
-    """Where keypoints, outcomes and control modes of a dataset lie."""
-    return keypoints_path(RewardLabelsConfig(), root), root / OUTCOMES_FILE, root / CONTROL_MODES_FILE
-
-
-def _check_dataset(content: dict, path: Path, table: EpisodeTable) -> None:
-    known = {"repo_id", "fps", "total_episodes", "total_frames", "episodes"}
-    unknown = sorted(set(content) - known)
-    if unknown:
-        raise ValueError(f"{path}: unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}")
-    actual = {
-        "repo_id": table.repo_id,
-        "fps": table.fps,
-        "total_episodes": len(table.episodes),
-        "total_frames": int(table.lengths.sum()),
-    }
-    for key, value in actual.items():
-        given = content.get(key, value)
-        same = (
-            math.isclose(given, value, rel_tol=1e-6)
-            if is_number(given) and is_number(value)
-            else given == value
-        )
-        if not same:
-            raise ValueError(
-                f"{path} is for another dataset: its {key} is {given!r}, that of {table.repo_id} {value!r}"
-            )
+def label_paths(root: Path) -> list[Path]:
+    """Where our files of keypoints, outcomes and control modes of a dataset lie."""
+    return [root / LABEL_FILES[kind][0] for kind in FORMATS]

@@ -10,22 +10,15 @@ which counts over the dataset, and ``reward``.
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub import errors, hf_hub_download
 
 from rewact.keys import FOREIGN_DIR, PROGRESS_FILES
-from rewact.labels.columns import parquet_columns, read_parquet
+from rewact.labels.columns import read_parquet
 from rewact.labels.episodes import EpisodeTable
 from rewact.labels.files import write_atomically
 from rewact.options.labels import RewardLabelsConfig
@@ -36,19 +29,9 @@ EPISODES_KEY = "rewact.episodes"
 PROGRESS_COLUMNS = ("progress_sparse", "progress_dense")
 LABELLED_REWARDS_DIR = f"{FOREIGN_DIR}/labelled_rewards"
 LABELLED_REWARDS_FILE = "episode_*.parquet"
-
-
-@dataclass(frozen=True)
-class ProgressLayout:
-    """Names of the columns of a progress file."""
-
-    index: str = "index"
-    episode: str = "episode_index"
-    frame: str = "frame_index"
-    reward: str = PROGRESS_COLUMNS[0]
-
-
-LABELLED_REWARDS_LAYOUT = ProgressLayout("frame_index", "episode_idx", "frame_index_in_episode", "reward")
+# Names of index, episode, frame and reward in a progress file and in a labelled episode.
+PROGRESS_LAYOUT = ("index", "episode_index", "frame_index", PROGRESS_COLUMNS[0])
+LABELLED_REWARDS_LAYOUT = ("frame_index", "episode_idx", "frame_index_in_episode", "reward")
 
 
 def progress_paths(root: Path) -> list[Path]:
@@ -68,17 +51,13 @@ def read_progress(table: EpisodeTable, config: RewardLabelsConfig) -> np.ndarray
         ValueError: naming file, episode and value, if a file is broken, not for this dataset, missing but
             configured, or if two of them disagree.
     """
-    if config.progress_path is None:
-        paths = progress_paths(table.root)
-    else:
-        paths = [_local_path(config.progress_path)]
-    rewards = np.full(table.n_frames, np.nan, dtype=np.float32)
+    given = config.progress_path
+    paths = progress_paths(table.root) if given is None else [_local_path(given)]
+    rewards = table.unknown_frames()
     for path in paths:
         new = load_progress(path, table, config.progress_column)
-        both = ~np.isnan(new) & ~np.isnan(rewards)
-        differing = np.flatnonzero(both & (np.abs(new - rewards) > 1e-6))
-        if len(differing):
-            episode = table.episodes[np.searchsorted(table.ends, differing[0], side="right")]
+        if (differs := np.abs(new - rewards) > 1e-6).any():
+            episode = table.episodes[np.searchsorted(table.ends, np.argmax(differs), side="right")]
             raise ValueError(
                 f"{', '.join(map(str, paths))} disagree about episode {episode}; choose one of them with "
                 "--dataset.reward.progress_path"
@@ -99,17 +78,44 @@ def _local_path(path: str) -> Path:
         if not local.exists():
             raise ValueError(f"reward.progress_path: there is no file {local}")
         return local
-    user, name, *rest = (*path.removeprefix(HUB_PREFIX).split("/"), "", "")
-    file = "/".join(part for part in rest if part)
-    if not (user and name and file):
+    parts = [part for part in path.removeprefix(HUB_PREFIX).split("/") if part]
+    if len(parts) < 3:
         raise ValueError(f"reward.progress_path must be {HUB_PREFIX}<user>/<name>/<file>, got {path!r}")
-    name, _, revision = name.partition("@")
+    name, _, revision = parts[1].partition("@")
+    repo_id, file = f"{parts[0]}/{name}", "/".join(parts[2:])
     try:
-        return Path(hf_hub_download(f"{user}/{name}", file, repo_type="dataset", revision=revision or None))
-    except (EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError) as error:
-        if isinstance(error, LocalEntryNotFoundError):
-            raise OSError(f"reward.progress_path: {path} cannot be downloaded: {error}") from error
+        return Path(hf_hub_download(repo_id, file, repo_type="dataset", revision=revision or None))
+    except errors.LocalEntryNotFoundError as error:
+        raise OSError(f"reward.progress_path: {path} cannot be downloaded: {error}") from error
+    except (
+        errors.EntryNotFoundError,
+        errors.RepositoryNotFoundError,
+        errors.RevisionNotFoundError,
+    ) as error:
         raise ValueError(f"reward.progress_path: there is no file {path}") from error
+
+
+def progress_columns(path: Path) -> list[str]:
+    """The columns of rewards in a progress file, at least one; of a folder of labelled episodes the default.
+
+    Raises:
+        ValueError: naming the file, if it is not a parquet file or has none.
+    """
+    if path.is_dir():
+        return [PROGRESS_COLUMNS[0]]
+    there = _read_schema(path).names
+    if found := [name for name in PROGRESS_COLUMNS if name in there]:
+        return found
+    raise ValueError(
+        f"{path} has no column {' or '.join(PROGRESS_COLUMNS)}; its columns are {', '.join(there)}"
+    )
+
+
+def _read_schema(path: Path) -> pa.Schema:
+    try:
+        return pq.read_schema(path)
+    except (OSError, pa.ArrowException) as error:
+        raise ValueError(f"{path} cannot be read as parquet: {error}") from error
 
 
 def load_progress(path: Path, table: EpisodeTable, column: str | None = None) -> np.ndarray:
@@ -126,19 +132,20 @@ def load_progress(path: Path, table: EpisodeTable, column: str | None = None) ->
     Raises:
         ValueError: naming file, episode and value, at the first thing that is wrong.
     """
+    rewards = table.unknown_frames()
     if not path.is_dir():
         _require_same_episodes(path, table)
-        rewards = np.full(table.n_frames, np.nan, dtype=np.float32)
-        _load_into(
-            rewards, path, table, ProgressLayout(reward=column or parquet_columns(path, PROGRESS_COLUMNS)[0])
-        )
+        layout = (*PROGRESS_LAYOUT[:3], column or progress_columns(path)[0])
+        _load_into(rewards, path, table, layout)
         return rewards
     files = sorted(path.glob(LABELLED_REWARDS_FILE))
     if not files:
         raise ValueError(f"{path} holds no {LABELLED_REWARDS_FILE}")
-    rewards = np.full(table.n_frames, np.nan, dtype=np.float32)
     for file in files:
-        _load_into(rewards, file, table, LABELLED_REWARDS_LAYOUT, named=_episode_of(file))
+        number = file.stem.removeprefix("episode_")
+        if not number.isdigit():
+            raise ValueError(f"{file}: {number!r} is not an episode number")
+        _load_into(rewards, file, table, LABELLED_REWARDS_LAYOUT, int(number))
     return rewards
 
 
@@ -181,10 +188,7 @@ def save_progress(
 
 def _require_same_episodes(path: Path, table: EpisodeTable) -> None:
     """Check a file by what it notes of its episodes, if it does."""
-    try:
-        marks = json.loads((pq.read_schema(path).metadata or {}).get(EPISODES_KEY.encode(), b"{}"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read as parquet: {error}") from error
+    marks = json.loads((_read_schema(path).metadata or {}).get(EPISODES_KEY.encode(), b"{}"))
     for episode, mark in marks.items():
         if not table.has(int(episode), mark):
             raise ValueError(
@@ -193,15 +197,12 @@ def _require_same_episodes(path: Path, table: EpisodeTable) -> None:
             )
 
 
-def _episode_of(file: Path) -> int:
-    number = file.stem.removeprefix("episode_")
-    if not number.isdigit():
-        raise ValueError(f"{file}: {number!r} is not an episode number")
-    return int(number)
-
-
 def _load_into(
-    rewards: np.ndarray, path: Path, table: EpisodeTable, layout: ProgressLayout, named: int | None = None
+    rewards: np.ndarray,
+    path: Path,
+    table: EpisodeTable,
+    layout: tuple[str, str, str, str],
+    named: int | None = None,
 ) -> None:
     """Check the rows of a file against the dataset and put their rewards in their places.
 
@@ -209,53 +210,43 @@ def _load_into(
         rewards: float32 ``(N,)`` to put them into.
         path: The file.
         table: The dataset.
-        layout: Names of the columns. Episode and frame within the episode may be missing in a file that is
+        layout: Names of index, episode, frame and reward. Episode and frame may be missing in a file that is
             named for its episode.
         named: That episode.
     """
-    optional = () if named is None else (layout.episode, layout.frame)
-    content = read_parquet(path, [layout.index, layout.reward, layout.episode, layout.frame], optional)
+    index_name, episode_name, frame_name, reward_name = layout
+    needed, others = [index_name, reward_name], [episode_name, frame_name]
+    content = read_parquet(path, *((needed + others, []) if named is None else (needed, others)))
     for name, column in content.items():
-        kind, what = (np.number, "numbers") if name == layout.reward else (np.integer, "integers")
+        kind, what = (np.number, "numbers") if name == reward_name else (np.integer, "integers")
         if len(column) and not np.issubdtype(column.dtype, kind):
             got = f"{column[0]!r} of {column.dtype}"
             raise ValueError(f"{path}: the column {name!r} must hold {what}, got {got}")
-    index, values = content[layout.index], content[layout.reward].astype(np.float64)
-    episode = content.get(layout.episode, np.full(len(index), named))
+    index, values = content[index_name], content[reward_name].astype(np.float64)
+    episode = content.get(episode_name, np.full(len(index), named))
     if named is not None and len(other := np.unique(episode[episode != named])):
         raise ValueError(f"{path} is named for episode {named}, but it has labels of episode {other[0]}")
-
-    def fail(row: int, what: str) -> None:
-        raise ValueError(f"{path}, episode {episode[row]}: {what}")
-
-    position = np.minimum(np.searchsorted(table.episodes, episode), len(table.episodes) - 1)
-    bad = np.flatnonzero(table.episodes[position] != episode)
-    if len(bad):
-        fail(bad[0], f"{table.repo_id} has no such episode")
-    frame = content.get(layout.frame, index - table.starts[position])
-    bad = np.flatnonzero((frame < 0) | (frame >= table.lengths[position]))
-    if len(bad):
-        length = table.lengths[position[bad[0]]]
-        fail(bad[0], f"frame {frame[bad[0]]} lies outside the episode, which has {length} frames")
-    bad = np.flatnonzero(table.starts[position] + frame != index)
-    if len(bad):
-        fail(bad[0], f"frame {frame[bad[0]]} has index {index[bad[0]]}; this file is for another dataset")
+    row = np.minimum(np.searchsorted(table.episodes, episode), len(table.episodes) - 1)
+    start, length = table.starts[row], table.lengths[row]
+    frame = content.get(frame_name, index - start)
+    place = start + np.clip(frame, 0, length - 1)
+    count, found = np.bincount(place, minlength=table.n_frames), np.bincount(row, minlength=len(table.starts))
     # A little outside [0, 1] is rounding of the model that wrote it; NaN is a frame that it failed at.
-    bad = np.flatnonzero((values < -1e-6) | (values > 1 + 1e-6))
-    if len(bad):
-        fail(bad[0], f"{layout.reward} of frame {frame[bad[0]]} must be in [0, 1], got {values[bad[0]]:g}")
-    count = np.bincount(index, minlength=table.n_frames)
-    if (count > 1).any():
-        twice = int(np.argmax(count > 1))
-        fail(int(np.argmax(index == twice)), f"frame index {twice} twice")
-    found = np.bincount(position, minlength=len(table.episodes))
-    incomplete = np.flatnonzero((found > 0) & (found < table.lengths))
-    if len(incomplete):
-        row = incomplete[0]
-        fail(
-            int(np.argmax(position == row)),
-            f"{found[row]} of its {table.lengths[row]} frames have labels",
-        )
-    if (~np.isnan(rewards[index])).any():
-        fail(int(np.argmax(~np.isnan(rewards[index]))), "another file has labels for it too")
-    rewards[index] = np.clip(values, 0.0, 1.0)
+    is_outside = (values < -1e-6) | (values > 1 + 1e-6)
+    checks = {
+        "{repo_id} has no such episode": table.episodes[row] != episode,
+        "frame {frame} lies outside the episode, which has {length} frames": (frame < 0) | (frame >= length),
+        "frame {frame} has index {index}; this file is for another dataset": start + frame != index,
+        "{name} of frame {frame} must be in [0, 1], got {value:g}": is_outside,
+        "frame index {index} twice": count[place] > 1,
+        "{found} of its {length} frames have labels": found[row] < length,
+        "another file has labels for it too": ~np.isnan(rewards[place]),
+    }
+    columns = {"frame": frame, "length": length, "index": index, "value": values, "found": found[row]}
+    for what, is_bad in checks.items():
+        if is_bad.any():
+            at = int(np.argmax(is_bad))
+            of_row = {name: column[at] for name, column in columns.items()}
+            what = what.format(repo_id=table.repo_id, name=reward_name, **of_row)
+            raise ValueError(f"{path}, episode {episode[at]}: {what}")
+    rewards[place] = np.clip(values, 0.0, 1.0)

@@ -1,23 +1,21 @@
 # SPDX-License-Identifier: MIT
 """The sources of reward labels, one function each.
 
-A source takes the dataset's episodes, the configuration and the outcomes, reads its files, and returns a
-function from rows of the episode table to the labels of these episodes (float32, one after the other,
-anything in episodes it has none for) and to whether it has labels for each of them (bool).
+A source reads its files and returns float32 ``(N,)`` by absolute frame index, NaN where it has no label. Of
+rows of the episode table that are not asked for it may return anything.
 """
 
 import logging
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
 from rewact.labels.columns import read_frame_column
 from rewact.labels.control import read_interventions
 from rewact.labels.episodes import EpisodeTable
-from rewact.labels.files import EXTENSIONS_DIR, existing_files
+from rewact.labels.files import EXTENSIONS_DIR
 from rewact.labels.interpolation import interpolate_keypoints, linear_rewards
-from rewact.labels.keypoints import KEYPOINTS_FILE, load_keypoints, refuse_failure_that_reaches_1
+from rewact.labels.keypoints import keypoints_path, read_keypoints, refuse_failure_that_reaches_1
 from rewact.labels.outcomes import FAILURE
 from rewact.labels.progress import load_progress, progress_paths, read_progress
 from rewact.labels.returns import compute_returns
@@ -25,103 +23,79 @@ from rewact.options.labels import RewardLabelsConfig
 
 VALUES_FILE = f"{EXTENSIONS_DIR}/values_progress.parquet"
 
-Labeller = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
-
-def keypoints_path(config: RewardLabelsConfig, root: Path) -> Path:
-    """The keypoints file of a dataset, there or not.
-
-    Raises:
-        ValueError: if the configuration names a file that does not exist.
-    """
-    found = existing_files("reward.keypoints_path", config.keypoints_path, root, (KEYPOINTS_FILE,))
-    return found[0] if found else root / KEYPOINTS_FILE
-
-
-def keypoints_source(table: EpisodeTable, config: RewardLabelsConfig, outcomes: np.ndarray) -> Labeller:
-    path = keypoints_path(config, table.root)
-    keypoints = load_keypoints(path, table) if path.exists() else {}
+def keypoint_labels(
+    table: EpisodeTable, config: RewardLabelsConfig, outcomes: np.ndarray, rows: np.ndarray
+) -> np.ndarray:
+    path, keypoints = keypoints_path(config, table.root), read_keypoints(table, config)
     for episode in table.episodes[outcomes == FAILURE].tolist():
         refuse_failure_that_reaches_1(keypoints.get(episode, {}), f"{path}, episode {episode}")
-
-    def label(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        curves = []
-        for episode, length in zip(table.episodes[rows].tolist(), table.lengths[rows].tolist(), strict=True):
-            points = keypoints.get(episode)
-            if points is None:
-                curves.append(np.zeros(length, dtype=np.float32))
-                continue
-            frames, rewards = np.array(list(points)), np.array(list(points.values()))
-            curves.append(interpolate_keypoints(frames, rewards, length, config.interpolation))
-        return np.concatenate(curves), np.isin(table.episodes[rows], list(keypoints))
-
-    return label
+    labels = table.unknown_frames()
+    for episode in table.episodes[rows].tolist():
+        if points := keypoints.get(episode):
+            given = list(points), list(points.values()), table.length(episode), config.interpolation
+            labels[table.frames_of(episode)] = interpolate_keypoints(*given)
+    return labels
 
 
-def parquet_source(table: EpisodeTable, config: RewardLabelsConfig, outcomes: np.ndarray) -> Labeller:
-    rewards = read_progress(table, config)
-    covered = table.any(~np.isnan(rewards))  # single frames may be without
-    return lambda rows: (rewards[table.frames(rows)], covered[rows])
-
-
-def returns_source(table: EpisodeTable, config: RewardLabelsConfig, outcomes: np.ndarray) -> Labeller:
+def return_labels(table: EpisodeTable, config: RewardLabelsConfig, outcomes: np.ndarray) -> np.ndarray:
     """One more than the return to go, see :func:`.returns.compute_returns`, so that it lies in [0, 1]."""
     interventions = read_interventions(table, config, is_needed=False)
     returns = compute_returns(table, outcomes, config.c_fail, config.failure_return, interventions)
     labels = (1.0 + returns.values).astype(np.float32)
-    return lambda rows: (labels[table.frames(rows)], returns.is_terminal[rows])
+    labels[table.frames(np.flatnonzero(~returns.is_terminal))] = np.nan
+    return labels
 
 
-def column_source(table: EpisodeTable, config: RewardLabelsConfig, outcomes: np.ndarray) -> Labeller:
-    name = config.column
+def column_labels(table: EpisodeTable, name: str) -> np.ndarray:
     if name not in table.columns:
         raise ValueError(
             f"reward.column: {table.repo_id} has no column {name!r} ({', '.join(table.columns)})"
         )
-    rewards = read_frame_column(table, name, missing=np.nan)
-    if rewards is None:
+    labels = read_frame_column(table, name, missing=np.nan)
+    if labels is None:
         raise ValueError(f"reward.column: none of the data of {table.repo_id} is in {table.root}")
     # NaN: not recorded, or the data is not on this machine.
-    outside = np.flatnonzero((rewards < 0) | (rewards > 1))
+    outside = np.flatnonzero((labels < 0) | (labels > 1))
     if len(outside):
         episode = table.episodes[np.searchsorted(table.ends, outside[0], side="right")]
         raise ValueError(
             f"{table.repo_id}, episode {episode}: {name} must be in [0, 1] to serve as reward labels, got "
-            f"{rewards[outside[0]]:g}"
+            f"{labels[outside[0]]:g}"
         )
-    covered = table.any(~np.isnan(rewards))
-    return lambda rows: (rewards[table.frames(rows)].astype(np.float32), covered[rows])
+    return labels.astype(np.float32)
 
 
-def linear_source(table: EpisodeTable, config: RewardLabelsConfig, outcomes: np.ndarray) -> Labeller:
-    ceilings = np.where(outcomes == FAILURE, config.failure_ceiling, 1.0)
-
-    def label(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        curves = linear_rewards(table.lengths[rows], config.start_pct, config.end_pct, ceilings[rows])
-        return curves, np.ones(len(rows), dtype=bool)
-
-    return label
-
-
-def values_source(table: EpisodeTable, config: RewardLabelsConfig, outcomes: np.ndarray) -> Labeller:
+def value_labels(table: EpisodeTable) -> np.ndarray:
     """The cross-fitted values that `lerobot-train-values` has left in the dataset's folder."""
     path = table.root / VALUES_FILE
     if not path.is_file():
         raise ValueError(
             f"reward.sources: {path} is missing; make it with lerobot-train-values, or leave out 'values'"
         )
-    rewards = load_progress(path, table)
-    covered = ~table.any(np.isnan(rewards))
-    return lambda rows: (rewards[table.frames(rows)], covered[rows])
+    labels = load_progress(path, table)
+    labels[table.frames(np.flatnonzero(table.any(np.isnan(labels))))] = np.nan
+    return labels
 
 
-SOURCES: dict[str, Callable[[EpisodeTable, RewardLabelsConfig, np.ndarray], Labeller]] = {
-    "keypoints": keypoints_source,
-    "parquet": parquet_source,
-    "returns": returns_source,
-    "column": column_source,
-    "values": values_source,
-    "linear": linear_source,
+def linear_labels(
+    table: EpisodeTable, config: RewardLabelsConfig, outcomes: np.ndarray, rows: np.ndarray
+) -> np.ndarray:
+    ceilings = np.where(outcomes[rows] == FAILURE, config.failure_ceiling, 1.0)
+    labels = table.unknown_frames()
+    labels[table.frames(rows)] = linear_rewards(
+        table.lengths[rows], config.start_pct, config.end_pct, ceilings
+    )
+    return labels
+
+
+SOURCES: dict[str, Callable[[EpisodeTable, RewardLabelsConfig, np.ndarray, np.ndarray], np.ndarray]] = {
+    "keypoints": keypoint_labels,
+    "parquet": lambda table, config, *_: read_progress(table, config),
+    "returns": lambda table, config, outcomes, _: return_labels(table, config, outcomes),
+    "column": lambda table, config, *_: column_labels(table, config.column),
+    "values": lambda table, *_: value_labels(table),
+    "linear": linear_labels,
 }
 
 
@@ -143,16 +117,15 @@ def label_rows(
     Raises:
         ValueError: naming file, episode and value, if a label file is broken or is not for this dataset.
     """
-    lengths = table.lengths[rows]
-    labels = np.full(int(lengths.sum()), np.nan, dtype=np.float32)
+    frames, labels = table.frames(rows), table.unknown_frames()
     sources = np.full(len(rows), None, dtype=object)
     for name in config.sources:
-        curves, has_labels = SOURCES[name](table, config, outcomes)(rows)
-        new = has_labels & (sources == None)  # noqa: E711 - elementwise
-        frames = np.repeat(new, lengths)
-        labels[frames] = curves[frames]
-        sources[new] = name
-    return labels, sources.tolist()
+        found = SOURCES[name](table, config, outcomes, rows)
+        is_new = table.any(~np.isnan(found))[rows] & (sources == None)  # noqa: E711 - elementwise
+        new = table.frames(rows[is_new])
+        labels[new] = found[new]
+        sources[is_new] = name
+    return labels[frames], sources.tolist()
 
 
 def hint_at_unused_files(table: EpisodeTable, config: RewardLabelsConfig) -> None:

@@ -24,8 +24,8 @@ from starlette.routing import Route
 
 from rewact.draw.plots import plot_overview
 from rewact.judge.metrics import EpisodeRewards
-from rewact.labels.keypoints import parse_keypoints, resolve_keypoints
-from rewact.page.book import GUESSES, ConflictError, EpisodeLabels, LabelBook, as_entries, drops
+from rewact.labels.keypoints import as_entries, parse_keypoints
+from rewact.page.book import GUESSES, ConflictError, EpisodeLabels, LabelBook, drops
 from rewact.page.fit import fit_keypoints
 from rewact.page.guard import Guard
 from rewact.page.media import PLAYABLE, Media
@@ -180,7 +180,7 @@ class LabelPage:
         episode = self._episode(request)
         if not isinstance(body, dict) or set(body) != {"base", "labels"}:
             raise ValueError("an edit has 'base', what it started from, and 'labels'")
-        length, fps = self.book.table.length(episode, ""), self.book.table.fps
+        length, fps = self.book.table.length(episode), self.book.table.fps
         base, new = (
             EpisodeLabels.parse(body[name], length, fps, f"episode {episode}") for name in ("base", "labels")
         )
@@ -250,9 +250,9 @@ class LabelPage:
 
     def _keypoints(self, episode: int, body: Any) -> dict[int, float]:
         where = f"episode {episode}"
-        entries = parse_keypoints(body.get("keypoints") if isinstance(body, dict) else None, where)
-        length = self.book.table.length(episode, where)
-        return resolve_keypoints(entries, self.book.table.fps, length, where) if entries else {}
+        entries = body.get("keypoints") if isinstance(body, dict) else None
+        table = self.book.table
+        return parse_keypoints(entries, table.fps, table.length(episode), where)
 
     async def _index(self, request: Request) -> Response:
         return _static("index.html")

@@ -2,19 +2,19 @@
 """The labels of a dataset while several people and programs change them."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rewact.labels.control import Segments, load_control_modes, parse_segments
+from rewact.labels.control import Segments, parse_segments
 from rewact.labels.episodes import EpisodeTable
 from rewact.labels.files import EXTENSIONS_DIR, writing_in
 from rewact.labels.interpolation import STEP_DROP, interpolate_keypoints
-from rewact.labels.keypoints import Keypoints, load_keypoints, parse_keypoints, resolve_keypoints
-from rewact.labels.label_file import LabelSet, label_paths, save_labels
+from rewact.labels.keypoints import Keypoints, as_entries, parse_keypoints
+from rewact.labels.label_file import FORMATS, LabelSet, label_paths, save_labels
 from rewact.labels.outcomes import (
     FOREIGN_OUTCOMES_FILE,
     OUTCOMES,
@@ -29,7 +29,7 @@ from rewact.options.labels import RewardLabelsConfig
 if TYPE_CHECKING:
     from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
 
-PARTS = ("keypoints", "outcomes", "control_modes")
+PARTS = tuple(FORMATS)
 # Sources that nobody made for this episode.
 GUESSES = (None, "linear")
 OUTCOME_NAMES = {code: name for name, code in OUTCOMES.items()}
@@ -61,18 +61,15 @@ class EpisodeLabels:
         names = {"keypoints", "outcome", "control_modes"}
         if not isinstance(content, dict) or set(content) != names:
             raise ValueError(f"{where}: expected an object with {', '.join(sorted(names))}")
-        entries, outcome = parse_keypoints(content["keypoints"], where), content["outcome"]
+        keypoints, outcome = parse_keypoints(content["keypoints"], fps, length, where), content["outcome"]
         if outcome is not None and outcome not in list(OUTCOMES):
             raise ValueError(f"{where}: the outcome must be one of {', '.join(OUTCOMES)}, got {outcome!r}")
-        keypoints = resolve_keypoints(entries, fps, length, where) if entries else {}
         return cls(keypoints, outcome, parse_segments(content["control_modes"], length, where))
 
     def as_json(self) -> dict[str, Any]:
         """The inverse of :meth:`parse`."""
         return {
-            "keypoints": [
-                {"frame_index": frame, "reward": reward} for frame, reward in self.keypoints.items()
-            ],
+            "keypoints": as_entries(self.keypoints),
             "outcome": self.outcome,
             "control_modes": [
                 {"start_index": first, "end_index": last, "mode": mode}
@@ -225,14 +222,10 @@ class LabelBook:
 
     def _load(self, part: str, strict: bool = False) -> dict[int, Any]:
         """A part of the stored labels; what is broken is remembered, or raised if ``strict``."""
-        loaders: dict[str, Callable[[Path, EpisodeTable], dict[int, Any]]] = {
-            "keypoints": load_keypoints,
-            "outcomes": load_outcomes,
-            "control_modes": load_control_modes,
-        }
+        load, _ = FORMATS[part]
         path = label_paths(self.table.root)[PARTS.index(part)]
         try:
-            return loaders[part](path, self.table) if path.exists() else {}
+            return load(path, self.table) if path.exists() else {}
         except ValueError as error:
             if strict:
                 raise
@@ -278,11 +271,6 @@ class LabelBook:
     def _add_problem(self, error: Exception) -> None:
         if str(error) not in self.problems:
             self.problems.append(str(error))
-
-
-def as_entries(keypoints: Keypoints) -> list[dict[str, Any]]:
-    """Keypoints as JSON."""
-    return [{"frame_index": frame, "reward": reward} for frame, reward in keypoints.items()]
 
 
 def drops(curve: np.ndarray) -> list[int]:

@@ -125,7 +125,7 @@ class Media:
         camera = self.cameras[0]
         path = self._cached(episode, camera, f"{'last' if last else 'first'}.jpg")
         if not path.is_file():
-            frame = self.table.length(episode, self.table.repo_id) - 1 if last else 0
+            frame = self.table.length(episode) - 1 if last else 0
             picture = Image.fromarray(next(self._frames(episode, camera, [frame])))
             picture.thumbnail((4 * THUMBNAIL_HEIGHT, THUMBNAIL_HEIGHT))
             content = io.BytesIO()
@@ -178,7 +178,7 @@ class Media:
     def _frames(self, episode: int, camera: str, frames: list[int] | None = None) -> Iterator[np.ndarray]:
         """Frames of an episode as uint8 ``(H, W, 3)``, all by default."""
         if frames is None:
-            frames = list(range(self.table.length(episode, self.table.repo_id)))
+            frames = list(range(self.table.length(episode)))
         if self._is_video(camera):
             path, start, _ = self._span(episode, camera)
             times = start + np.array(frames) / self.table.fps
@@ -195,7 +195,7 @@ class Media:
                 picture = self._item(episode, camera, frame)
                 yield np.round(np.moveaxis(picture, 0, -1) * 255).astype(np.uint8)
             return
-        length = self.table.length(episode, self.table.repo_id)
+        length = self.table.length(episode)
         samples = np.unique(np.linspace(0, length - 1, DEPTH_SAMPLES).round().astype(int))
         near, far = _depth_range(np.stack([self._item(episode, camera, int(sample)) for sample in samples]))
         for frame in frames:

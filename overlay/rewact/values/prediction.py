@@ -41,7 +41,7 @@ def read_predictions(path: Path, table: EpisodeTable, episodes: Sequence[int]) -
     values = load_progress(found[0], table)
     predictions = {}
     for episode in episodes:
-        rewards = values[table.span(table.row(episode))]
+        rewards = values[table.frames_of(episode)]
         if np.isnan(rewards).any():
             raise ValueError(f"{found[0]} has no progress for episode {episode}")
         predictions[episode] = Prediction(rewards)
@@ -58,5 +58,5 @@ def write_predictions(
     """
     rewards = np.full(table.n_frames, np.nan, dtype=np.float32)
     for episode, prediction in predictions.items():
-        rewards[table.span(table.row(episode))] = np.clip(prediction.reward, 0.0, 1.0)
+        rewards[table.frames_of(episode)] = np.clip(prediction.reward, 0.0, 1.0)
     save_progress(path, table, rewards, {"reward_model_path": source})
