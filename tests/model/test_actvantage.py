@@ -422,8 +422,8 @@ def test_an_act_checkpoint_alone_does_not_say_that_it_is_to_become_an_actvantage
 
 
 def test_a_model_without_its_token_is_plain_act():
-    policy = make_policy(use_vae=False)
-    plain = conftest.make_policy("act", use_reward_head=False, use_vae=False, fast_path=True)
+    policy = make_policy(use_vae=False, fast_path=False)  # the network is not as it was made
+    plain = conftest.make_policy("act", use_reward_head=False, use_vae=False)
     policy.load_state_dict(plain.state_dict(), strict=False)
     policy.model.extra_tokens = None
     observation = make_observation(policy)
