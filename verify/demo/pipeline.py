@@ -100,7 +100,10 @@ def run_demo(output_dir: Path, preset: Preset, seed: int) -> None:
         (output_dir / METRICS).unlink(missing_ok=True)
         shown = _order_for_show(predictions)
         write_figure(output_dir / FIGURE, shown)
-        write_video(output_dir / VIDEO, list({p.outcome: p for p in reversed(shown)}.values())[::-1])
+        first_of: dict[Outcome, Prediction] = {}
+        for prediction in shown:
+            first_of.setdefault(prediction.outcome, prediction)
+        write_video(output_dir / VIDEO, list(first_of.values()))
         write_json(output_dir / METRICS, metrics)
     _print_scores(metrics, output_dir, time.monotonic() - started)
 
