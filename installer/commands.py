@@ -3,16 +3,12 @@
 
 import contextlib
 import json
-import os
+import multiprocessing
 import shlex
 import subprocess
-import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from queue import SimpleQueue
 
 import installer
 from installer import console, develop, patching, undo, wheel
@@ -22,7 +18,7 @@ from installer import update as updating
 from installer.develop import Setup
 from installer.environment import Environment
 from installer.locate import open_checkout
-from installer.releases import DEFAULT, RELEASES, Release, find_release
+from installer.releases import DEFAULT, RELEASES, find_release
 from verify.errors import ExitCode, RewactError
 from verify.fitted import LABEL, describe_misfit
 from verify.places import check_record
@@ -128,7 +124,7 @@ def update(arguments: Namespace) -> int:
 def test(arguments: Namespace) -> int:
     if arguments.all:
         return _test_matrix(arguments.rest)
-    return _run(_set_up(arguments), ["-m", "pytest", *arguments.rest])
+    return _test(_set_up(arguments), arguments.rest)
 
 
 def _set_up(arguments: Namespace) -> Setup:
@@ -138,63 +134,54 @@ def _set_up(arguments: Namespace) -> Setup:
 
 
 def _test_matrix(rest: list[str]) -> int:
-    """The tests on every supported release, two at a time, whatever comes of the others.
+    """The tests on every supported release, one after the other, whatever comes of those before.
 
-    One alone would leave cores idle while it is set up, and while the last of its tests run.
+    While the first is tested the others are set up.
 
     Returns:
         The first exit code that is not 0, or 0.
     """
-    said: dict[Release, SimpleQueue[str | None]] = {release: SimpleQueue() for release in RELEASES}
     ends = {}
-    pool = ThreadPoolExecutor(2)
-    try:
-        runs = {release: pool.submit(_test_apart, release, rest, said[release].put) for release in RELEASES}
-        for release, run in runs.items():
-            console.step(f"testing LeRobot {release.version}")
-            for line in iter(said[release].get, None):
-                console.done(line)
-            ends[release.version] = run.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    ahead = multiprocessing.Process(target=_set_up_ahead, daemon=True)
+    for release in RELEASES:
+        console.step(f"testing LeRobot {release.version}")
+        start = time.monotonic()
+        if ahead.pid is not None:
+            ahead.join()
+        try:
+            setup = develop.dev_apart(installer.PROJECT, release)
+            if release is DEFAULT:
+                ahead.start()
+            code = _test(setup, rest, whole=release is DEFAULT)
+        except RewactError as error:
+            console.fault(str(error))
+            code = int(error.code)
+        ends[release.version] = (code, time.monotonic() - start)
     for version, (code, seconds) in ends.items():
         end = "passed" if code == 0 else f"FAILED (exit code {code})"
         console.done(f"LeRobot {version}: {end} after {seconds / 60:.1f} min")
     return next((code for code, _ in ends.values() if code), ExitCode.OK)
 
 
-def _test_apart(release: Release, rest: list[str], say: Callable[[str | None], object]) -> tuple[int, float]:
-    """Tests one release in a process of its own, and says what that says, line by line; None at the end.
+def _set_up_ahead() -> None:
+    """Sets up all releases but the first, in silence: what was said is said when it is their turn."""
+    with contextlib.redirect_stdout(None), contextlib.redirect_stderr(None):
+        for release in RELEASES[1:]:
+            with contextlib.suppress(RewactError, OSError):
+                develop.dev_apart(installer.PROJECT, release)
 
-    Returns:
-        Its exit code, and the seconds that it took.
+
+def _test(setup: Setup, rest: list[str], *, whole: bool = True) -> int:
+    """Runs pytest, on all tests or those that `rest` names.
+
+    Args:
+        whole: also the tests that have nothing to do with which LeRobot it is.
     """
-    start = time.monotonic()
-    words = rest if release is DEFAULT or _names_tests(rest) else [*_tests_of_a_release(), *rest]
-    command = [sys.executable, str(installer.PROJECT / "install.py"), "test", "--lerobot", release.version]
-    try:
-        with subprocess.Popen(
-            [*command, *words],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},  # each line when it is written
-        ) as process:
-            for line in process.stdout:
-                say(line.rstrip("\n"))
-    finally:
-        say(None)
-    return process.returncode, time.monotonic() - start
-
-
-def _names_tests(words: list[str]) -> bool:
-    return any((installer.PROJECT / word.split("::")[0]).exists() for word in words)
+    chosen = any((installer.PROJECT / word.split("::")[0]).exists() for word in rest)
+    return _run(setup, ["-m", "pytest", *([] if chosen or whole else _tests_of_a_release()), *rest])
 
 
 def _tests_of_a_release() -> list[str]:
-    """The tests without those that have nothing to do with which LeRobot it is."""
     there = (installer.PROJECT / "tests").glob("*/test_*.py")
     rooms = sorted({f"tests/{path.parent.name}" for path in there})
     ignored = [f"--ignore={path}" for path in _ONCE if path not in rooms]

@@ -3,14 +3,13 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import install
 import installer
-from installer import commands, develop, environment, locate, patching, status, undo, wheel
+from installer import commands, console, develop, environment, locate, patching, status, undo, wheel
 from installer.environment import Environment, Installed
 from installer.pythons import Python
 from installer.releases import Release
@@ -261,59 +260,100 @@ def test_tests_and_demo_pass_on_arguments_and_exit_code(
     assert words == ["-m", "pytest"]
 
 
-@pytest.fixture
-def matrix(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., int]:
-    """Runs `test --all` with an install.py that does what it is told for each release."""
-    (tmp_path / "tests").symlink_to(installer.PROJECT / "tests")
-    monkeypatch.setattr(installer, "PROJECT", tmp_path)
-
-    def run(*words: str, **scripts: str) -> int:
-        from argparse import Namespace
-
-        bodies = {f"0.{name[1]}.{name[2]}": script for name, script in scripts.items()}
-        (tmp_path / "install.py").write_text(
-            "import pathlib, sys\n"
-            "here = pathlib.Path(__file__).parent\n"
-            "version = sys.argv[3]\n"
-            "assert sys.argv[1:3] == ['test', '--lerobot']\n"
-            "(here / f'words-{version}').write_text(' '.join(sys.argv[4:]))\n"
-            f"exec({bodies!r}.get(version, ''))\n"
-        )
-        return commands.test(Namespace(lerobot=None, all=True, rest=list(words)))
-
-    return run
-
-
-@pytest.mark.parametrize(("scripts", "code"), [({}, 0), ({"v51": "sys.exit(3)"}, 3)])
-def test_matrix_tests_every_release_and_passes_the_failure_on(
-    matrix: Callable[..., int], capsys: pytest.CaptureFixture, scripts: dict[str, str], code: int
+@pytest.mark.parametrize(("failing", "code"), [(None, 0), ("0.5.1", 3)])
+def test_matrix_tests_every_release_in_its_own_place_and_passes_the_failure_on(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    checkout: Checkout,
+    capsys: pytest.CaptureFixture,
+    failing: str | None,
+    code: int,
 ) -> None:
-    assert matrix(**scripts) == code
+    from argparse import Namespace
+
+    def dev_apart(_: Path, release: Release) -> develop.Setup:
+        status = 3 if release.version == failing else 0
+        env = fake_python(tmp_path / release.version / "bin/python", f"exit {status}")
+        return develop.Setup(checkout, env, False)
+
+    monkeypatch.setattr(commands.develop, "dev_apart", dev_apart)
+    assert commands.test(Namespace(lerobot=None, all=True, rest=[])) == code
     said = capsys.readouterr().out.splitlines()[-3:]
     for version, line in zip(("0.6.1", "0.5.1", "0.4.4"), said, strict=True):
-        end = f"FAILED (exit code {code})" if scripts and version == "0.5.1" else "passed"
+        end = f"FAILED (exit code {code})" if version == failing else "passed"
         assert line.startswith(f"LeRobot {version}: {end} after ") and line.endswith(" min")
 
 
-def test_matrix_tests_two_at_a_time_and_says_what_one_said_in_one_piece(
-    matrix: Callable[..., int], capsys: pytest.CaptureFixture
+def test_matrix_goes_on_where_a_release_cannot_be_set_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, checkout: Checkout, capsys: pytest.CaptureFixture
 ) -> None:
-    """The first one waits here for the second to be at work."""
-    waits = "print('tests', flush=True)\nwhile not (here / 'words-0.5.1').exists(): pass\nprint('waited')"
-    assert matrix(v61=waits, v51="print('more'); print('refused', file=sys.stderr)") == 0
-    said = capsys.readouterr().out.splitlines()[:-3]
-    assert said[:4] == ["- testing LeRobot 0.6.1", "tests", "waited", "- testing LeRobot 0.5.1"]
-    assert sorted(said[4:6]) == ["more", "refused"] and said[6:] == ["- testing LeRobot 0.4.4"]
+    from argparse import Namespace
+
+    env = fake_python(tmp_path / "env/bin/python", "exit 0")
+
+    def dev_apart(_: Path, release: Release) -> develop.Setup:
+        if release.version == "0.6.1":
+            raise RewactError(ExitCode.INDEX, "no network")
+        return develop.Setup(checkout, env, False)
+
+    monkeypatch.setattr(commands.develop, "dev_apart", dev_apart)
+    assert commands.test(Namespace(lerobot=None, all=True, rest=[])) == ExitCode.INDEX
+    captured = capsys.readouterr()
+    assert "no network" in captured.err
+    assert "LeRobot 0.6.1: FAILED (exit code 10)" in captured.out and "0.4.4: passed" in captured.out
+
+
+def test_matrix_says_of_each_set_up_when_it_is_its_turn(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, checkout: Checkout, capfd: pytest.CaptureFixture
+) -> None:
+    """The next release is set up while one is tested: here the first one's tests wait for the last set-up."""
+    from argparse import Namespace
+
+    wait = f"until [ -e {tmp_path}/0.4.4/bin/python ]; do :; done; echo tests ran"
+    env = fake_python(tmp_path / "env/bin/python", wait)
+
+    def dev_apart(_: Path, release: Release) -> develop.Setup:
+        console.step(f"making {release.version}")
+        if release.version == "0.5.1":
+            console.fault("pip's own words")
+            raise RewactError(ExitCode.INDEX, "no network")
+        if release.version == "0.4.4":
+            fake_python(tmp_path / "0.4.4/bin/python", "exit 0")
+        return develop.Setup(checkout, env, False)
+
+    monkeypatch.setattr(commands.develop, "dev_apart", dev_apart)
+    assert commands.test(Namespace(lerobot=None, all=True, rest=[])) == ExitCode.INDEX
+    captured = capfd.readouterr()
+    lines = [
+        line for line in captured.out.splitlines() if line.startswith(("- testing", "- making", "tests"))
+    ]
+    assert lines == [
+        *("- testing LeRobot 0.6.1", "- making 0.6.1", "tests ran"),
+        *("- testing LeRobot 0.5.1", "- making 0.5.1"),
+        *("- testing LeRobot 0.4.4", "- making 0.4.4", "tests ran"),
+    ]
+    assert captured.err.splitlines() == ["install.py: pip's own words", "install.py: no network"]
 
 
 def test_matrix_tests_once_what_has_nothing_to_do_with_the_release(
-    matrix: Callable[..., int], tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, checkout: Checkout
 ) -> None:
+    from argparse import Namespace
+
+    environments = {
+        version: fake_python(tmp_path / version / "bin/python", f'echo "$@" > {tmp_path}/words-{version}')
+        for version in ("0.6.1", "0.5.1", "0.4.4")
+    }
+
+    def dev_apart(_: Path, release: Release) -> develop.Setup:
+        return develop.Setup(checkout, environments[release.version], False)
+
     def words(version: str) -> list[str]:
         return (tmp_path / f"words-{version}").read_text().split()
 
-    matrix("-q")
-    assert words("0.6.1") == ["-q"]
+    monkeypatch.setattr(commands.develop, "dev_apart", dev_apart)
+    commands.test(Namespace(lerobot=None, all=True, rest=["-q"]))
+    assert words("0.6.1") == ["-m", "pytest", "-q"]
     for version in ("0.5.1", "0.4.4"):
         assert "tests/install" not in words(version)
         assert "tests/install/test_real_patches.py" in words(version)
@@ -321,8 +361,8 @@ def test_matrix_tests_once_what_has_nothing_to_do_with_the_release(
         assert "--ignore=tests/e2e/test_demo_run.py" in words(version)
     for path in (*commands._ONCE, *commands._EVERYWHERE):
         assert (installer.PROJECT / path).exists(), path
-    matrix("tests/model/test_inputs.py")
-    assert words("0.4.4") == ["tests/model/test_inputs.py"]
+    commands.test(Namespace(lerobot=None, all=True, rest=["tests/model/test_inputs.py"]))
+    assert words("0.4.4") == ["-m", "pytest", "tests/model/test_inputs.py"]
 
 
 def test_dev_apart_uses_a_checkout_and_an_environment_of_its_own(
