@@ -183,7 +183,10 @@ def _test(setup: Setup, rest: list[str], *, whole: bool = True) -> int:
 
 def _tests_of_a_release() -> list[str]:
     there = (installer.PROJECT / "tests").glob("*/test_*.py")
-    rooms = sorted({f"tests/{path.parent.name}" for path in there})
+    # The slow ones last, so that what is broken shows early.
+    rooms = sorted(
+        {f"tests/{path.parent.name}" for path in there}, key=lambda room: (room == "tests/e2e", room)
+    )
     ignored = [f"--ignore={path}" for path in _ONCE if path not in rooms]
     return [*_EVERYWHERE, *(room for room in rooms if room not in _ONCE), *ignored]
 
@@ -238,8 +241,8 @@ def export(arguments: Namespace) -> int:
 def demo(arguments: Namespace) -> int:
     setup = _set_up(arguments)
     # In full: the user's directory is not the one it is run from.
-    output = [f"--output-dir={arguments.output_dir.absolute()}"] if arguments.output_dir else []
-    code = _run(setup, ["-m", "verify.demo", *output, *arguments.rest])
+    output = (arguments.output_dir or installer.PROJECT / "outputs" / "demo").absolute()
+    code = _run(setup, ["-m", "verify.demo", f"--output-dir={output}", *arguments.rest])
     if code == ExitCode.OK and setup.environment.activate:
         console.done(
             f"LeRobot's commands are found once its environment is active:\n  {setup.environment.activate}"

@@ -247,7 +247,8 @@ def test_tests_and_demo_pass_on_arguments_and_exit_code(
     monkeypatch.setattr(commands.develop, "dev_own", lambda _: develop.Setup(checkout, env, False))
     monkeypatch.setattr(install.tools, "require", lambda: None)
     assert install.main(["demo", "--fast"]) == 7
-    assert (tmp_path / "words").read_text().split() == ["-m", "verify.demo", "--fast"]
+    output = f"--output-dir={installer.PROJECT}/outputs/demo"
+    assert (tmp_path / "words").read_text().split() == ["-m", "verify.demo", output, "--fast"]
     monkeypatch.chdir(tmp_path)  # the user's directory, which is not where the demo runs
     for words in (["--output-dir", "out"], ["--output-dir=out"]):
         install.main(["demo", *words])
@@ -258,6 +259,12 @@ def test_tests_and_demo_pass_on_arguments_and_exit_code(
     commands.test(Namespace(lerobot=None, all=False, rest=[]))
     words = (tmp_path / "words").read_text().split()
     assert words == ["-m", "pytest"]
+
+
+def test_pytest_finds_every_room_the_fast_one_first(pytestconfig: pytest.Config) -> None:
+    rooms = {f"tests/{path.parent.name}" for path in (installer.PROJECT / "tests").glob("*/test_*.py")}
+    found = pytestconfig.getini("testpaths")
+    assert set(found) == rooms and (found[0], found[-1]) == ("tests/install", "tests/e2e")
 
 
 @pytest.mark.parametrize(("failing", "code"), [(None, 0), ("0.5.1", 3)])
@@ -359,6 +366,7 @@ def test_matrix_tests_once_what_has_nothing_to_do_with_the_release(
         assert "tests/install/test_real_patches.py" in words(version)
         assert {"tests/model", "tests/labels", "tests/advantages", "tests/e2e", "-q"} <= set(words(version))
         assert "--ignore=tests/e2e/test_demo_run.py" in words(version)
+        assert [word for word in words(version) if word.startswith("tests/")][-1] == "tests/e2e"
     for path in (*commands._ONCE, *commands._EVERYWHERE):
         assert (installer.PROJECT / path).exists(), path
     commands.test(Namespace(lerobot=None, all=True, rest=["tests/model/test_inputs.py"]))
