@@ -150,11 +150,12 @@ def install(
     recover(project, checkout)
     lock.refuse_held(checkout.state_dir)
     plan, drift = _in_place(project, checkout), None
-    if plan is None or (plan.fitted and exact):
+    in_place = plan is not None and not (plan.fitted and exact)
+    if not in_place:
         plan, drift = read_plan(project, checkout, exact=exact)
     _say_what_it_is(checkout, plan, drift)
     accept(plan)
-    if _is_recorded(plan, checkout):
+    if in_place or _is_recorded(plan, checkout):
         console.step("patches and overlay are in place already: nothing changed")
         return plan
     with locked(checkout):

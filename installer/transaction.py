@@ -251,12 +251,12 @@ def _put_back(checkout: Checkout, state: State | None, journal: Journal) -> None
             "Put them back (git checkout -- <file>, or delete those git does not know), then run again.",
         )
     for path, old, _ in journal.changes:
-        target, found = checkout.root / path, checkout.read(path)
+        target = checkout.root / path
         if path in by_hand:
             continue
         if old is None:
             _remove(target)
-        elif _blob(found) != old.blob or found.mode != old.mode:
+        elif _blob(found := checkout.read(path)) != old.blob or found.mode != old.mode:
             target.parent.mkdir(parents=True, exist_ok=True)
             data = checkout.record.recorded_blob(old.blob, path)
             _stage(target, journal.transaction, data, old.mode)

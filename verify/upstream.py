@@ -21,7 +21,7 @@ from pathlib import Path
 from verify.checkout import Checkout
 from verify.errors import ExitCode, RewactError, last_words
 from verify.interpreter import environment
-from verify.parity import rebuild_pristine
+from verify.parity import CACHES, rebuild_pristine
 
 # Which of upstream's tests are about a touched file; those that a release does not have are left out.
 COVERAGE = {
@@ -138,19 +138,16 @@ def compare_upstream_tests(checkout: Checkout, python: str = sys.executable) -> 
         for tree in trees:
             copy_tests(checkout, tree)
         rebuild_pristine(checkout, trees[0])
-        shutil.copytree(checkout.root / "src", trees[1] / "src", ignore=_CACHES)
+        shutil.copytree(checkout.root / "src", trees[1] / "src", ignore=CACHES)
         weights = _weights(python, Path(temporary))
         before, after = (run_tests(python, tree, files, weights) for tree in trees)
     return compare(files, adapted, before, after)
 
 
-_CACHES = shutil.ignore_patterns("__pycache__", "*.egg-info")
-
-
 def copy_tests(checkout: Checkout, tree: Path) -> None:
     """Copies what upstream's tests need besides the sources."""
     tree.mkdir()
-    shutil.copytree(checkout.root / "tests", tree / "tests", ignore=_CACHES)
+    shutil.copytree(checkout.root / "tests", tree / "tests", ignore=CACHES)
     for name in ("pyproject.toml", "README.md"):
         if (checkout.root / name).is_file():
             shutil.copyfile(checkout.root / name, tree / name)

@@ -12,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
-from scipy.stats import spearmanr
 
 from rewact.draw.style import new_figure
 from rewact.draw.video import open_stream
+from rewact.judge.metrics import correlation
 from rewact.labels.files import write_atomically
 from verify.demo.expert import Outcome
 from verify.demo.simulation import FPS
@@ -64,21 +64,15 @@ def score(predictions: Sequence[Prediction]) -> dict:
         overall[name] = {
             "episodes": len(group),
             **_agreement(np.concatenate([p.predicted for p in group]), true),
-            "clock_spearman": _spearman(clock, true),
+            "clock_spearman": correlation(clock, true) or 0.0,
         }
     return {"overall": overall, "episodes": episodes}
 
 
 def _agreement(predicted: np.ndarray, true: np.ndarray) -> dict[str, float]:
     error = float(np.abs(predicted - true).mean())
-    return {"frames": len(true), "spearman": _spearman(predicted, true), "mae": error}
-
-
-def _spearman(a: np.ndarray, b: np.ndarray) -> float:
-    # A constant has no rank order: no correlation rather than NaN.
-    if np.ptp(a) == 0 or np.ptp(b) == 0:
-        return 0.0
-    return float(spearmanr(a, b).statistic)
+    # Where the truth does not change there is no rank order: no correlation.
+    return {"frames": len(true), "spearman": correlation(predicted, true) or 0.0, "mae": error}
 
 
 def write_figure(path: Path, predictions: Sequence[Prediction], n_frames: int = 8) -> None:

@@ -198,9 +198,8 @@ def make_reward_head(config: RewardHeadConfig) -> RewardHead | None:
 def add_reward_head(model: nn.Module) -> None:
     """Give an `ACT` network the reward head that its configuration asks for, as its last module."""
     model.reward_head = make_reward_head(model.config)
-    model.module_types = [
-        type(module) for module in model.modules()
-    ]  # as it was made, for `fast_ops.is_stock`
+    # As it was made: by them `fast_ops.is_stock` sees whether somebody has changed it since.
+    model.module_types = [type(module) for module in model.modules()]
     if model.config.train_only_reward_head:
         model.requires_grad_(False)
         model.reward_head.requires_grad_(True)

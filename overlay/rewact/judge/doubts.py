@@ -5,10 +5,9 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from rewact.judge.intervals import mean_interval
-from rewact.judge.metrics import EpisodeRewards
+from rewact.judge.metrics import EpisodeRewards, correlation
 
 MIN_SPREAD = 0.05
 MIN_CORRELATION = 0.2
@@ -33,13 +32,9 @@ def doubts(values: np.ndarray, target: np.ndarray, target_name: str) -> list[str
             "among them is noise"
         )
     both = known & np.isfinite(target)
-    if both.sum() > 1 and np.ptp(target[both]) > 0:
-        flat = np.ptp(values[both]) == 0
-        correlation = 0.0 if flat else float(spearmanr(values[both], target[both]).statistic)
-        if correlation < MIN_CORRELATION:
-            found.append(
-                f"the values do not follow {target_name}: their rank correlation is {correlation:.2f}"
-            )
+    order = correlation(values[both], target[both])
+    if order is not None and order < MIN_CORRELATION:
+        found.append(f"the values do not follow {target_name}: their rank correlation is {order:.2f}")
     return found
 
 
