@@ -240,6 +240,22 @@ def test_patch_may_not_add_a_file_that_is_there(project: Project, checkout: Chec
     assert (checkout.root / new).read_bytes() == b"new\n"
 
 
+def test_a_parsed_diff_says_which_file_and_lines_it_changes(project: Project) -> None:
+    (diff,) = parse_patch(project.patch_path("0001-a.patch")).diffs
+    (hunk,) = diff.hunks
+    assert diff.old_path == diff.new_path == ACT_PATH
+    assert (hunk.source_start, hunk.target_start) == (8, 8)
+    old, new = ("".join(line.value for line in side) for side in (hunk.source_lines(), hunk.target_lines()))
+    assert new == old.replace("print(10)\n", "print(10)\nprint(None)\n") != old
+
+
+def test_a_file_may_end_without_a_newline(project: Project) -> None:
+    path = project.add_patch("0004-d.patch", {"src/a": b"a\nb"}, {"src/a": b"a\nc"})
+    with Scratch() as scratch:
+        made = apply_series(scratch, [parse_patch(path)], {"src/a": Content(b"a\nb", False)})
+    assert made[-1] == {"src/a": Content(b"a\nc", False)}
+
+
 def test_lint_agrees_with_unidiff(project: Project) -> None:
     assert lint_patch_set(project.root / "patches" / "v9.9.1") == []
 
