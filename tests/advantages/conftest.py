@@ -16,12 +16,16 @@ import torch
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.policies.act.configuration_act import ACTConfig  # noqa: F401 - registers the policy types
 from lerobot.policies.factory import make_policy, make_policy_config, make_pre_post_processors
+from rewact.advantages import ADVANTAGES_FILE, read_advantage_file
 from rewact.cli import compute_advantages as compute_tool
 
 FPS = 10
 LENGTHS = (8, 5, 12, 3)
 TASKS = ("push", "pull", "push", "pull")
 OUTCOMES = ("success", "failure", "failure", "success")
+N = sum(LENGTHS)
+# How a value function of returns was trained.
+RETURNS = {"dataset": {"reward": {"sources": ["returns"], "c_fail": None}}}
 
 
 @pytest.fixture(autouse=True)
@@ -151,3 +155,14 @@ def run(monkeypatch, root):
         return None
 
     return run
+
+
+@pytest.fixture
+def checkpoint(root, tmp_path):
+    """A value function of returns."""
+    return create_checkpoint(tmp_path / "checkpoint", root, train_config=RETURNS)
+
+
+def read(root):
+    """The advantages file of a dataset."""
+    return read_advantage_file(root / ADVANTAGES_FILE)

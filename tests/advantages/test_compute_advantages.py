@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""lerobot-compute-advantages from end to end, on datasets of a few frames."""
+"""lerobot-compute-advantages with a value function, on datasets of a few frames."""
 
 import json
 import shutil
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch.utils.data import default_collate
 from torchvision.ops.misc import FrozenBatchNorm2d
@@ -19,35 +17,22 @@ from lerobot.policies.act.modeling_act import ACTPolicy
 from lerobot.policies.factory import make_pre_post_processors
 from lerobot.utils import constants
 from rewact.act.modeling_rewact import RewACTPolicy
-from rewact.advantages import ADVANTAGES_FILE, load_advantages, read_advantage_file
-from rewact.advantages import labels as advantage_labels
+from rewact.advantages import ADVANTAGES_FILE, load_advantages
 from rewact.advantages import run as run_module
-from rewact.advantages.compute import AdvantageOptions, gather_evidence
 from rewact.advantages.file import write_advantage_file
-from rewact.advantages.folds import assign_folds
 from rewact.cli import compute_advantages as tool
-from rewact.labels.episodes import EpisodeTable
-from rewact.labels.returns import compute_returns
-from rewact.options.labels import RewardLabelsConfig
 from rewact.values import checkpoint as value_checkpoint
 from rewact.values.predictor import RewardPredictor
 
-from .conftest import LENGTHS, OUTCOMES, create_checkpoint, create_dataset, load_dataset, write_outcomes
-
-N = sum(LENGTHS)
-RETURNS = {"dataset": {"reward": {"sources": ["returns"], "c_fail": None}}}
-
-
-@pytest.fixture
-def checkpoint(root, tmp_path):
-    return create_checkpoint(tmp_path / "checkpoint", root, train_config=RETURNS)
-
-
-def read(root):
-    return read_advantage_file(root / ADVANTAGES_FILE)
-
-
-# --- From a value function
+from .conftest import (
+    LENGTHS,
+    RETURNS,
+    N,
+    create_checkpoint,
+    create_dataset,
+    load_dataset,
+    read,
+)
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 64])
@@ -313,312 +298,3 @@ def test_values_of_another_checkpoint_are_not_taken_over(run, root, checkpoint, 
     (root / ADVANTAGES_FILE).unlink()
     tool.main()
     np.testing.assert_array_equal(read(root).columns["value"], resumed)
-
-
-# --- Without one
-
-
-def test_from_returns(run, root):
-    assert run("--from_returns=true") is None
-    table = read(root)
-    outcomes = np.array([{"success": 1, "failure": 0}[outcome] for outcome in OUTCOMES])
-    success = outcomes[table.columns["episode_index"]] == 1
-    assert (table.columns["advantage"][success] > 0).all() and (
-        table.columns["advantage"][~success] < 0
-    ).all()
-    assert table.provenance["value_type"] == "monte_carlo" and "checkpoint" not in table.provenance
-
-
-def test_from_returns_needs_outcomes(run, root):
-    write_outcomes(root, ("success", "unknown", "unknown", "failure"))
-    assert "outcome of 2 of 4 episodes (1, 2) is not known" in run("--from_returns=true")
-    assert not (root / ADVANTAGES_FILE).exists()
-    assert run("--from_returns=true", "--dataset.episodes=[0,3]") is None
-
-
-# --- RECAP columns
-
-
-def recap_root(tmp_path, **columns):
-    return create_dataset(tmp_path / "recap", outcomes=None, columns=columns)
-
-
-def test_recorded_returns_are_used(run, tmp_path):
-    recorded = -np.linspace(0.05, 0.9, N, dtype=np.float32)
-    root = recap_root(tmp_path, mc_return=recorded)
-    assert run("--from_returns=true", dataset_root=root) is None
-    columns = read(root).columns
-    np.testing.assert_allclose(columns["value"] + columns["advantage"], recorded, atol=1e-6)
-
-
-def test_values_of_returns_end_at_one(run, root, tmp_path):
-    train_config = {"dataset": {"reward": {"sources": ["returns"]}}}
-    checkpoint = create_checkpoint(tmp_path / "checkpoint", root, train_config=train_config)
-    assert run(f"--policy.path={checkpoint}") is None
-    columns = read(root).columns
-    # The last frame of episode 0, a success: its return is 0.
-    np.testing.assert_allclose(columns["advantage"][7], 1.0 - columns["value"][7], atol=1e-6)
-
-
-def test_recorded_returns_out_of_range(run, tmp_path):
-    recorded = np.full(N, -0.5, dtype=np.float32)
-    recorded[10] = -30
-    root = recap_root(tmp_path, mc_return=recorded)
-    message = run("--from_returns=true", dataset_root=root)
-    assert "episode 1: mc_return must be in [-1, 0], got -30 at frame 2" in message
-
-
-def test_success_and_terminal_columns(tmp_path):
-    ends = np.cumsum(LENGTHS) - 1
-    success, terminal = np.zeros(N, bool), np.zeros(N, bool)
-    success[ends[[0, 2]]] = True
-    terminal[ends[[0, 1]]] = True  # episodes 2 and 3 were cut off
-    root = recap_root(tmp_path, **{"next.success": success, "is_terminal": terminal})
-    meta = load_dataset(root).meta
-    evidence = gather_evidence(meta, RewardLabelsConfig(), np.arange(4), False)
-    assert evidence.outcomes.tolist() == [1, 0, 1, 0]
-    # Success is the end, wherever recording stopped.
-    assert evidence.returns.is_terminal.tolist() == [True, True, True, False]
-
-
-def test_a_failure_that_somebody_has_judged_is_one_though_it_was_cut_off(run, tmp_path):
-    """A recording that ran into its time limit."""
-    terminal = np.zeros(N, bool)
-    terminal[np.cumsum(LENGTHS)[[0, 3]] - 1] = True
-    root = create_dataset(tmp_path / "recap", columns={"is_terminal": terminal})
-    evidence = gather_evidence(load_dataset(root).meta, RewardLabelsConfig(), np.arange(4), False)
-    assert evidence.outcomes.tolist() == [1, 0, 0, 1] and evidence.returns.is_terminal.all()
-    assert run("--from_returns=true", dataset_root=root) is None
-    write_outcomes(root, ("success", "failure", "unknown", "success"))
-    assert "outcome of 1 of 4 episodes (2) is not known" in run("--from_returns=true", dataset_root=root)
-
-
-def test_recorded_returns_say_how_episodes_ended(run, tmp_path):
-    """Also for values in [0, 1], whose returns are in other units than the recorded ones."""
-    at_end = np.repeat([-1e-7, -0.5, 0.0, -0.25], LENGTHS)
-    steps_left = np.concatenate([np.arange(n)[::-1] for n in LENGTHS])
-    root = recap_root(tmp_path, mc_return=(at_end - steps_left / 40).astype(np.float32))
-    evidence = gather_evidence(load_dataset(root).meta, RewardLabelsConfig(), np.arange(4), False)
-    assert evidence.outcomes.tolist() == [1, 0, 1, 0]
-    assert evidence.returns.is_terminal.all()
-    assert evidence.returns.values[0] != pytest.approx(at_end[0] - steps_left[0] / 40)
-    # Nothing is known of an episode that was cut off, but what was recorded of it.
-    terminal = np.zeros(N, bool)
-    terminal[np.cumsum(LENGTHS)[:3] - 1] = True
-    root = create_dataset(
-        tmp_path / "cut",
-        outcomes=None,
-        columns={"mc_return": (at_end - steps_left / 40).astype(np.float32), "is_terminal": terminal},
-    )
-    evidence = gather_evidence(load_dataset(root).meta, RewardLabelsConfig(), np.arange(4), True)
-    assert evidence.outcomes.tolist() == [1, 0, 1, -1]
-    assert evidence.returns.is_terminal.tolist() == [True, True, True, False]
-
-
-def test_interventions_are_positive_and_have_values(run, tmp_path):
-    intervention = np.zeros(N, bool)
-    intervention[[4, 5]] = True
-    root = create_dataset(tmp_path / "recap", columns={"intervention": intervention})
-    checkpoint = create_checkpoint(tmp_path / "checkpoint", root, train_config=RETURNS)
-    assert run(f"--policy.path={checkpoint}", "--n_steps=2", dataset_root=root) is None
-    table = read(root)
-    assert table.columns["positive"][[4, 5]].all()
-    assert not table.columns["positive"][[2, 3]].any()
-    assert table.provenance["intervention_frames"] == 2
-    # Not skipped, which would leave them at 0, the maximum of a value in [-1, 0].
-    values = table.columns["value"]
-    assert np.unique(values).size == N and np.ptp(values[3:7]) > 0
-    without = np.delete(np.arange(20), [4, 5])
-    push = table.columns["advantage"][np.isin(table.columns["episode_index"], (0, 2))][without]
-    assert (push > table.provenance["thresholds"]["push"]).sum() == round(0.4 * 18)
-
-
-# --- Folds
-
-
-def test_folds_hold_their_share_of_each_task_and_outcome():
-    lengths = [4] * 24
-    ends = np.cumsum(lengths)
-    tasks = np.repeat([0, 1], 12)
-    table = EpisodeTable("x", None, 10.0, (), np.arange(24), ends - 4, ends, tasks)
-    outcomes = np.tile([1, 0, 1, 1], 6)
-    evidence = SimpleNamespace(table=table, outcomes=outcomes)
-    folds = assign_folds(evidence, np.arange(24), 3)
-    for task in (0, 1):
-        for outcome, each in ((1, 3), (0, 1)):
-            counts = np.bincount(folds[(tasks == task) & (outcomes == outcome)], minlength=3)
-            assert counts.tolist() == [each] * 3
-    with pytest.raises(ValueError, match="got 25"):
-        assign_folds(evidence, np.arange(24), 25)
-
-
-def test_each_episode_is_judged_by_a_model_that_has_not_seen_it(run, root, checkpoint, monkeypatch, tmp_path):
-    trained = {}
-
-    def train(checkpoint, directory, fold, meta, episodes):
-        trained[fold] = episodes
-        target = directory / f"fold_{fold}" / "checkpoints" / "last" / "pretrained_model"
-        torch.manual_seed(fold)
-        create_checkpoint(target, root, train_config=RETURNS)
-
-    monkeypatch.setattr(run_module, "train_fold", train)
-    assert run(f"--policy.path={checkpoint}", "--folds=2", f"--folds_dir={tmp_path / 'folds'}") is None
-    assert sorted(trained[0] + trained[1]) == [0, 1, 2, 3]
-    out_of_fold = read(root).columns
-    assert read(root).provenance["folds"] == 2
-    for fold in (0, 1):
-        model = tmp_path / "folds" / f"fold_{fold}" / "checkpoints" / "last" / "pretrained_model"
-        run(f"--policy.path={model}")
-        unseen = ~np.isin(out_of_fold["episode_index"], trained[fold])
-        np.testing.assert_array_equal(out_of_fold["value"][unseen], read(root).columns["value"][unseen])
-        assert (out_of_fold["value"][~unseen] != read(root).columns["value"][~unseen]).any()
-
-
-def test_folds_need_to_know_how_the_model_was_trained(run, root, tmp_path):
-    checkpoint = create_checkpoint(tmp_path / "bare", root)
-    assert "has no train_config.json" in run(f"--policy.path={checkpoint}", "--folds=2")
-
-
-# --- Pictures
-
-
-def test_plots(run, root, checkpoint, tmp_path):
-    assert run(f"--policy.path={checkpoint}", f"--plots_dir={tmp_path / 'plots'}") is None
-    assert [path.name for path in (tmp_path / "plots").iterdir()] == ["overview.png"]
-    run("--from_returns=true", f"--plots_dir={tmp_path / 'few'}", "--plot_episodes=[2]")
-    names = {path.name for path in (tmp_path / "few").iterdir()}
-    assert names == {"overview.png", "episode_000002.png"}
-    assert all(path.read_bytes().startswith(b"\x89PNG") for path in (tmp_path / "few").iterdir())
-
-
-def test_a_page_shows_images_of_its_episode(run, tmp_path):
-    root = create_dataset(tmp_path / "data", camera="image")
-    flags = ("--from_returns=true", f"--plots_dir={tmp_path / 'plots'}", "--plot_episodes=[1]")
-    assert run(*flags, dataset_root=root) is None
-    with Image.open(tmp_path / "plots" / "episode_000001.png") as page:
-        assert page.height > page.width / 2
-
-
-def test_values_that_say_nothing_are_said_to(run, checkpoint, capfd):
-    """An untrained value function: its values lie within 0.01 of each other."""
-    run(f"--policy.path={checkpoint}")
-    assert "the values hardly vary" in "".join(capfd.readouterr())
-
-
-# --- Bad input: one sentence, nothing written
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (["--from_returns=true", "--n_steps=0"], "n_steps must be at least 1"),
-        (["--from_returns=true", "--positive_fraction=0"], "positive_fraction must be between 0 and 1"),
-        (["--from_returns=true", "--positive_fraction=1"], "positive_fraction must be between 0 and 1"),
-        (["--from_returns=true", "--positive_fraction=nan"], "positive_fraction must be between 0 and 1"),
-        (["--from_returns=true", "--smoothing_window=2"], "odd"),
-        (["--from_returns=true", "--value_type=q"], "value_type"),
-        (["--from_returns=true", "--folds=3"], "folds"),
-        (["--from_returns=true", "--batch_size=0"], "batch_size"),
-        (["--from_returns=true", "--dataset.reward.c_fail=-1"], "c_fail must be above 0"),
-        (["--from_returns=true", "--dataset.reward.failure_return=best"], "must be one of steps, worst"),
-        (["--from_returns=true", "--plots_dir=/nowhere", "--plot_episodes=[0,9]"], "episode 9 is not among"),
-        (["--from_returns=true", "--plot_episodes=[0]"], "--plots_dir"),
-        ([], "--from_returns=true"),
-        (["--policy.type=rewact"], "--policy.path"),
-    ],
-)
-def test_bad_options(run, root, flags, message):
-    before = sorted(root.rglob("*"))
-    output = run(*flags)
-    assert message in output and len(output.splitlines()) == 1
-    assert sorted(root.rglob("*")) == before
-
-
-def test_a_checkpoint_without_a_head(run, root, tmp_path):
-    checkpoint = create_checkpoint(tmp_path / "plain", root, "act", use_reward_head=False)
-    assert "has no reward head and predicts no rewards" in run(f"--policy.path={checkpoint}")
-    assert not (root / ADVANTAGES_FILE).exists()
-
-
-def test_a_checkpoint_that_reads_what_the_dataset_lacks(run, root, tmp_path):
-    other = create_dataset(tmp_path / "cameras", camera="image")
-    checkpoint = create_checkpoint(tmp_path / "checkpoint", other, train_config=RETURNS)
-    before = sorted(root.rglob("*"))
-    message = run(f"--policy.path={checkpoint}")
-    assert "reads 'observation.images.top', which local/tiny does not have" in message
-    assert sorted(root.rglob("*")) == before
-
-
-def test_no_episodes(run, root):
-    before = sorted(root.rglob("*"))
-    for chosen, message in (("[]", "names no episode"), ("[9]", "has no episode 9")):
-        assert message in run("--from_returns=true", f"--dataset.episodes={chosen}")
-    assert sorted(root.rglob("*")) == before
-
-
-def test_a_value_function_that_has_diverged(run, root, checkpoint):
-    weights = load_file(checkpoint / "model.safetensors")
-    weights["model.reward_head.readout.bias"][:] = torch.nan
-    save_file(weights, checkpoint / "model.safetensors")
-    before = sorted(root.rglob("*"))
-    assert "predicts nan for episode 0, frame 0: its training has diverged" in run(
-        f"--policy.path={checkpoint}"
-    )
-    assert sorted(root.rglob("*")) == before
-
-
-def test_a_value_function_that_diverges_in_a_later_episode(run, root, checkpoint, monkeypatch):
-    original, before = RewardPredictor.__call__, sorted(root.rglob("*"))
-
-    def diverge(self, batch):
-        prediction = original(self, batch)
-        prediction.reward[batch["episode_index"].numpy() == 1] = np.nan
-        return prediction
-
-    monkeypatch.setattr(RewardPredictor, "__call__", diverge)
-    assert "predicts nan for episode 1, frame 0: its training has diverged" in run(
-        f"--policy.path={checkpoint}"
-    )
-    assert sorted(root.rglob("*")) == before
-
-
-def test_no_positive_frames_give_a_warning_with_numbers(run, tmp_path, monkeypatch):
-    warnings = []
-    monkeypatch.setattr(advantage_labels.logger, "warning", warnings.append)
-    root = create_dataset(tmp_path / "same", lengths=(4, 4, 4, 4), outcomes=("success",) * 4)
-    assert run("--from_returns=true", dataset_root=root) is None
-    assert len(warnings) == 2
-    assert "None of the 8 frames of the task 'pull' are positive" in warnings[0] and ": 8" in warnings[0]
-    assert not read(root).columns["positive"].any()
-
-
-def test_all_frames_positive_give_a_warning(run, tmp_path, monkeypatch):
-    warnings = []
-    monkeypatch.setattr(advantage_labels.logger, "warning", warnings.append)
-    columns = {"intervention": np.ones(N, bool)}
-    root = create_dataset(tmp_path / "corrected", columns=columns)
-    assert run("--from_returns=true", dataset_root=root) is None
-    assert len(warnings) == 2 and "All of the 8 frames of the task 'pull' are positive" in warnings[0]
-    assert read(root).columns["positive"].all()
-
-
-def test_options_are_checked_in_the_library_too():
-    for options in (
-        {"n_steps": 0},
-        {"n_steps": 1, "positive_fraction": 1.0},
-        {"n_steps": 1, "smoothing_window": 0},
-    ):
-        with pytest.raises(ValueError):
-            AdvantageOptions(**options)
-
-
-@pytest.mark.parametrize("failure_return", ["steps", "worst"])
-def test_returns_are_those_of_the_reward_labels(root, failure_return):
-    """The labels that a value function is trained on and the returns it is compared with agree."""
-    from rewact.labels import build_reward_labels
-
-    meta = load_dataset(root).meta
-    config = RewardLabelsConfig(sources=["returns"], failure_return=failure_return)
-    labels = build_reward_labels(meta, config)
-    returns = compute_returns(labels.table, labels.outcomes, failure_return=failure_return)
-    np.testing.assert_allclose(1 + returns.values, labels.rewards.numpy(), atol=1e-6)
