@@ -21,7 +21,7 @@ from lerobot.datasets.lerobot_dataset import LeRobotDataset, LeRobotDatasetMetad
 from lerobot.policies.act.configuration_act import ACTConfig
 from rewact.cli.common import load_policy_config
 from rewact.cli.eval_rewards import EvalRewardsConfig, eval_rewards
-from rewact.cli.names import file_names, model_names
+from rewact.cli.models import file_names, model_names
 from rewact.cli.visualize_rewards import VisualizeRewardsConfig, visualize_rewards
 from rewact.labels.episodes import EpisodeTable
 from rewact.options.completion import CompletionDetectorConfig

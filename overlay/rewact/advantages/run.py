@@ -30,10 +30,8 @@ from rewact.labels.hub import open_metadata, pull_label_files
 from rewact.options.advantages import ComputeAdvantagesConfig
 from rewact.options.labels import FAILURE_RETURNS
 from rewact.values.checkpoint import checkpoint_digest, guess_value_type, read_train_config, trained_labels
-from rewact.values.predictor import RewardPredictor, require_reward_head
-from rewact.values.processes import together
-from rewact.values.runner import choose_episodes, episode_loader, predict_episodes
-from rewact.values.store import ValueStore
+from rewact.values.predictor import require_reward_head
+from rewact.values.runner import choose_episodes, predict_policy
 
 if TYPE_CHECKING:
     from lerobot.configs.policies import PreTrainedConfig
@@ -157,7 +155,6 @@ def _compute_values(
     values = np.full(table.n_frames, np.nan, dtype=np.float32)
     folds = assign_folds(evidence, rows, cfg.folds) if cfg.folds else np.zeros(len(rows), dtype=np.int64)
     episodes = table.episodes[rows]
-    load = episode_loader(cfg.dataset, cfg.tolerance_s)
     for fold in np.unique(folds).tolist():
         judge = copy.copy(policy)
         if cfg.folds:
@@ -165,13 +162,9 @@ def _compute_values(
                 train_fold(Path(cfg.policy.path), folds_dir, fold, meta, episodes[folds != fold].tolist())
             processes.wait_for_everyone()
             judge.pretrained_path = fold_checkpoint(folds_dir, fold)
-        with together():
-            predictor = RewardPredictor(judge, meta, cfg.rename_map)
         mine = episodes[folds == fold].tolist()
         if processes.num_processes > 1:
             logging.info(f"{len(mine)} episodes are shared by {processes.num_processes} processes")
-        store = ValueStore(predictor, meta, cfg.values_dir)
-        predicted = predict_episodes(load, table, predictor, store, mine, cfg.batch_size, cfg.num_workers)
-        for episode, prediction in predicted.items():
+        for episode, prediction in predict_policy(cfg, judge, meta, mine).items():
             values[table.frames_of(episode)] = prediction.reward
     return values

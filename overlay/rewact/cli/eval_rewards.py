@@ -34,21 +34,19 @@ lerobot-eval-rewards \
 """
 
 import logging
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rewact.cli.common import load_policy_config, run_tool
 from rewact.options.completion import CompletionDetectorConfig
 from rewact.options.tools import PredictionOptions
 
-if TYPE_CHECKING:
-    from rewact.values.prediction import Prediction
-
 
 @dataclass
 class EvalRewardsConfig(PredictionOptions):
+    # Where results go. Default: outputs/eval_rewards/<dataset>.
+    output_dir: Path | None = None
     # Progress files of other models to judge on the same episodes; also looked for in the dataset's folder.
     progress: list[str] = field(default_factory=list)
     # When a task counts as done. Default: as the policy's configuration says.
@@ -60,18 +58,19 @@ class EvalRewardsConfig(PredictionOptions):
     calibration_bins: int = 10
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.policy is None and not self.progress:
             raise ValueError("nothing to judge: give --policy.path, --progress, or both")
         if self.save_threshold and self.policy is None:
             raise ValueError("--save_threshold needs a checkpoint to save to: give --policy.path")
         if self.calibration_bins < 1:
             raise ValueError(f"--calibration_bins must be at least 1, got {self.calibration_bins}")
-        self.complete("eval_rewards")
+        self.output_dir = self.output_dir or self.default_output_dir("eval_rewards")
 
 
 def eval_rewards(cfg: EvalRewardsConfig) -> dict[str, Any]:
     """Judge predicted rewards; returns what `eval_rewards.json` holds."""
-    from rewact.cli.names import file_names, model_names
+    from rewact.cli.models import predict_models
     from rewact.draw.plots import plot_evaluation
     from rewact.judge.completion import CompletionDetector
     from rewact.judge.doubts import describe_training
@@ -83,16 +82,15 @@ def eval_rewards(cfg: EvalRewardsConfig) -> dict[str, Any]:
     from rewact.labels.files import write_json
     from rewact.labels.hub import open_metadata
     from rewact.values.checkpoint import trained_episodes
-    from rewact.values.prediction import read_predictions, write_predictions
-    from rewact.values.predictor import RewardPredictor
-    from rewact.values.processes import join_processes, together
-    from rewact.values.runner import choose_episodes, episode_loader, predict_episodes
-    from rewact.values.store import ValueStore
+    from rewact.values.prediction import write_predictions
+    from rewact.values.processes import join_processes
+    from rewact.values.runner import choose_episodes
 
     policy = None if cfg.policy is None else load_policy_config(cfg.policy)
-    of_policy = getattr(policy, "completion_detector", None)
-    detector = CompletionDetector(**asdict(cfg.detector or of_policy or CompletionDetectorConfig()))
-    processes = join_processes([] if policy is None else [policy])
+    settings = cfg.detector or getattr(policy, "completion_detector", None) or CompletionDetectorConfig()
+    detector = CompletionDetector(**asdict(settings))
+    policies = [] if policy is None else [policy]
+    processes = join_processes(policies)
     meta = open_metadata(cfg.dataset)
     episodes = choose_episodes(cfg.dataset, meta)
     labels = build_reward_labels(meta, cfg.dataset.reward)
@@ -101,28 +99,10 @@ def eval_rewards(cfg: EvalRewardsConfig) -> dict[str, Any]:
     if cfg.save_threshold:
         require_held_out(policy.pretrained_path, meta, episodes)
 
-    # Files first: what is wrong with them shows before the long part begins.
-    predictions: dict[str, Mapping[int, Prediction]] = {}
-    files = [Path(path) for path in cfg.progress]
-    for name, path in zip(file_names(files), files, strict=True):
-        predictions[name] = read_predictions(path, labels.table, episodes)
-    if policy is not None:
-        with together():
-            predictor = RewardPredictor(policy, meta, cfg.rename_map)
-        predicted = predict_episodes(
-            episode_loader(cfg.dataset, cfg.tolerance_s),
-            labels.table,
-            predictor,
-            ValueStore(predictor, meta, cfg.values_dir),
-            episodes,
-            cfg.batch_size,
-            cfg.num_workers,
-        )
-        predictions = {model_names([policy], taken=list(predictions))[0]: predicted, **predictions}
-        if processes.is_main_process:
-            path = cfg.output_dir / "rewact_progress.parquet"
-            write_predictions(path, labels.table, predicted, cfg.policy.path)
-
+    predictions = predict_models(cfg, meta, episodes, policies, [Path(path) for path in cfg.progress])
+    if policy is not None and processes.is_main_process:
+        path, of_policy = cfg.output_dir / "rewact_progress.parquet", next(iter(predictions.values()))
+        write_predictions(path, labels.table, of_policy, cfg.policy.path)
     models = {name: collect_episodes(labels, predicted) for name, predicted in predictions.items()}
     seen = None if policy is None else trained_episodes(policy.pretrained_path, meta)
     judgement = judge_models(labels, models, seen, detector, cfg.calibration_bins)

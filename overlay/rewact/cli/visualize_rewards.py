@@ -32,6 +32,8 @@ from rewact.options.tools import PolicyOptions, PredictionOptions
 
 @dataclass
 class VisualizeRewardsConfig(PredictionOptions):
+    # Where results go. Default: outputs/visualize_rewards/<dataset>.
+    output_dir: Path | None = None
     # More to draw beside it: checkpoints, and progress files of other reward models, also looked for in the
     # dataset's folder.
     compare: list[str] = field(default_factory=list)
@@ -43,25 +45,23 @@ class VisualizeRewardsConfig(PredictionOptions):
     display: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.view_height < 32:
             raise ValueError("--view_height must be at least 32")
-        self.complete("visualize_rewards")
+        self.output_dir = self.output_dir or self.default_output_dir("visualize_rewards")
 
 
 def visualize_rewards(cfg: VisualizeRewardsConfig) -> Path:
     """Draw the rewards of a dataset; returns the folder with the pictures."""
-    from rewact.cli.names import file_names, model_names
+    from rewact.cli.models import predict_models
     from rewact.draw.plots import plot_overview
     from rewact.draw.visualize import Visualizer
     from rewact.judge.doubts import model_doubts
     from rewact.judge.metrics import collect_episodes, label_predictions
     from rewact.labels import build_reward_labels
     from rewact.labels.hub import open_metadata
-    from rewact.values.prediction import Prediction, read_predictions
-    from rewact.values.predictor import RewardPredictor
-    from rewact.values.processes import join_processes, together
-    from rewact.values.runner import choose_episodes, episode_loader, predict_episodes
-    from rewact.values.store import ValueStore
+    from rewact.values.processes import join_processes
+    from rewact.values.runner import choose_episodes, episode_loader
 
     meta = open_metadata(cfg.dataset)
     episodes = choose_episodes(cfg.dataset, meta)
@@ -78,24 +78,17 @@ def visualize_rewards(cfg: VisualizeRewardsConfig) -> Path:
     choices += [PolicyOptions(path, device) for path in cfg.compare if not path.endswith(".parquet")]
     configs = [load_policy_config(choice) for choice in choices]
     processes = join_processes(configs)
-    predictions: dict[str, dict[int, Prediction]] = {}
-    from_files = {
-        name: read_predictions(path, labels.table, episodes)
-        for name, path in zip(file_names(files), files, strict=True)
-    }
-    load = episode_loader(cfg.dataset, cfg.tolerance_s)
-    for name, config in zip(model_names(configs, taken=list(from_files)), configs, strict=True):
-        with together():
-            predictor = RewardPredictor(config, meta, cfg.rename_map)
-        store = ValueStore(predictor, meta, cfg.values_dir)
-        predictions[name] = predict_episodes(
-            load, labels.table, predictor, store, episodes, cfg.batch_size, cfg.num_workers
-        )
-    predictions |= from_files
+    predictions = predict_models(cfg, meta, episodes, configs, files)
     models = {name: collect_episodes(labels, predicted) for name, predicted in predictions.items()}
     labelled = collect_episodes(labels, label_predictions(labels, episodes))
     visualizer = Visualizer(
-        labels.table, load, meta.camera_keys, labelled, models, cfg.output_dir, cfg.view_height
+        labels.table,
+        episode_loader(cfg.dataset, cfg.tolerance_s),
+        meta.camera_keys,
+        labelled,
+        models,
+        cfg.output_dir,
+        cfg.view_height,
     )
     visualizer.render(episodes[:n_rendered], cfg.num_workers, cfg.display)
     if processes.is_main_process:

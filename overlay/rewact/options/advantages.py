@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 """How advantages are computed: the options of `lerobot-compute-advantages`."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from rewact.options.tools import DataOptions, PolicyOptions
+from rewact.options.tools import PredictionOptions
 
 VALUE_TYPES = ("auto", "progress", "returns")
 
@@ -36,11 +36,9 @@ class AdvantageOptions:
 
 
 @dataclass(kw_only=True)
-class ComputeAdvantagesConfig(AdvantageOptions):
+class ComputeAdvantagesConfig(AdvantageOptions, PredictionOptions):
     """Options of `lerobot-compute-advantages`."""
 
-    dataset: DataOptions
-    policy: PolicyOptions | None = None
     # Do without a value function: compare each episode's returns with those of the task's other episodes.
     from_returns: bool = False
     # What the values are: "returns" (labels of --dataset.reward.sources='["returns"]'), "progress", or
@@ -57,20 +55,11 @@ class ComputeAdvantagesConfig(AdvantageOptions):
     plots_dir: Path | None = None
     # Episodes that get a page of their own, with images and advantages. Default: none.
     plot_episodes: list[int] | None = None
-
-    # Where values are kept for the next run and the other tools. Default: beside LeRobot's other caches.
-    values_dir: Path | None = None
-    # Frames per forward pass.
     batch_size: int = 64
-    # Processes that read data, per process that computes values. 0: a thread.
-    num_workers: int = 0
-    # Largest distance in seconds between a frame's time and its image in the video, as in training.
-    tolerance_s: float = 1e-4
-    # Names that the policy has for keys of the dataset, where they differ.
-    rename_map: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        AdvantageOptions.__post_init__(self)
+        PredictionOptions.__post_init__(self)
         if self.from_returns == (self.policy is not None):
             raise ValueError("give either a value function with --policy.path, or --from_returns=true")
         if self.value_type not in VALUE_TYPES:
@@ -79,7 +68,5 @@ class ComputeAdvantagesConfig(AdvantageOptions):
             raise ValueError("--folds trains value models, and --from_returns=true uses none: leave one out")
         if self.folds < 0 or self.folds == 1:
             raise ValueError(f"folds must be 0 or at least 2, got {self.folds}")
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
         if self.plot_episodes is not None and self.plots_dir is None:
             raise ValueError("plot_episodes says which episodes to draw: say where with --plots_dir")

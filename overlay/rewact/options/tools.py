@@ -65,12 +65,10 @@ class PolicyOptions:
 
 @dataclass
 class PredictionOptions:
-    """What the tools share that predict the rewards of a dataset, to judge or to draw them."""
+    """What the tools share that predict the rewards of a dataset."""
 
     dataset: DataOptions
     policy: PolicyOptions | None = None
-    # Where results go. Default: outputs/<tool>/<dataset>.
-    output_dir: Path | None = None
     # Where predictions are kept for the next run and the other tools. Default: beside LeRobot's other caches.
     values_dir: Path | None = None
     # The policy's names for those observations that the dataset calls otherwise.
@@ -82,9 +80,10 @@ class PredictionOptions:
     # As in training: seconds that the timestamp of a frame and its picture in the video may lie apart.
     tolerance_s: float = 1e-4
 
-    def complete(self, tool: str) -> None:
-        """Check these options, and name the folder for the results of a tool where none was given."""
+    def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise ValueError(f"--batch_size must be at least 1, got {self.batch_size}")
-        if self.output_dir is None:
-            self.output_dir = Path("outputs") / tool / self.dataset.repo_id.rsplit("/", 1)[-1]
+
+    def default_output_dir(self, tool: str) -> Path:
+        """Where the results of a tool go unless told otherwise."""
+        return Path("outputs") / tool / self.dataset.repo_id.rsplit("/", 1)[-1]

@@ -19,7 +19,9 @@ from rewact.values.store import ValueStore
 
 if TYPE_CHECKING:
     from lerobot.configs.default import DatasetConfig
+    from lerobot.configs.policies import PreTrainedConfig
     from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
+    from rewact.options.tools import PredictionOptions
 
 EpisodeLoader = Callable[[Sequence[int]], LeRobotDataset]
 
@@ -146,3 +148,20 @@ def predict_episodes(
         "Predicting rewards" if show_progress else None,
     )
     return {episode: store.load(episode) for episode in episodes}
+
+
+def predict_policy(
+    cfg: "PredictionOptions", policy: "PreTrainedConfig", meta: "LeRobotDatasetMetadata", episodes: list[int]
+) -> dict[int, Prediction]:
+    """Predict some episodes of the dataset of a tool, by a checkpoint or from the store, in all processes."""
+    with together():
+        predictor = RewardPredictor(policy, meta, cfg.rename_map)
+    return predict_episodes(
+        episode_loader(cfg.dataset, cfg.tolerance_s),
+        EpisodeTable.from_metadata(meta),
+        predictor,
+        ValueStore(predictor, meta, cfg.values_dir),
+        episodes,
+        cfg.batch_size,
+        cfg.num_workers,
+    )

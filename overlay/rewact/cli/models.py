@@ -1,15 +1,40 @@
 # SPDX-License-Identifier: MIT
-"""Short names that tell models apart in tables, legends and folders."""
+"""Predictions of several models for one dataset, by short names that tell them apart."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from lerobot.configs.policies import PreTrainedConfig
+from lerobot.configs.policies import PreTrainedConfig
+from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
+from rewact.labels.episodes import EpisodeTable
+from rewact.options.tools import PredictionOptions
+from rewact.values.prediction import Prediction, read_predictions
+from rewact.values.runner import predict_policy
 
 
-def model_names(configs: "Sequence[PreTrainedConfig]", taken: Sequence[str]) -> list[str]:
+def predict_models(
+    cfg: PredictionOptions,
+    meta: LeRobotDatasetMetadata,
+    episodes: list[int],
+    policies: Sequence[PreTrainedConfig],
+    files: Sequence[Path],
+) -> dict[str, dict[int, Prediction]]:
+    """What each policy, and then each progress file, says of some episodes."""
+    # Files first: what is wrong with them shows before the long part begins.
+    table = EpisodeTable.from_metadata(meta)
+    of_files = {
+        name: read_predictions(path, table, episodes)
+        for name, path in zip(file_names(files), files, strict=True)
+    }
+    names = model_names(policies, taken=list(of_files))
+    of_policies = {
+        name: predict_policy(cfg, policy, meta, episodes)
+        for name, policy in zip(names, policies, strict=True)
+    }
+    return {**of_policies, **of_files}
+
+
+def model_names(configs: Sequence[PreTrainedConfig], taken: Sequence[str]) -> list[str]:
     """Names of policies: their type, with the folder of the run where types repeat.
 
     Args:
