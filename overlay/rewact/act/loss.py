@@ -47,11 +47,10 @@ def compute_act_loss(
     config = policy.config
     per_sample = reduction == "none"
     labels = read_labels(batch)
-    if policy.training and config.use_reward_head:
-        _require_reward_labels(config, labels)
+    target = _reward_target(config, labels, policy.training) if config.use_reward_head else None
     if policy.training and config.train_only_reward_head:
         (reward_logits,) = policy.model(policy.add_image_list(batch), reward_only=True)
-        loss, loss_dict = _reward_loss(policy.model.reward_head, reward_logits, labels, per_sample)
+        loss, loss_dict = _reward_loss(policy.model.reward_head, reward_logits, target, labels, per_sample)
         return config.effective_reward_loss_weight * loss, loss_dict
 
     actions_hat, (mu, log_sigma_x2), *reward_logits = policy.model(policy.add_image_list(batch))
@@ -69,9 +68,9 @@ def compute_act_loss(
         loss_dict["kld_loss"] = kld_loss.mean().item()
         loss = loss + config.kl_weight * kld_loss
 
-    if config.use_reward_head and REWARD_KEY in labels:
+    if target is not None:
         reward_loss, reward_dict = _reward_loss(
-            policy.model.reward_head, reward_logits[0], labels, per_sample
+            policy.model.reward_head, reward_logits[0], target, labels, per_sample
         )
         loss = loss + config.effective_reward_loss_weight * reward_loss
         loss_dict |= reward_dict
@@ -92,29 +91,48 @@ def _masked_mean(values: Tensor, mask: Tensor, per_sample: bool) -> Tensor:
     return (values * mask).sum(dims) / mask.sum(dims).clamp_min(1)
 
 
-def _require_reward_labels(config: RewardHeadConfig, labels: dict[str, Tensor]) -> None:
+def _reward_target(config: RewardHeadConfig, labels: dict[str, Tensor], is_training: bool) -> Tensor | None:
+    """(B, T) float32 labels of the steps that the head predicts, NaN at frames without one; (B, 1) in an
+    evaluation that has only these, `None` in one without labels."""
     if REWARD_KEY not in labels:
+        if not is_training:
+            return None
         raise ValueError(
             f"The policy has a reward head but the batch has no label '{REWARD_KEY}'. Wrap the dataset with "
             "`LeRobotDatasetWithReward(dataset, policy=policy.config)` (lerobot-train does it by itself, see "
             "--dataset.reward.*), or train without the head with --policy.use_reward_head=false."
         )
-    if config.reward_label_horizon is not None and labels[REWARD_KEY].ndim == 1:
+    reward, n_steps = labels[REWARD_KEY], config.reward_label_horizon or 1
+    if reward.ndim == 1:
+        if is_training and n_steps > 1:
+            raise ValueError(
+                f"The batch has one '{REWARD_KEY}' per sample, from which the forecast of the next "
+                f"{n_steps - 1} steps cannot learn. Wrap the dataset with "
+                "`LeRobotDatasetWithReward(dataset, policy=policy.config)`, or train without the forecast "
+                "with --policy.reward_forecast=false."
+            )
+        n_steps = 1
+    target = reward.float().reshape(len(reward), -1)
+    if target.shape[1] != n_steps or (n_steps > 1 and REWARD_PAD_KEY not in labels):
         raise ValueError(
-            f"The batch has one '{REWARD_KEY}' per sample, from which the forecast of the next "
-            f"{config.reward_label_horizon - 1} steps cannot learn. Wrap the dataset with "
-            "`LeRobotDatasetWithReward(dataset, policy=policy.config)`, or train without the forecast with "
-            "--policy.reward_forecast=false."
+            f"The reward head predicts {n_steps} step(s) but the batch has '{REWARD_KEY}' of shape "
+            f"{tuple(reward.shape)} {'with' if REWARD_PAD_KEY in labels else 'without'} "
+            f"'{REWARD_PAD_KEY}'. Wrap the dataset with `LeRobotDatasetWithReward(dataset, "
+            "policy=policy.config)`."
         )
+    if bool(((target < 0) | (target > 1)).any()):
+        raise ValueError(
+            f"Reward labels must lie in [0, 1]. Got values from {np.nanmin(target.cpu())} to "
+            f"{np.nanmax(target.cpu())}."
+        )
+    return target
 
 
 def _reward_loss(
-    head, logits: Tensor, labels: dict[str, Tensor], per_sample: bool
+    head, logits: Tensor, target: Tensor, labels: dict[str, Tensor], per_sample: bool
 ) -> tuple[Tensor, dict[str, float]]:
     """Loss of the current step plus, with the forecast, the mean loss of later steps inside the episode."""
-    if labels[REWARD_KEY].ndim == 1:  # says nothing of later steps
-        logits = logits[:, :1]
-    target = _reward_target(head, labels, n_steps=logits.shape[1])
+    logits = logits[:, : target.shape[1]]  # one label says nothing of later steps
     is_labelled = ~target.isnan()
     target = target.nan_to_num()
     loss = head.loss(logits, target)  # (B, T)
@@ -129,22 +147,3 @@ def _reward_loss(
         "reward_mae": _masked_mean(error, is_labelled[:, :1], per_sample=False).item(),
         "reward_entropy": head.entropy(current).mean().item(),
     }
-
-
-def _reward_target(head, labels: dict[str, Tensor], n_steps: int) -> Tensor:
-    """(B, T) float32 labels, checked against what the head predicts; NaN at frames without a label."""
-    target = labels[REWARD_KEY].float()
-    target = target.reshape(len(target), -1)
-    if target.shape[1] != n_steps or (n_steps > 1 and REWARD_PAD_KEY not in labels):
-        raise ValueError(
-            f"The reward head predicts {n_steps} step(s) but the batch has '{REWARD_KEY}' of shape "
-            f"{tuple(labels[REWARD_KEY].shape)} {'with' if REWARD_PAD_KEY in labels else 'without'} "
-            f"'{REWARD_PAD_KEY}'. Wrap the dataset with `LeRobotDatasetWithReward(dataset, "
-            "policy=policy.config)`."
-        )
-    if bool(((target < 0) | (target > 1)).any()):
-        raise ValueError(
-            f"Reward labels must lie in [0, 1]. Got values from {np.nanmin(target.cpu())} to "
-            f"{np.nanmax(target.cpu())}."
-        )
-    return target

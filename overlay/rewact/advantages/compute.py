@@ -27,11 +27,6 @@ if TYPE_CHECKING:
     from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
 
 
-def look_ahead(table: EpisodeTable, executed: int) -> int:
-    """N for values that are progress: what is executed of a chunk, at most half of a short episode."""
-    return max(min(executed, int(np.quantile(table.lengths, 0.1)) // 2), 1)
-
-
 def require_look_ahead(table: EpisodeTable, n_steps: int) -> None:
     """Check that N lies within the episodes. Beyond, progress says only how much is left to do: a clock.
 

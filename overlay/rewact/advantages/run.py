@@ -17,7 +17,6 @@ from rewact.advantages.compute import (
     advantages_from_returns,
     estimate_advantages,
     gather_evidence,
-    look_ahead,
     require_look_ahead,
 )
 from rewact.advantages.file import ADVANTAGES_FILE, AdvantageTable, keep_other_episodes, write_advantage_file
@@ -132,6 +131,7 @@ def compute_file(cfg: ComputeAdvantagesConfig, policy: "PreTrainedConfig | None"
 def _choose_n_steps(
     n_steps: int | None, policy: "PreTrainedConfig | None", table: EpisodeTable, value_type: str | None
 ) -> int:
+    """N: the one given, else what the policy executes of a chunk, a second without a policy."""
     if n_steps is not None:
         if value_type == "progress":
             require_look_ahead(table, n_steps)
@@ -139,7 +139,8 @@ def _choose_n_steps(
     if policy is None:
         return max(round(table.fps), 1)
     executed = getattr(policy, "n_action_steps", 1)
-    return look_ahead(table, executed) if value_type == "progress" else executed
+    half_of_short = int(np.quantile(table.lengths, 0.1)) // 2
+    return max(min(executed, half_of_short), 1) if value_type == "progress" else executed
 
 
 def _compute_values(
