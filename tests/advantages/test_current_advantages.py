@@ -10,20 +10,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import rewact
-from rewact.advantages import ADVANTAGES_FILE, load_advantages, read_advantage_file
+from rewact.advantages import ADVANTAGES_FILE, load_advantages
 from rewact.advantages.folds import require_blind
 from rewact.labels import LeRobotDatasetWithReward
 from rewact.labels.episodes import EpisodeTable
 from rewact.labels.label_file import edit_labels
 
-from .conftest import LENGTHS, create_checkpoint, create_dataset, load_dataset
+from .conftest import LENGTHS, RETURNS, create_checkpoint, create_dataset, load_dataset, read
 
 PROGRESS = {"dataset": {"reward": {"sources": ["keypoints", "linear"]}}}
-RETURNS = {"dataset": {"reward": {"sources": ["returns"]}}}
-
-
-def read(root):
-    return read_advantage_file(root / ADVANTAGES_FILE)
 
 
 # --- Some of the episodes

@@ -40,7 +40,7 @@ def test_help_describes_each_option(tool):
     module = import_module(f"rewact.cli.{tool}")
     options = getattr(module, TOOLS[tool])
     lines = describe(options, module.__doc__).splitlines()
-    for name, _ in list_options(options):
+    for name in list_options(options):
         heading = next(i for i, line in enumerate(lines) if line.split(" (")[0] == f"  --{name}")
         assert len(lines[heading + 1].strip()) > 8, name
     text = "\n".join(lines)

@@ -96,7 +96,7 @@ def parse_options(options: type[T], arguments: Sequence[str]) -> T:
     Raises:
         ValueError: naming the option, if one is unknown, missing, or has a value that cannot be.
     """
-    known = {name: field for name, field in list_options(options)}
+    known = list_options(options)
     optional = {name for name, hint in get_type_hints(options).items() if type(None) in get_args(hint)}
     content: dict[str, Any] = {}
     for name, value in read_flags(arguments).items():
@@ -119,11 +119,11 @@ def parse_options(options: type[T], arguments: Sequence[str]) -> T:
     getattr(options, "fill_in", lambda content: None)(content)
     if "policy" in content and "path" not in content["policy"] and "policy.path" in known:
         raise ValueError("a trained policy is needed: give its checkpoint with --policy.path")
-    for name, field in known.items():
+    for name, (field, meaning) in known.items():
         group = name.rsplit(".", 1)[0] if "." in name else None
         is_needed = field.default is MISSING and field.default_factory is MISSING
         if is_needed and not _has(content, name.split(".")) and (group in content or group not in optional):
-            raise ValueError(f"--{name} is needed: {_description(options, name)}")
+            raise ValueError(f"--{name} is needed: {meaning}")
     try:
         if "policy" in content and "policy.path" in known:  # as an optional field its errors would be hidden
             draccus.decode(PolicyOptions, content["policy"])
@@ -183,13 +183,12 @@ def load_policy_config(policy: PolicyOptions) -> "PreTrainedConfig":
 def describe(options: type, description: str) -> str:
     """The help of a tool: what it does, then each option with its meaning and default."""
     lines = [indent_examples(description), "", "Options:"]
-    for name, field in list_options(options):
+    known = list_options(options)
+    for name, (field, meaning) in known.items():
         default = _default(field)
         lines.append(f"  --{name}" + (f" (default: {default})" if default else ""))
-        lines += textwrap.wrap(
-            _description(options, name), WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6
-        )
-    if any(name == "policy.path" for name, _ in list_options(options)):
+        lines += textwrap.wrap(meaning, WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    if "policy.path" in known:
         lines += ["  --policy.<option>", "      Any other option of the policy's configuration."]
     lines += [
         "  --config_path",
@@ -208,27 +207,19 @@ def indent_examples(text: str) -> str:
     )
 
 
-def list_options(options: type, prefix: str = "") -> list[tuple[str, Field]]:
-    """All options of a dataclass by their full names, in order."""
-    found = []
+def list_options(options: type, prefix: str = "") -> dict[str, tuple[Field, str]]:
+    """All options of a dataclass by their full names, in order, with what their comments say."""
+    found = {}
     hints = get_type_hints(options)
     for field in fields(options):
         nested = next((t for t in (hints[field.name], *get_args(hints[field.name])) if is_dataclass(t)), None)
         if field.metadata.get("hidden"):
             continue
         if nested is None:
-            found.append((prefix + field.name, field))
+            found[prefix + field.name] = field, comments(options).get(field.name, "")
         else:
-            found += list_options(nested, f"{prefix}{field.name}.")
+            found |= list_options(nested, f"{prefix}{field.name}.")
     return found
-
-
-def _description(options: type, name: str) -> str:
-    *groups, last = name.split(".")
-    for group in groups:
-        hint = get_type_hints(options)[group]
-        options = next(t for t in (hint, *get_args(hint)) if is_dataclass(t))
-    return comments(options).get(last, "")
 
 
 @cache

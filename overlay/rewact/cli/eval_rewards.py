@@ -70,7 +70,7 @@ class EvalRewardsConfig(PredictionOptions):
 
 def eval_rewards(cfg: EvalRewardsConfig) -> dict[str, Any]:
     """Judge predicted rewards; returns what `eval_rewards.json` holds."""
-    from rewact.cli.models import predict_models
+    from rewact.cli.models import open_labelled, predict_models
     from rewact.draw.plots import plot_evaluation
     from rewact.judge.completion import CompletionDetector
     from rewact.judge.doubts import describe_training
@@ -78,24 +78,17 @@ def eval_rewards(cfg: EvalRewardsConfig) -> dict[str, Any]:
     from rewact.judge.report import describe_stop, print_evaluation, wide_console
     from rewact.judge.score import judge_models
     from rewact.judge.stopping import require_held_out, save_stop
-    from rewact.labels import build_reward_labels
     from rewact.labels.files import write_json
-    from rewact.labels.hub import open_metadata
     from rewact.values.checkpoint import trained_episodes
     from rewact.values.prediction import write_predictions
     from rewact.values.processes import join_processes
-    from rewact.values.runner import choose_episodes
 
     policy = None if cfg.policy is None else load_policy_config(cfg.policy)
     settings = cfg.detector or getattr(policy, "completion_detector", None) or CompletionDetectorConfig()
     detector = CompletionDetector(**asdict(settings))
     policies = [] if policy is None else [policy]
     processes = join_processes(policies)
-    meta = open_metadata(cfg.dataset)
-    episodes = choose_episodes(cfg.dataset, meta)
-    labels = build_reward_labels(meta, cfg.dataset.reward)
-    labels.require(episodes)
-    logging.info(labels.describe())
+    meta, episodes, labels = open_labelled(cfg.dataset)
     if cfg.save_threshold:
         require_held_out(policy.pretrained_path, meta, episodes)
 

@@ -1,15 +1,29 @@
 # SPDX-License-Identifier: MIT
 """Predictions of several models for one dataset, by short names that tell them apart."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from lerobot.configs.policies import PreTrainedConfig
 from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
+from rewact.labels import build_reward_labels
+from rewact.labels.build import RewardLabels
 from rewact.labels.episodes import EpisodeTable
-from rewact.options.tools import PredictionOptions
+from rewact.labels.hub import open_metadata
+from rewact.options.tools import DataOptions, PredictionOptions
 from rewact.values.prediction import Prediction, read_predictions
-from rewact.values.runner import predict_policy
+from rewact.values.runner import choose_episodes, predict_policy
+
+
+def open_labelled(dataset: DataOptions) -> tuple[LeRobotDatasetMetadata, list[int], RewardLabels]:
+    """A dataset's metadata, the episodes that are asked for, and labels that they all have."""
+    meta = open_metadata(dataset)
+    episodes = choose_episodes(dataset, meta)
+    labels = build_reward_labels(meta, dataset.reward)
+    labels.require(episodes)
+    logging.info(labels.describe())
+    return meta, episodes, labels
 
 
 def predict_models(

@@ -53,21 +53,15 @@ class VisualizeRewardsConfig(PredictionOptions):
 
 def visualize_rewards(cfg: VisualizeRewardsConfig) -> Path:
     """Draw the rewards of a dataset; returns the folder with the pictures."""
-    from rewact.cli.models import predict_models
+    from rewact.cli.models import open_labelled, predict_models
     from rewact.draw.plots import plot_overview
     from rewact.draw.visualize import Visualizer
     from rewact.judge.doubts import model_doubts
     from rewact.judge.metrics import collect_episodes, label_predictions
-    from rewact.labels import build_reward_labels
-    from rewact.labels.hub import open_metadata
     from rewact.values.processes import join_processes
-    from rewact.values.runner import choose_episodes, episode_loader
+    from rewact.values.runner import episode_loader
 
-    meta = open_metadata(cfg.dataset)
-    episodes = choose_episodes(cfg.dataset, meta)
-    labels = build_reward_labels(meta, cfg.dataset.reward)
-    labels.require(episodes)
-    logging.info(labels.describe())
+    meta, episodes, labels = open_labelled(cfg.dataset)
     n_rendered = cfg.max_episodes_rendered
     if n_rendered is None:
         n_rendered = len(episodes) if cfg.dataset.episodes is not None else 4
