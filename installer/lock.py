@@ -23,6 +23,7 @@ except ImportError:  # Windows
 
 # Far behind the text that says who holds the lock: Windows also keeps others from reading what is locked.
 _LOCKED_BYTE = 1 << 20
+_OPEN_FLAGS = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 def _try_lock(descriptor: int) -> bool:
@@ -45,9 +46,8 @@ def _open(path: Path) -> int:
     Raises:
         RewactError: DAMAGED_STATE for a link or a device in its place: it would be truncated.
     """
-    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
-        descriptor = os.open(path, flags, 0o666)
+        descriptor = os.open(path, _OPEN_FLAGS | os.O_CREAT, 0o666)
     except OSError as error:
         if error.errno not in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
             raise
@@ -104,9 +104,8 @@ def hold(directory: Path, what: str = "this checkout") -> Iterator[None]:
             f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%H:%M:%S')}: {command}\n"
         )
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, text.encode(), 0) if hasattr(os, "pwrite") else os.write(
-            descriptor, text.encode()
-        )
+        os.lseek(descriptor, 0, os.SEEK_SET)  # on Windows the lock left it at the locked byte
+        os.write(descriptor, text.encode())
         yield
     finally:
         _release(path, descriptor)
@@ -125,9 +124,8 @@ def _busy(path: Path, what: str) -> RewactError:
 
 def is_held(directory: Path) -> bool:
     """Whether another run holds the lock; nothing is made or written."""
-    flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
-        descriptor = os.open(directory / "lock", flags)
+        descriptor = os.open(directory / "lock", _OPEN_FLAGS)
     except OSError:
         return False
     try:

@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -360,6 +361,25 @@ def test_concurrent_run_is_refused_and_names_the_holder(project: Project, checko
         assert snapshot(checkout.root) == before
         holder.stdin.close()
     patching.install(project.root, checkout)
+
+
+def test_holder_is_named_where_the_lock_moves_the_position(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows: msvcrt locks the byte at the file's position, and os.pwrite is missing."""
+    locked = set()
+
+    def locking(descriptor: int, mode: int, count: int) -> None:
+        byte = os.lseek(descriptor, 0, os.SEEK_CUR)
+        if byte in locked:
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        locked.add(byte)
+
+    monkeypatch.setattr(lock, "fcntl", None)
+    monkeypatch.setattr(lock, "msvcrt", SimpleNamespace(locking=locking, LK_NBLCK=2), raising=False)
+    monkeypatch.delattr(os, "pwrite", raising=False)
+    with lock.hold(tmp_path / "state"):
+        assert f"process {os.getpid()} on " in refused(ExitCode.BUSY, lock.refuse_held, tmp_path / "state")
 
 
 def test_lock_is_free_after_its_holder_was_killed(project: Project, checkout: Checkout) -> None:
