@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import torch
 
     from lerobot.datasets.lerobot_dataset import LeRobotDataset
-    from rewact.judge.completion import CompletionWatch
 
 logger = logging.getLogger(__name__)
 
@@ -26,8 +25,8 @@ EPISODIC_STRATEGIES = ("base", "episodic")
 # person acts, too.
 RECORDING_STRATEGIES = ("episodic", "sentry")
 
-# Of each inference engine whose rollout stops on completion: the watch, and what ends the episode.
-_WATCHES: "WeakKeyDictionary[Any, tuple[CompletionWatch, Callable[[], None]]]" = WeakKeyDictionary()
+# Of each inference engine whose rollout stops on completion.
+_STOPS: "WeakKeyDictionary[Any, _Stop]" = WeakKeyDictionary()
 
 
 def unpack_action(output: "torch.Tensor | tuple[torch.Tensor, torch.Tensor]") -> "torch.Tensor":
@@ -57,8 +56,7 @@ def prepares_completion(init_engine: Callable) -> Callable:
         if has_on(ctx.policy.policy, "record_predicted_reward"):
             _require_strategy(ctx.runtime.cfg, "record_predicted_reward", RECORDING_STRATEGIES)
             store_predicted_reward(ctx.data.dataset, ctx.policy.policy)
-        watch = _make_watch(ctx.policy.policy)
-        if watch is None:
+        if not has_on(ctx.policy.policy, "stop_on_completion"):
             return init_engine(strategy, ctx)
         _require_strategy(ctx.runtime.cfg, "stop_on_completion", EPISODIC_STRATEGIES)
         result = init_engine(strategy, ctx)
@@ -70,18 +68,33 @@ def prepares_completion(init_engine: Callable) -> Callable:
             else:
                 events["exit_early"] = True
 
-        _WATCHES[ctx.policy.inference] = watch, end
+        _STOPS[ctx.policy.inference] = _Stop(ctx.policy.policy, end)
         return result
 
     return init_and_watch
 
 
-def _make_watch(policy: Any) -> "CompletionWatch | None":
-    if not has_on(policy, "stop_on_completion"):
-        return None
-    from rewact.judge.completion import CompletionWatch
+class _Stop:
+    """Ends the episode of a policy that predicts that its task is done."""
 
-    return CompletionWatch(policy)
+    def __init__(self, policy: Any, end: Callable[[], None]):
+        from rewact.judge.completion import CompletionWatch
+
+        self._policy, self._end, self._watch = policy, end, CompletionWatch(policy)
+
+    def reset(self) -> None:
+        """Forget the past: an episode begins."""
+        self._watch.reset()
+
+    def look(self) -> None:
+        """Take in what the policy has read for its last action."""
+        import numpy as np
+
+        reward = self._policy.last_predicted_reward[:1]
+        if self._watch.stops(reward, np.array([False]))[0]:
+            logger.info("Stopped on completion: predicted reward %.2f", reward.item())
+            self._watch.reset()
+            self._end()
 
 
 def _require_strategy(cfg: Any, option: str, strategies: Sequence[str]) -> None:
@@ -142,28 +155,17 @@ def shows_predicted_reward(send_next_action: Callable) -> Callable:
         if not has_on(policy, "use_reward_head"):
             return send_next_action(obs_processed, obs_raw, ctx, interpolator, *args, **kwargs)
         asks_policy = interpolator.needs_new_action()  # at some ticks alone
-        watch, end = _WATCHES.get(ctx.policy.inference, (None, None))
-        if watch is not None and policy.last_predicted_reward is None:
-            watch.reset()  # the policy was reset: an episode begins
+        stop = _STOPS.get(ctx.policy.inference)
+        if stop is not None and policy.last_predicted_reward is None:
+            stop.reset()  # as the policy was
         sent = send_next_action(obs_processed, obs_raw, ctx, interpolator, *args, **kwargs)
         if asks_policy:
             show_predicted_reward(obs_processed, policy)
-            if watch is not None and _is_done(watch, policy):
-                end()
+            if stop is not None:
+                stop.look()
         return sent
 
     return send_and_show
-
-
-def _is_done(watch: "CompletionWatch", policy: Any) -> bool:
-    import numpy as np
-
-    reward = policy.last_predicted_reward[:1]
-    done = bool(watch.stops(reward, np.array([False]))[0])
-    if done:
-        logger.info("Stopped on completion: predicted reward %.2f", reward.item())
-        watch.reset()
-    return done
 
 
 def ends_on_completion(record_loop: Callable) -> Callable:
@@ -176,28 +178,27 @@ def ends_on_completion(record_loop: Callable) -> Callable:
         policy, dataset = called.arguments.get("policy"), called.arguments.get("dataset")
         if has_on(policy, "record_predicted_reward") and dataset is not None:
             store_predicted_reward(dataset, policy)
-        if (watch := _make_watch(policy)) is None:
+        if not has_on(policy, "stop_on_completion"):
             return record_loop(*args, **kwargs)
 
         def end() -> None:
             called.arguments["events"]["exit_early"] = True
 
-        called.arguments["postprocessor"] = _Watched(called.arguments["postprocessor"], policy, watch, end)
+        called.arguments["postprocessor"] = _Watched(called.arguments["postprocessor"], _Stop(policy, end))
         return record_loop(*called.args, **called.kwargs)
 
     return watched_loop
 
 
 class _Watched:
-    """A postprocessor that tells a watch of each new action's reward."""
+    """A postprocessor that lets an episode end at each new action."""
 
-    def __init__(self, postprocessor: Any, policy: Any, watch: "CompletionWatch", end: Callable[[], None]):
-        self._postprocessor, self._policy, self._watch, self._end = postprocessor, policy, watch, end
+    def __init__(self, postprocessor: Any, stop: _Stop):
+        self._postprocessor, self._stop = postprocessor, stop
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._postprocessor, name)
 
     def __call__(self, action: Any) -> Any:
-        if _is_done(self._watch, self._policy):
-            self._end()
+        self._stop.look()
         return self._postprocessor(action)
