@@ -150,16 +150,25 @@ def choose(
             )
         return environment
     ours = [project / name, project / f"{name}-{release.version}"]
+    active_first = sorted(ours, key=lambda prefix: prefix != _active_prefix())
     reasons = []
-    for kind, prefix in _theirs(checkout, ours):
-        environment = _opened(prefix, ours=False)
+    for kind, prefix in [*_theirs(checkout, ours), *(("", prefix) for prefix in active_first)]:
+        if not kind and (not prefix.exists() or _is_unfinished(prefix)):
+            return replace(_make(prefix, release), reason=" ".join(reasons))
+        environment = _opened(prefix, ours=not kind)
+        where = f"{kind} {prefix}".lstrip()
         if environment and environment.python.version >= release.python:
-            console.step(f"using {kind} {prefix} (Python {environment.python.version_text})")
+            console.step(f"using {where} (Python {environment.python.version_text})")
             return replace(environment, reason=" ".join(reasons))
-        has = f"has Python {environment.python.version_text}" if environment else "does not run"
-        reasons.append(f"{kind} {prefix} {has}; LeRobot {release.version} needs Python {wanted}+.")
-        console.step(reasons[-1].rstrip("."))
-    return replace(_ours(release, ours, wanted), reason=" ".join(reasons))
+        if kind:
+            has = f"has Python {environment.python.version_text}" if environment else "does not run"
+            reasons.append(f"{where} {has}; LeRobot {release.version} needs Python {wanted}+.")
+            console.step(reasons[-1].rstrip("."))
+        elif environment is None:
+            raise RewactError(
+                ExitCode.NO_PYTHON, f"{prefix} is there, but its Python does not run: remove it."
+            )
+    raise RewactError(ExitCode.NO_PYTHON, f"{ours[-1]} has a Python older than {wanted}: remove it.")
 
 
 def _theirs(checkout: Path | None, ours: list[Path]) -> list[tuple[str, Path]]:
@@ -167,22 +176,6 @@ def _theirs(checkout: Path | None, ours: list[Path]) -> list[tuple[str, Path]]:
     own = checkout / ".venv" if checkout is not None and _executable(checkout / ".venv").exists() else None
     found = [("the active environment", _active_prefix()), ("the clone's own environment", own)]
     return [(kind, prefix) for kind, prefix in found if prefix is not None and prefix not in ours]
-
-
-def _ours(release: Release, ours: list[Path], wanted: str) -> Environment:
-    active = _active_prefix()
-    for prefix in sorted(ours, key=lambda prefix: prefix != active):
-        if not prefix.exists() or _is_unfinished(prefix):
-            return _make(prefix, release)
-        environment = _opened(prefix, ours=True)
-        if environment is None:
-            raise RewactError(
-                ExitCode.NO_PYTHON, f"{prefix} is there, but its Python does not run: remove it."
-            )
-        if environment.python.version >= release.python:
-            console.step(f"using {prefix} (Python {environment.python.version_text})")
-            return environment
-    raise RewactError(ExitCode.NO_PYTHON, f"{ours[-1]} has a Python older than {wanted}: remove it.")
 
 
 def prefixes(project: Path, checkout: Path) -> list[Path]:
