@@ -70,14 +70,14 @@ def diff_of(scratch: Scratch, before: Files, after: Files, executable: frozenset
     return scratch.diff(*trees)
 
 
-def _header(fields: Mapping[str, str], before: Files, pristine: Files) -> bytes:
-    touched = sorted(before)
+def _header(fields: Mapping[str, str], pristine: Files) -> bytes:
+    touched = sorted(pristine)
     lines = [
         f"{key}: {value}".replace("\n", "\n ") for key, value in fields.items() if key != "Upstream-Files"
     ]
     lines.insert(1, f"Upstream-Files: {', '.join(touched)}")
     lines += [
-        f"Pre-Image: {path} {blob_id(pristine[path])}" for path in touched if pristine.get(path) is not None
+        f"Pre-Image: {path} {blob_id(pristine[path])}" for path in touched if pristine[path] is not None
     ]
     return ("\n".join(lines) + "\n\n").encode()
 
@@ -259,15 +259,11 @@ class _Series:
         if not changed:
             self._dropped.append(name)
             return
-        pristine = {path: self._read(path) for path in changed}
-        if _is_made_for(data, {path: before[path] for path in changed}, pristine):
-            self._files[name] = data
+        before = {path: before[path] for path in changed}
+        if _is_made_for(data, before, {path: self._read(path) for path in changed}):
+            self.keep(name, data)
             return
-        with Scratch() as scratch:
-            body = diff_of(
-                scratch, {path: before[path] for path in changed}, after, self._executable(changed)
-            )
-        self._files[name] = _header(fields, dict.fromkeys(changed), pristine) + body
+        self._make(name, fields, before, {path: after[path] for path in changed})
         self._rewritten.append(name)
 
     def add_edits(self, name: str, description: str, before: Files, after: Files) -> str:
@@ -284,16 +280,16 @@ class _Series:
             "Forwarded": "no",
             "Drop-When": "upstream has it.",
         }
-        pristine = {path: self._read(path) for path in before}
-        with Scratch() as scratch:
-            self._files[full] = _header(fields, before, pristine) + diff_of(
-                scratch, before, after, self._executable(before)
-            )
+        self._make(full, fields, before, after)
         return full
 
-    def _executable(self, paths: Iterable[str]) -> frozenset[str]:
-        found = {path: self._checkout.read(path) for path in paths}
-        return frozenset(path for path, file in found.items() if file is not None and file.executable)
+    def _make(self, name: str, fields: Mapping[str, str], before: Files, after: Files) -> None:
+        """Adds a patch with a header and a diff made here."""
+        found = {path: self._checkout.read(path) for path in before}
+        executable = frozenset(path for path, file in found.items() if file is not None and file.executable)
+        with Scratch() as scratch:
+            body = diff_of(scratch, before, after, executable)
+        self._files[name] = _header(fields, {path: self._read(path) for path in before}) + body
 
     def write(self, patches: Path, tag: str, added: str | None) -> Export:
         """Writes the set aside, checks it, and puts it in the place of the old one."""

@@ -241,6 +241,18 @@ def test_fitted_tree_gets_a_series_of_its_own(project: Project, tmp_path: Path) 
     assert (checkout.root / ACT_PATH).read_bytes() == b"print(new)\n" + ACT_PATCHED_TWICE
 
 
+def test_patch_of_which_upstream_has_one_file_keeps_the_other(project: Project, tmp_path: Path) -> None:
+    merged, ours = {OTHER: b"untouched = False\n"}, {"README.md": b"a robot with rewards\n"}
+    project.add_patch("0004-two.patch", UPSTREAM, merged | ours)
+    files = {**UPSTREAM, "pyproject.toml": PYPROJECT.replace(b"9.9.1", b"9.9.7"), **merged}
+    files[ACT_PATH] = b"print(new)\n" + ACT
+    checkout = Checkout(with_history(tmp_path / "newer", files))
+    patching.install(project.root, checkout)
+    assert "0004-two.patch" in run(project, checkout).rewritten
+    made = parse_patch(project.patch_path("0004-two.patch", tag="v9.9.7"))
+    assert [diff.path for diff in made.diffs] == ["README.md"]
+
+
 def test_tree_that_claims_a_listed_version_is_refused(project: Project, tmp_path: Path) -> None:
     checkout = Checkout(with_history(tmp_path / "claims", {ACT_PATH: b"print(new)\n" + ACT}))
     patching.install(project.root, checkout)
