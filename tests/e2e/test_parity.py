@@ -7,11 +7,20 @@ from pathlib import Path
 import pytest
 
 from lerobot import __file__ as lerobot_file
+from tests.startup import sitecustomize
+from verify import interpreter
 from verify.checkout import Checkout
 from verify.errors import RewactError
 from verify.parity import compare, prove_parity, rebuild_pristine
 
 CHECKOUT = Path(lerobot_file).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _start_as_all_tests_do(monkeypatch):
+    """The proof sets PYTHONPATH to its trees, and so leaves out what reads configurations quickly."""
+    startup = Path(sitecustomize.__file__).parent
+    monkeypatch.setattr("verify.parity.environment", lambda *path: interpreter.environment(*path, startup))
 
 
 def test_patched_equals_upstream_bit_for_bit():
