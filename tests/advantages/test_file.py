@@ -95,7 +95,7 @@ def test_a_dataset_that_was_moved_is_the_same(write, meta, tmp_path):
 
 
 def test_no_file(meta, root):
-    with pytest.raises(ValueError, match=r"no such file; compute them again with lerobot-compute-advantages"):
+    with pytest.raises(ValueError, match=r"no such file; lerobot-compute-advantages computes one"):
         load_advantages(meta)
 
 

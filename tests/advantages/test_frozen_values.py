@@ -135,7 +135,8 @@ def test_a_shard_of_something_else_is_not_taken_over(cache):
     [
         ({"backbone": "vgg"}, "backbone must be one of efficientnet_lite0, resnet18"),
         ({"image_size": 8}, "image_size must be at least 32 pixels, got 8"),
-        ({"grid": 0}, "grid must be at least 1, got 0"),
+        ({"grid": 0}, "grid must be from 1 to 9 for an image_size of 128, got 0"),
+        ({"grid": 100}, "grid must be from 1 to 9 for an image_size of 128, got 100"),
     ],
 )
 def test_features_out_of_range_are_refused(options, message):
@@ -152,6 +153,8 @@ def test_features_out_of_range_are_refused(options, message):
         ({"rewind": 1.0}, r"rewind must be in \[0, 1\)"),
         ({"members": 0}, "members must be at least 1"),
         ({"lr": 0.0}, "lr must be above 0"),
+        ({"lr": float("nan")}, "lr must be above 0"),
+        ({"window_s": [float("nan")]}, "window_s must hold times above 0"),
     ],
 )
 def test_values_out_of_range_are_refused(options, message):
@@ -162,6 +165,14 @@ def test_values_out_of_range_are_refused(options, message):
 def test_weights_that_are_missing_are_named():
     with pytest.raises(ValueError, match="the weights of the backbone resnet18 .*nowhere.pth"):
         load_backbone(FeatureOptions(backbone="resnet18", weights="nowhere.pth"))
+
+
+@pytest.mark.parametrize("content", [b"no weights", b""])
+def test_a_file_that_holds_no_weights_is_named(tmp_path, content):
+    path = tmp_path / "weights.pth"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="the weights of the backbone resnet18 .*weights.pth"):
+        load_backbone(FeatureOptions(backbone="resnet18", weights=str(path)))
 
 
 def test_resnet18_is_cut_before_its_last_stage(tmp_path):

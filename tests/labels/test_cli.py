@@ -16,12 +16,14 @@ from draccus.wrappers.docstring import get_attribute_docstring
 from lerobot.configs import parser
 from rewact.act.configuration_actvantage import ACTvantageConfig
 from rewact.act.configuration_rewact import RewACTConfig
-from rewact.cli.common import describe, list_options, parse_options, run_tool
+from rewact.cli.common import describe, list_options, load_policy_config, parse_options, run_tool
 from rewact.cli.eval_rewards import EvalRewardsConfig
+from rewact.judge.report import print_table
 from rewact.options.completion import CompletionDetectorConfig
 from rewact.options.errors import one_line, say_errors_in_one_line, shorten_torchcodec_warning
 from rewact.options.head import GONE_OPTIONS, RewardHeadConfig
 from rewact.options.labels import RewardLabelsConfig
+from rewact.options.tools import PolicyOptions
 
 TOOLS = {
     "eval_rewards": "EvalRewardsConfig",
@@ -87,6 +89,13 @@ def test_neither_help_nor_a_missing_option_waits_for_torch(tool, arguments):
         ([DATA, "--progress=[x]", "--dataset.episodes=[-1]"], "different ids of at least 0, got [-1]"),
         ([DATA, "--progress=[x]", "--dataset.eval_split=1"], "eval_split must be in [0, 1), got 1"),
         (["--config_path=/nowhere.yaml"], "--config_path=/nowhere.yaml cannot be read"),
+        ([DATA, "--progress=a.parquet"], "--progress takes a list, as '[..., ...]', got 'a.parquet'"),
+        ([DATA, "--rename_map=x"], "--rename_map takes names with values, as '{...: ...}', got 'x'"),
+        ([DATA, "--policy.path="], "a trained policy is needed: give its checkpoint with --policy.path"),
+        ([DATA, "--progress=[x]", "--detector.threshold=nan"], "threshold must be in (0, 1], got nan"),
+        ([DATA, "--policy.path=x", "--policy.use_amp=x"], "--policy.use_amp: "),
+        ([DATA, "--progress=[x]", "--num_workers=-1"], "--num_workers must be at least 0, got -1"),
+        ([DATA, "--progress=[x]", "--tolerance_s=nan"], "--tolerance_s must be at least 0.0, got nan"),
     ],
 )
 def test_mistakes_are_one_line(monkeypatch, arguments, message):
@@ -95,6 +104,76 @@ def test_mistakes_are_one_line(monkeypatch, arguments, message):
         run_tool(EvalRewardsConfig, lambda _: pytest.fail("the tool was started"), "")
     assert str(exit.value).startswith("error: ") and message in str(exit.value)
     assert "\n" not in str(exit.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"dataset: 3", "there is no option --dataset; is --dataset.root meant?"),
+        (
+            b"dataset: {repo_id: me/pick, repoid: x}",
+            "no option --dataset.repoid; is --dataset.repo_id meant?",
+        ),
+        (b"policy: 3", "--policy: give a trained policy's checkpoint with --policy.path"),
+        (b"\xff\xfe", "options.yaml cannot be read: 'utf-8' codec can't decode"),
+        (b"{", "options.yaml cannot be read: "),
+    ],
+)
+def test_mistakes_in_a_file_of_options_are_told_as_those_of_the_command_line(tmp_path, content, message):
+    path = tmp_path / "options.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ValueError) as error:
+        parse_options(EvalRewardsConfig, [f"--config_path={path}"])
+    assert message in str(error.value)
+
+
+def test_a_file_may_hold_other_options_of_the_policy(checkpoint, tmp_path):
+    path = tmp_path / "options.yaml"
+    path.write_text(
+        f"dataset: {{repo_id: me/pick}}\n"
+        f"policy: {{path: {checkpoint}, n_action_steps: 2, completion_detector: {{dwell: 1}}}}\n"
+    )
+    policy = parse_options(EvalRewardsConfig, [f"--config_path={path}", "--policy.n_action_steps=3"]).policy
+    assert policy.flags() == ["--n_action_steps=3", "--completion_detector.dwell=1"]
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("chunk_size=many", "--policy.chunk_size: Couldn't parse 'many' into an int"),
+        ("n_action_steps=1000", "n_action_steps"),
+        ("completion_detector.threshold=nan", "threshold must be in (0, 1], got nan"),
+        ("device=nowhere", "nowhere"),
+    ],
+)
+def test_values_that_a_policy_cannot_have_are_one_line(checkpoint, flag, message):
+    options = parse_options(EvalRewardsConfig, [DATA, f"--policy.path={checkpoint}", f"--policy.{flag}"])
+    with pytest.raises(ValueError) as error:
+        load_policy_config(options.policy)
+    assert message in one_line(error.value) and "Couldn't instantiate" not in str(error.value)
+
+
+def test_a_checkpoint_that_is_nowhere_is_named(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ValueError, match="--policy.path=me/nowhere is not a checkpoint"):
+        load_policy_config(PolicyOptions("me/nowhere"))
+
+
+def test_a_package_that_is_not_installed_is_one_line(monkeypatch):
+    def work(_):
+        raise ImportError("'rerun-sdk' is required but not installed. Install it with: pip install ...")
+
+    monkeypatch.setattr(sys, "argv", ["tool", DATA, "--progress=[x]"])
+    with pytest.raises(SystemExit) as exit:
+        run_tool(EvalRewardsConfig, work, "")
+    assert str(exit.value).startswith("error: 'rerun-sdk' is required")
+
+
+def test_names_in_tables_are_no_markup(capsys):
+    print_table("[/a] :cat:", ["", "[red]"], [["pick [/] :cat:", "[b]1"]])
+    printed = capsys.readouterr().out
+    for name in ("[/a] :cat:", "[red]", "pick [/] :cat:", "[b]1"):
+        assert name in printed
 
 
 def test_all_ways_to_give_an_option(tmp_path):

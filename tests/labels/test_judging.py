@@ -12,10 +12,13 @@ from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
 from rewact.cli.eval_rewards import EvalRewardsConfig, eval_rewards
 from rewact.cli.visualize_rewards import VisualizeRewardsConfig, visualize_rewards
 from rewact.draw.advantages import advantage_limit
+from rewact.judge.completion import CompletionDetector
 from rewact.judge.controls import control_predictions
 from rewact.judge.doubts import describe_training, doubts, told_apart
 from rewact.judge.intervals import auroc_interval, mean_interval, share_interval
-from rewact.judge.metrics import EpisodeRewards, collect_episodes, label_predictions
+from rewact.judge.metrics import EpisodeRewards, collect_episodes, label_predictions, overall_metrics
+from rewact.judge.report import describe_stop, print_evaluation
+from rewact.judge.stopping import choose_stop
 from rewact.labels import build_reward_labels
 from rewact.options.labels import RewardLabelsConfig
 from rewact.options.tools import DataOptions, PolicyOptions
@@ -107,6 +110,15 @@ def trained(checkpoint, camera_root, tmp_path):
 def test_a_checkpoint_says_what_it_was_trained_on(trained, camera_root, dataset, expected):
     meta = LeRobotDatasetMetadata("local/cameras", root=camera_root)
     assert trained_episodes(trained(**dataset), meta) == expected
+
+
+def test_one_episode_has_no_intervals_and_a_threshold_that_finds_nothing_is_not_told(capsys):
+    labels = np.linspace(0, 1, 20)
+    overall = overall_metrics([EpisodeRewards(0, labels / 2, labels, None)], CompletionDetector())
+    print_evaluation({"half": {"overall": overall, "calibration": {"ece": 0.1}}}, "one episode")
+    assert "95 %" not in capsys.readouterr().out
+    stop = choose_stop([np.full(20, 0.5)] * 4, [labels > 0.9] * 4, 10.0)
+    assert describe_stop(stop).startswith("no threshold finds the end of an episode")
 
 
 def test_training_episodes_are_named(trained, checkpoint, camera_root, tmp_path, capsys):

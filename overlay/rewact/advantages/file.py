@@ -91,7 +91,7 @@ def read_advantage_file(path: Path) -> AdvantageTable:
         ValueError: Naming the file, if it is missing, not an advantages file, or holds an impossible value.
     """
     if not path.is_file():
-        raise ValueError(f"{path}: there is no such file; {REMEDY}")
+        raise ValueError(f"{path}: there is no such file; lerobot-compute-advantages computes one")
     try:
         content = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:

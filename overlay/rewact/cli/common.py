@@ -9,13 +9,13 @@ import re
 import sys
 import textwrap
 import tokenize
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import draccus
 import yaml
@@ -75,7 +75,8 @@ def report_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not isinstance(error, (ValueError, OSError, RuntimeError)) and not is_of_network(error):
+        mendable = isinstance(error, (ValueError, OSError, RuntimeError, ImportError))
+        if not mendable and not is_of_network(error):
             raise
         logging.debug("traceback", exc_info=error)
         sys.exit(f"error: {one_line(error)}")
@@ -98,41 +99,40 @@ def parse_options(options: type[T], arguments: Sequence[str]) -> T:
     """
     known = list_options(options)
     optional = {name for name, hint in get_type_hints(options).items() if type(None) in get_args(hint)}
+    flags = read_flags(arguments)
+    config_path = flags.pop("config_path", None)
+    given: dict[str, Any] = {} if config_path is None else dict(_read_config(Path(config_path), known))
+    given |= {name: _read_value(value) if name in known else value for name, value in flags.items()}
     content: dict[str, Any] = {}
-    for name, value in read_flags(arguments).items():
-        if name == "config_path":
-            content = _merge(_read_config(Path(value)), content)
-            continue
+    for name, value in given.items():
         keys = name.split(".")
         if keys[0] == "policy" and "policy.path" in known and name not in known:
             if len(keys) < 2 or keys[1] == "type":
                 raise ValueError(f"--{name}: give a trained policy's checkpoint with --policy.path")
             if refusal := say_gone(keys[1]):
                 raise ValueError(refusal)
-            _merge(content, {"policy": {"overrides": {".".join(keys[1:]): value}}})
+            _merge(content, {"policy": {"overrides": {".".join(keys[1:]): _write_value(value)}}})
         elif name in known:
-            _merge(content, _nest(keys, _read_value(value)))
+            _check_kind(name, known[name][0].type, value)
+            _merge(content, _nest(keys, value))
         else:
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"; is --{close[0]} meant?" if close else "; --help lists all options"
             raise ValueError(f"there is no option --{name}{hint}")
     getattr(options, "fill_in", lambda content: None)(content)
-    if "policy" in content and "path" not in content["policy"] and "policy.path" in known:
+    if "policy" in content and not content["policy"].get("path") and "policy.path" in known:
         raise ValueError("a trained policy is needed: give its checkpoint with --policy.path")
     for name, (field, meaning) in known.items():
         group = name.rsplit(".", 1)[0] if "." in name else None
         is_needed = field.default is MISSING and field.default_factory is MISSING
         if is_needed and not _has(content, name.split(".")) and (group in content or group not in optional):
             raise ValueError(f"--{name} is needed: {meaning}")
-    try:
-        if "policy" in content and "policy.path" in known:  # as an optional field its errors would be hidden
-            draccus.decode(PolicyOptions, content["policy"])
+    for name in optional & content.keys():  # within an optional field, errors of its options would be hidden
+        if group := _group(get_type_hints(options)[name]):
+            with _undecoded_in_one_line(name):
+                draccus.decode(group, content[name])
+    with _undecoded_in_one_line():
         return draccus.decode(options, content)
-    except draccus.utils.DecodingError as error:
-        name = f"--{'.'.join(error.key_path)}: " if error.key_path else ""
-        raise ValueError(name + " ".join(error.message.split())) from error
-    except draccus.utils.ParsingError as error:  # says only which class could not be made
-        raise ValueError(one_line(error.__cause__ or error)) from error
 
 
 def read_flags(arguments: Sequence[str]) -> dict[str, str]:
@@ -170,11 +170,27 @@ def load_policy_config(policy: PolicyOptions) -> "PreTrainedConfig":
         parser.load_plugin(flag.partition("=")[2])
         flags.remove(flag)
     try:
-        config = PreTrainedConfig.from_pretrained(policy.path, cli_overrides=flags)
+        with _undecoded_in_one_line("policy"):
+            config = PreTrainedConfig.from_pretrained(policy.path, cli_overrides=flags)
     except SystemExit:  # by argparse, which has said what it does not know
         raise ValueError(f"{policy.path} has no such option among {' '.join(flags)}") from None
+    except OSError as error:
+        raise ValueError(f"--policy.path={policy.path} is not a checkpoint: {one_line(error)}") from error
     config.pretrained_path = Path(policy.path)
     return config
+
+
+@contextmanager
+def _undecoded_in_one_line(*group: str) -> Iterator[None]:
+    """Say which option draccus could not read, or why a class of options could not be made."""
+    try:
+        yield
+    except draccus.utils.DecodingError as error:
+        name = ".".join((*group, *error.key_path))
+        message = " ".join(error.message.split())
+        raise ValueError(f"--{name}: {message}" if name else message) from error
+    except draccus.utils.ParsingError as error:  # says only which class could not be made
+        raise ValueError(one_line(error.__cause__ or error)) from error
 
 
 # Help
@@ -212,14 +228,18 @@ def list_options(options: type, prefix: str = "") -> dict[str, tuple[Field, str]
     found = {}
     hints = get_type_hints(options)
     for field in fields(options):
-        nested = next((t for t in (hints[field.name], *get_args(hints[field.name])) if is_dataclass(t)), None)
         if field.metadata.get("hidden"):
             continue
-        if nested is None:
-            found[prefix + field.name] = field, comments(options).get(field.name, "")
+        if group := _group(hints[field.name]):
+            found |= list_options(group, f"{prefix}{field.name}.")
         else:
-            found |= list_options(nested, f"{prefix}{field.name}.")
+            found[prefix + field.name] = field, comments(options).get(field.name, "")
     return found
+
+
+def _group(hint: Any) -> type | None:
+    """The dataclass of a field that stands for a group of options."""
+    return next((kind for kind in (hint, *get_args(hint)) if is_dataclass(kind)), None)
 
 
 @cache
@@ -264,14 +284,30 @@ def _read_value(text: str) -> Any:
         return text
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def _read_config(path: Path, known: Container[str]) -> Iterator[tuple[str, Any]]:
+    """The options in a file, by their full names."""
     try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise ValueError(f"--config_path={path} cannot be read: {one_line(error)}") from error
     if not isinstance(content, dict):
         raise ValueError(f"--config_path={path} does not hold options by name")
-    return content
+    return _flatten(content, known)
+
+
+def _flatten(content: dict[str, Any], known: Container[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in content.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict) and name not in known:
+            yield from _flatten(value, known, f"{name}.")
+        else:
+            yield name, value
+
+
+def _check_kind(name: str, hint: Any, value: Any) -> None:
+    for kind, form in {list: "a list, as '[..., ...]'", dict: "names with values, as '{...: ...}'"}.items():
+        if kind in map(get_origin, (hint, *get_args(hint))) and not isinstance(value, (kind, type(None))):
+            raise ValueError(f"--{name} takes {form}, got {value!r}")
 
 
 def _nest(keys: Sequence[str], value: Any) -> dict[str, Any]:

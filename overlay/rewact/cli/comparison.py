@@ -13,10 +13,8 @@ def compare(reports: Mapping[str, Path], results: Path) -> dict[str, Any]:
         reports: `eval_info.json` of each condition; the first two should differ.
         results: The file where it will stand, for the caption.
     """
-    from rich.table import Table
-
     from rewact.judge.intervals import mean_interval, share_interval
-    from rewact.judge.report import wide_console
+    from rewact.judge.report import print_table, wide_console
     from rewact.labels.files import is_number, read_json
 
     comparison: dict[str, Any] = {}
@@ -32,25 +30,20 @@ def compare(reports: Mapping[str, Path], results: Path) -> dict[str, Any]:
             "avg_sum_reward": mean_interval(returns) if returns else None,
         }
         comparison[condition] = {**overall, "n_episodes": len(outcomes), "intervals": intervals}
-    table = Table(
-        title="The policy, asked for actions of each kind",
-        title_justify="left",
-        caption=f"(95 % intervals; in {results})",
-        caption_justify="left",
-    )
     kinds = {"pc_success": "success (%)", "avg_sum_reward": "sum of rewards", "n_episodes": "episodes"}
-    for heading in ("asked for", *kinds.values()):
-        table.add_column(heading, justify="left" if heading == "asked for" else "right")
-    for condition, values in comparison.items():
-        table.add_row(condition, *(_cell(values, key) for key in kinds))
-    console = wide_console()
-    console.print(table)
+    print_table(
+        "The policy, asked for actions of each kind",
+        ["asked for", *kinds.values()],
+        [(condition, *(_cell(values, key) for key in kinds)) for condition, values in comparison.items()],
+        caption=f"(95 % intervals; in {results})",
+    )
     names = list(comparison)[:2]
     first, second = (comparison[name]["intervals"]["pc_success"] for name in names)
     if first and second and first[0] <= second[1] and second[0] <= first[1]:
-        console.print(
-            f"[bold red]{' and '.join(names)} cannot be told apart on {comparison[names[0]]['n_episodes']} "
-            "episodes: evaluate more (--eval.n_episodes), or look at the advantages[/]",
+        wide_console().print(
+            f"{' and '.join(names)} cannot be told apart on {comparison[names[0]]['n_episodes']} "
+            "episodes: evaluate more (--eval.n_episodes), or look at the advantages",
+            style="bold red",
             soft_wrap=True,
         )
     return comparison

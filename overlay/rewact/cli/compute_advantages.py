@@ -76,22 +76,14 @@ def _thumbnails(cfg: ComputeAdvantagesConfig, episode: int) -> "list[np.ndarray]
 def _report(computed: "Computed") -> None:
     """Print what came out for each task, with 95 % intervals over episodes."""
     import numpy as np
-    from rich.table import Table
 
     from rewact.judge.intervals import mean_interval
-    from rewact.judge.report import wide_console
+    from rewact.judge.report import print_table
     from rewact.labels.outcomes import FAILURE, SUCCESS
 
     table, columns = computed.evidence.table, computed.table.columns
     rows = np.searchsorted(table.episodes, columns["episode_index"])
-    grid = Table(
-        title=f"Advantages, written to {computed.path}",
-        title_justify="left",
-        caption="(95 % intervals)",
-        caption_justify="left",
-    )
-    for heading in ("task", "frames", "threshold", "positive", "of successes", "of failures"):
-        grid.add_column(heading, justify="left" if heading == "task" else "right")
+    lines, has_intervals = [], False
     for task, summary in zip(np.unique(table.tasks[rows]), computed.summaries, strict=True):
         cells = [f"{summary.positive:.1%}"]
         for outcome in (SUCCESS, FAILURE):
@@ -103,10 +95,16 @@ def _report(computed: "Computed") -> None:
                 continue
             interval = mean_interval(shares, counts)
             ends = f" ({interval[0]:.0%} to {interval[1]:.0%})" if interval else ""
+            has_intervals |= interval is not None
             cells.append(f"{np.average(shares, weights=counts):.1%}{ends}")
         threshold = "-" if summary.threshold is None else f"{summary.threshold:.4g}"
-        grid.add_row(summary.task, str(summary.n_frames), threshold, *cells)
-    wide_console().print(grid)
+        lines.append((summary.task, str(summary.n_frames), threshold, *cells))
+    print_table(
+        f"Advantages, written to {computed.path}",
+        ["task", "frames", "threshold", "positive", "of successes", "of failures"],
+        lines,
+        caption="(95 % intervals)" if has_intervals else "",
+    )
 
 
 def main() -> None:

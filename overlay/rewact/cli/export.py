@@ -39,7 +39,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rewact.cli.common import load_policy_config, run_tool
-from rewact.options.tools import DataOptions, PolicyOptions
+from rewact.options.tools import DataOptions, PolicyOptions, require_readable
 
 if TYPE_CHECKING:
     from rewact.export.recordings import Recordings
@@ -84,6 +84,7 @@ class ExportConfig:
             raise ValueError(f"--opset must be from 18 to 23, got {self.opset}")
         if self.n_observations < 1 or self.n_episodes < 1:
             raise ValueError("--n_observations and --n_episodes must be at least 1")
+        require_readable(self)
         if self.format == "lerobot" and (self.precision != "fp32" or self.benchmark):
             raise ValueError("--format=lerobot copies the weights: leave out --precision and --benchmark")
 

@@ -12,7 +12,9 @@ lerobot-label-page --dataset.repo_id=me/pick
 
 With a trained policy's curve beside the labels, or one from a file:
 ```
-lerobot-label-page --dataset.repo_id=me/pick --policy.path=outputs/train/pick/checkpoints/last
+lerobot-label-page \
+    --dataset.repo_id=me/pick \
+    --policy.path=outputs/train/pick/checkpoints/last/pretrained_model
 lerobot-label-page --dataset.repo_id=me/pick --predictions=sarm_progress.parquet
 ```
 
@@ -31,7 +33,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rewact.cli.common import load_policy_config, run_tool
-from rewact.options.tools import DataOptions, PolicyOptions
+from rewact.options.tools import DataOptions, PolicyOptions, require_readable
 
 if TYPE_CHECKING:
     from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
@@ -73,6 +75,7 @@ class LabelPageConfig:
                     f"--dataset.reward.{name}: the page labels the files in the dataset's folder; "
                     "apply this one to them with lerobot-label-rewards --labels"
                 )
+        require_readable(self)
         if not 0 <= self.port < 65536:
             raise ValueError(f"--port must be a number from 0 to 65535, got {self.port}")
 
@@ -179,8 +182,9 @@ def listen(host: str, port: int) -> socket.socket:
         listener.listen()  # who comes before the page is ready waits
     except OSError as error:
         listener.close()
+        option = "--host" if isinstance(error, socket.gaierror) else "--port"
         raise OSError(
-            f"cannot listen on {host}, port {port} ({error.strerror or error}); choose another with --port"
+            f"cannot listen on {host}, port {port} ({error.strerror or error}); choose another with {option}"
         ) from error
     return listener
 

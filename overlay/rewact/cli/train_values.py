@@ -23,12 +23,13 @@ left in the cache folder.
 """
 
 import logging
+import math
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rewact.cli.common import run_tool
-from rewact.options.tools import DataOptions
+from rewact.options.tools import DataOptions, require_readable
 from rewact.options.values import FeatureOptions, ValueOptions
 
 if TYPE_CHECKING:
@@ -77,10 +78,9 @@ class TrainValuesConfig:
     def __post_init__(self) -> None:
         if self.target not in TARGETS:
             raise ValueError(f"target must be one of {', '.join(TARGETS)}, got {self.target!r}")
-        if self.smooth_s < 0:
+        if not 0 <= self.smooth_s < math.inf:
             raise ValueError(f"smooth_s must be at least 0 seconds, got {self.smooth_s}")
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+        require_readable(self)
         if self.shard is not None:
             self.parse_shard()
 

@@ -47,7 +47,9 @@ class VisualizeRewardsConfig(PredictionOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.view_height < 32:
-            raise ValueError("--view_height must be at least 32")
+            raise ValueError(f"--view_height must be at least 32, got {self.view_height}")
+        if self.max_episodes_rendered is not None and self.max_episodes_rendered < 0:
+            raise ValueError(f"--max_episodes_rendered must be at least 0, got {self.max_episodes_rendered}")
         self.output_dir = self.output_dir or self.default_output_dir("visualize_rewards")
 
 

@@ -49,9 +49,10 @@ def print_evaluation(
         for text, key in ROWS
         if any(value[key] is not None for value in values.values())
     ]
-    print_table(title, ["", *models], rows, caption="(95 % intervals)")
+    has_intervals = any(interval for given in intervals.values() for interval in given.values())
+    print_table(title, ["", *models], rows, caption="(95 % intervals)" if has_intervals else "")
     for remark in remarks:
-        wide_console().print(f"[bold red]{remark}[/]", highlight=False, soft_wrap=True)
+        wide_console().print(remark, style="bold red", highlight=False, soft_wrap=True)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "") -> None:
@@ -65,8 +66,11 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 
 
 def wide_console() -> Console:
-    """Where tables are printed: as wide as the terminal, and wide enough in a file."""
-    return Console(width=None if sys.stdout.isatty() else 120)
+    """Where tables are printed: as wide as the terminal, and wide enough in a file.
+
+    Names of tasks, datasets and models are shown as they are: no `[...]` in them is markup.
+    """
+    return Console(width=None if sys.stdout.isatty() else 120, markup=False, emoji=False)
 
 
 def _format(value: float | None, interval: Sequence[float] | None = None) -> str:
@@ -98,8 +102,11 @@ def print_values(report: Mapping[str, Any], title: str) -> None:
 
 def describe_stop(stop: Mapping[str, Any]) -> str:
     """What `choose_stop` has chosen, in a line."""
+    if not stop["recall"]:
+        return "no threshold finds the end of an episode: the rewards do not say when the task is done"
+    frames = "1 frame" if stop["dwell"] == 1 else f"{stop['dwell']} frames"
     return (
-        f"stop at {stop['threshold']:.3f} for {stop['dwell']} frames: false in {stop['false_stops']:.1%} of "
+        f"stop at {stop['threshold']:.3f} for {frames}: false in {stop['false_stops']:.1%} of "
         f"the episodes ({stop['false_stops_low']:.1%} to {stop['false_stops_high']:.1%}), found "
         f"{stop['recall']:.1%}, delay {_format(stop['delay_s'])} s"
     )

@@ -5,6 +5,7 @@ Kept apart from `lerobot.policies` so that the configuration layer can use it wi
 """
 
 import logging
+import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -114,8 +115,8 @@ class RewardHeadConfig:
             return f"`reward_head_input` must be one of {REWARD_HEAD_INPUTS}. Got {self.reward_head_input!r}."
         if self.value_target not in VALUE_TARGETS:
             return f"`value_target` must be one of {VALUE_TARGETS}. Got {self.value_target!r}."
-        if self.reward_loss_weight is not None and self.reward_loss_weight < 0:
-            return f"`reward_loss_weight` must not be negative. Got {self.reward_loss_weight}."
+        if self.reward_loss_weight is not None and not 0 <= self.reward_loss_weight < math.inf:
+            return f"`reward_loss_weight` must be at least 0. Got {self.reward_loss_weight}."
         if self.reward_refresh_steps is not None and self.reward_refresh_steps < 1:
             return (
                 "`reward_refresh_steps` must be at least 1, or null to rely on the forecast. "
@@ -131,7 +132,7 @@ class RewardHeadConfig:
         for name, value in GONE_OPTIONS.items():
             if getattr(self, name) != value:
                 return f"`{name}` is always {value:g}: rewards lie in [0, 1]. Got {getattr(self, name)}."
-        if self.hl_gauss_sigma_ratio <= 0:
+        if not 0 < self.hl_gauss_sigma_ratio < math.inf:
             return f"`hl_gauss_sigma_ratio` must be positive. Got {self.hl_gauss_sigma_ratio}."
         return None
 

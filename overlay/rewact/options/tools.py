@@ -3,6 +3,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rewact.options.labels import RewardLabelsConfig
 
@@ -33,6 +34,14 @@ class DataOptions:
         negative = [episode for episode in self.episodes or [] if episode < 0]
         if negative or len(set(self.episodes or [])) != len(self.episodes or []):
             raise ValueError(f"dataset.episodes must be different ids of at least 0, got {self.episodes}")
+
+
+def require_readable(options: Any) -> None:
+    """Check how a tool reads frames: so many at once, in so many processes, with such a tolerance."""
+    for name, least in (("batch_size", 1), ("num_workers", 0), ("tolerance_s", 0.0)):
+        value = getattr(options, name, least)
+        if not value >= least:
+            raise ValueError(f"--{name} must be at least {least}, got {value}")
 
 
 @dataclass
@@ -81,8 +90,7 @@ class PredictionOptions:
     tolerance_s: float = 1e-4
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ValueError(f"--batch_size must be at least 1, got {self.batch_size}")
+        require_readable(self)
 
     def default_output_dir(self, tool: str) -> Path:
         """Where the results of a tool go unless told otherwise."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Values from frozen features: what they see, and how they are trained."""
 
+import math
 from dataclasses import dataclass, field
 
 BACKBONES = ("efficientnet_lite0", "resnet18", "dinov2_small", "siglip2")
@@ -31,8 +32,11 @@ class FeatureOptions:
             raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, got {self.backbone!r}")
         if self.image_size < 32:
             raise ValueError(f"image_size must be at least 32 pixels, got {self.image_size}")
-        if self.grid < 1:
-            raise ValueError(f"grid must be at least 1, got {self.grid}")
+        finest = self.image_size // 14  # cells of the finest backbone's map
+        if not 1 <= self.grid <= finest:
+            raise ValueError(
+                f"grid must be from 1 to {finest} for an image_size of {self.image_size}, got {self.grid}"
+            )
 
 
 @dataclass
@@ -87,12 +91,12 @@ class ValueOptions:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.aggregate not in AGGREGATES:
             raise ValueError(f"aggregate must be one of {', '.join(AGGREGATES)}, got {self.aggregate!r}")
-        if any(seconds <= 0 for seconds in self.window_s):
+        if any(not 0 < seconds < math.inf for seconds in self.window_s):
             raise ValueError(f"window_s must hold times above 0 seconds, got {self.window_s}")
         for name in ("rewind", "dropout", "input_dropout"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
-        if self.lr <= 0 or self.weight_decay < 0:
+        if not (0 < self.lr < math.inf and 0 <= self.weight_decay < math.inf):
             raise ValueError(
                 f"lr must be above 0 and weight_decay at least 0, got {self.lr} and {self.weight_decay}"
             )

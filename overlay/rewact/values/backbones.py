@@ -3,6 +3,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -95,10 +96,11 @@ def load_backbone(options: FeatureOptions) -> Backbone:
         raise ValueError(
             f"the backbone {options.backbone} cannot be imported ({error}): pip install {packages}"
         ) from error
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, EOFError, TypeError, UnpicklingError) as error:
+        reason = "not a file of weights" if isinstance(error, UnpicklingError) else error
         raise ValueError(
             f"the weights of the backbone {options.backbone} cannot be loaded from "
-            f"{options.weights or 'where it comes from'} ({error}): name them with --features.weights, or "
+            f"{options.weights or 'where it comes from'} ({reason}): name them with --features.weights, or "
             "take --features.backbone=efficientnet_lite0, which needs no download"
         ) from error
 
