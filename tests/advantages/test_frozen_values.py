@@ -135,8 +135,8 @@ def test_a_shard_of_something_else_is_not_taken_over(cache):
     [
         ({"backbone": "vgg"}, "backbone must be one of efficientnet_lite0, resnet18"),
         ({"image_size": 8}, "image_size must be at least 32 pixels, got 8"),
-        ({"grid": 0}, "grid must be from 1 to 9 for an image_size of 128, got 0"),
-        ({"grid": 100}, "grid must be from 1 to 9 for an image_size of 128, got 100"),
+        ({"grid": 0}, "grid must be from 1 to 16 for an image_size of 128, got 0"),
+        ({"grid": 100}, "grid must be from 1 to 16 for an image_size of 128, got 100"),
     ],
 )
 def test_features_out_of_range_are_refused(options, message):

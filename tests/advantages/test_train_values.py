@@ -309,6 +309,18 @@ def test_advantages_are_computed_with_it(train, root, tmp_path, run):
     )
 
 
+def test_values_of_features_are_not_trained_in_folds_again(train, root, tmp_path, run):
+    train(root)
+    message = run(
+        "--dataset.repo_id=local/dot",
+        f"--policy.path={tmp_path / 'out' / 'pretrained_model'}",
+        f"--output_path={tmp_path / 'advantages.parquet'}",
+        "--folds=2",
+        dataset_root=root,
+    )
+    assert "--folds trains policies, and" in message and "leave --folds out" in message
+
+
 @pytest.mark.skipif(not HAS_REWARD_MODELS, reason="LeRobot has no reward models before 0.6")
 def test_lerobots_registry_of_reward_models_gives_values_out_of_fold(train, root, tmp_path):
     from torch.utils.data import default_collate

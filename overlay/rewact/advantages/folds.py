@@ -100,6 +100,11 @@ def _fold_settings(
         raise ValueError(
             f"{checkpoint} has no {TRAIN_CONFIG}, which says how to train the value models of the folds"
         )
+    if settings.get("policy") is None:
+        raise ValueError(
+            f"--folds trains policies, and {checkpoint} is not one: leave --folds out. The values of "
+            "lerobot-train-values are out of fold anyway"
+        )
     _require_same_dataset(checkpoint, settings["dataset"], meta)
     if settings.get("resume"):
         # It was resumed from its own earlier checkpoint, which knows all episodes.

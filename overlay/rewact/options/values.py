@@ -32,7 +32,7 @@ class FeatureOptions:
             raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, got {self.backbone!r}")
         if self.image_size < 32:
             raise ValueError(f"image_size must be at least 32 pixels, got {self.image_size}")
-        finest = self.image_size // 14  # cells of the finest backbone's map
+        finest = self.image_size // 8  # more cells than the map of any backbone has
         if not 1 <= self.grid <= finest:
             raise ValueError(
                 f"grid must be from 1 to {finest} for an image_size of {self.image_size}, got {self.grid}"
