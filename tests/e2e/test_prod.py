@@ -5,6 +5,8 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,9 +16,18 @@ from lerobot import __file__ as lerobot_file
 PROJECT = Path(__file__).resolve().parents[2]
 
 
+@pytest.fixture
+def prefix() -> Iterator[Path]:
+    """On the disk of the project, where uv links what is in its cache; elsewhere it copies gigabytes."""
+    outputs = PROJECT / "outputs"
+    outputs.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="prod-", dir=outputs) as folder:
+        yield Path(folder, "environment")
+
+
 @pytest.mark.slow
-def test_wheel_is_installed_and_imported_from_outside(tmp_path: Path) -> None:
-    clone, prefix = tmp_path / "clone", tmp_path / "environment"
+def test_wheel_is_installed_and_imported_from_outside(tmp_path: Path, prefix: Path) -> None:
+    clone = tmp_path / "clone"
     subprocess.run(["git", "clone", "--quiet", "--shared", Path(lerobot_file).parents[2], clone], check=True)
     command = [sys.executable, str(PROJECT / "install.py"), "prod", "--env", str(prefix), str(clone)]
     first = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
