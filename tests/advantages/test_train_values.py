@@ -291,16 +291,21 @@ def test_more_folds_than_episodes_are_refused(train, root):
     assert "folds must be at most the number of episodes, 6, got 7" in train(root, "--values.folds=7")
 
 
-def test_advantages_are_computed_with_it(train, root, tmp_path, run):
+@pytest.fixture
+def compute_advantages(train, root, tmp_path, run):
+    """Run `lerobot-compute-advantages` with values that were trained before. Returns its message, if any."""
     train(root)
-    message = run(
+    return lambda flag: run(
         "--dataset.repo_id=local/dot",
         f"--policy.path={tmp_path / 'out' / 'pretrained_model'}",
         f"--output_path={tmp_path / 'advantages.parquet'}",
-        "--batch_size=9",
+        flag,
         dataset_root=root,
     )
-    assert message is None
+
+
+def test_advantages_are_computed_with_it(compute_advantages, root, tmp_path):
+    assert compute_advantages("--batch_size=9") is None
     import pyarrow.parquet as pq
 
     values = pq.read_table(tmp_path / "advantages.parquet")["value"].to_numpy()
@@ -309,15 +314,8 @@ def test_advantages_are_computed_with_it(train, root, tmp_path, run):
     )
 
 
-def test_values_of_features_are_not_trained_in_folds_again(train, root, tmp_path, run):
-    train(root)
-    message = run(
-        "--dataset.repo_id=local/dot",
-        f"--policy.path={tmp_path / 'out' / 'pretrained_model'}",
-        f"--output_path={tmp_path / 'advantages.parquet'}",
-        "--folds=2",
-        dataset_root=root,
-    )
+def test_values_of_features_are_not_trained_in_folds_again(compute_advantages):
+    message = compute_advantages("--folds=2")
     assert "--folds trains policies, and" in message and "leave --folds out" in message
 
 

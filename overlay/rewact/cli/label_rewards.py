@@ -171,7 +171,7 @@ def print_labels(table: "EpisodeTable", labels: "LabelSet", before: "LabelSet") 
     episodes = sorted({*labels.episodes(), *before.episodes()})
     total, labelled = len(table.episodes), len(labels.episodes())
     counts = f"{len(labels.keypoints)} with keypoints, {len(labels.outcomes)} with an outcome"
-    console = Console(markup=False, emoji=False)  # a name is no markup
+    console = Console(markup=False, emoji=False)  # names are shown as they are
     console.print(
         f"{table.repo_id}, {total} episodes: {counts}, {total - labelled} without labels", soft_wrap=True
     )
