@@ -23,6 +23,7 @@ from rewact.cli.common import load_policy_config
 from rewact.cli.eval_rewards import EvalRewardsConfig, eval_rewards
 from rewact.cli.models import file_names, model_names
 from rewact.cli.visualize_rewards import VisualizeRewardsConfig, visualize_rewards
+from rewact.judge.stopping import as_detector
 from rewact.labels.episodes import EpisodeTable
 from rewact.options.completion import CompletionDetectorConfig
 from rewact.options.labels import RewardLabelsConfig
@@ -242,7 +243,7 @@ def test_held_out_episodes_are_those_of_training(camera_root, eval_split):
     assert held_out_episodes(table, [0, 1, 2, 4], eval_split) == held_out.episodes
 
 
-def test_a_threshold_is_chosen_from_held_out_episodes_and_saved(data, checkpoint, tmp_path):
+def test_a_threshold_is_chosen_from_held_out_episodes_and_saved(data, checkpoint, tmp_path, monkeypatch):
     """From then on the policy stops there, unless it is told otherwise."""
     chosen = Path(shutil.copytree(checkpoint, tmp_path / "checkpoint"))
     trained = {"dataset": {"repo_id": "local/cameras", "episodes": [0, 1]}, "policy": {}}
@@ -255,7 +256,8 @@ def test_a_threshold_is_chosen_from_held_out_episodes_and_saved(data, checkpoint
     with pytest.raises(ValueError, match=r"was trained on 1 of these 2 episodes \(the first is 1\)"):
         evaluate([1, 2], save_threshold=True)
     assert not (chosen / "completion.json").exists()
-    (judged,) = evaluate([2, 3, 4], save_threshold=True)["models"].values()
+    kept = evaluate([2, 3, 4], save_threshold=True)
+    (judged,) = kept["models"].values()
     stop = judged["stop"]
     saved = json.loads((chosen / "completion.json").read_text())
     assert saved == {"dataset": "local/cameras", **stop, "ece": saved["ece"]}
@@ -263,6 +265,13 @@ def test_a_threshold_is_chosen_from_held_out_episodes_and_saved(data, checkpoint
     assert (detector.threshold, detector.dwell) == (stop["threshold"], stop["dwell"])
     given = load_policy_config(policy(chosen, overrides={"completion_detector.threshold": "0.4"}))
     assert given.completion_detector.threshold == 0.4
+    before = {path.name: path.read_bytes() for path in chosen.iterdir()}
+    nothing = {"models": {"rewact": {**judged, "stop": {**stop, "recall": 0.0}}}}
+    monkeypatch.setattr("rewact.judge.score.judge_models", lambda *_: {**kept, **nothing})
+    with pytest.raises(ValueError, match="no threshold finds the end of an episode of local/cameras, and none"):
+        evaluate([2, 3, 4], save_threshold=True)
+    assert {path.name: path.read_bytes() for path in chosen.iterdir()} == before
+    assert as_detector(nothing["models"]["rewact"]["stop"]) is as_detector(None) is None
 
 
 def test_what_cannot_be_evaluated(data, checkpoint, camera_root, tmp_path):

@@ -125,10 +125,10 @@ def eval_rewards(cfg: EvalRewardsConfig) -> dict[str, Any]:
         judged = next(iter(results.values()))
         if judged["stop"] is not None:
             wide_console().print(describe_stop(judged["stop"]), soft_wrap=True)
+        logging.info("Wrote %s", cfg.output_dir)
         if cfg.save_threshold:
             path, ece = Path(policy.pretrained_path), judged["calibration"]["ece"]
             save_stop(path, judged["stop"], cfg.dataset.repo_id, ece)
-        logging.info("Wrote %s", cfg.output_dir)
     return info
 
 

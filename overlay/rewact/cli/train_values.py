@@ -164,7 +164,7 @@ def train_values(cfg: TrainValuesConfig) -> dict[str, Any] | None:
         features=cfg.features,
         values=cfg.values,
         n_action_steps=task_pace(table, labels.outcomes),
-        completion_detector=None if report["stop"] is None else as_detector(report["stop"]),
+        completion_detector=as_detector(report["stop"]),
     )
     write_json(cfg.output_dir / "values.json", report)
     plot_values(cfg.output_dir / "values.png", report, readings.values, targets.values, table, rows)

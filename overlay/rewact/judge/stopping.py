@@ -91,8 +91,10 @@ def choose_stop(
     }
 
 
-def as_detector(stop: dict[str, Any]) -> CompletionDetectorConfig:
-    """The detector that `choose_stop` has chosen."""
+def as_detector(stop: dict[str, Any] | None) -> CompletionDetectorConfig | None:
+    """The detector that `choose_stop` has chosen, None where it finds no end of an episode."""
+    if stop is None or not stop["recall"]:
+        return None
     return CompletionDetectorConfig(threshold=stop["threshold"], dwell=stop["dwell"])
 
 
@@ -120,16 +122,22 @@ def save_stop(checkpoint: Path, stop: dict[str, Any] | None, dataset: str, ece: 
     with the calibration error of the readings there.
 
     Raises:
-        ValueError: If there is nothing to save.
+        ValueError: If there is nothing to save; the checkpoint is then as it was.
         OSError: If it cannot be written.
     """
     if stop is None:
         raise ValueError(f"{dataset}: no episode of these is known to get done, so no threshold can be saved")
+    detector = as_detector(stop)
+    if detector is None:
+        raise ValueError(
+            f"{checkpoint} was left as it is: no threshold finds the end of an episode of {dataset}, and none "
+            "was saved; train longer, or choose one with --policy.completion_detector.threshold"
+        )
     if stop["n_episodes"] < MIN_EPISODES:
         logging.warning("%d episodes say little about when to stop: take more", stop["n_episodes"])
     config = read_json(checkpoint / CONFIG_NAME)
     write_json(checkpoint / COMPLETION_FILE, {"dataset": dataset, **stop, "ece": ece})
-    write_json(checkpoint / CONFIG_NAME, {**config, "completion_detector": asdict(as_detector(stop))})
+    write_json(checkpoint / CONFIG_NAME, {**config, "completion_detector": asdict(detector)})
     logging.info("%s stops from now on at %s", checkpoint, stop["threshold"])
 
 
