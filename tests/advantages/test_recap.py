@@ -8,7 +8,10 @@ import sys
 import pytest
 
 from rewact.cli import recap
+from rewact.cli.comparison import compare
 from rewact.cli.recap import STAGES, Loop, run_loop
+from rewact.cli.recap_options import CONDITIONS
+from rewact.draw.recap_page import write_page
 
 BASE = ["--dataset.repo_id=local/tiny", "--dataset.root=data", "--env.type=pusht", "--seed=3", "--device=cpu"]
 TRAIN, VALUES, COMPUTE, EVAL = recap.TRAIN, recap.TRAIN_VALUES, recap.COMPUTE, recap.EVAL
@@ -93,6 +96,19 @@ def test_the_whole_loop(commands, tmp_path):
     assert [comparison[kind]["pc_success"] for kind in ("positive", "negative")] == [80.0, 10.0]
     assert comparison["positive"]["n_episodes"] == 10
     assert comparison["positive"]["intervals"]["pc_success"] == pytest.approx([49.0, 94.3], abs=0.1)
+
+
+def test_intervals_are_announced_where_there_are_some(tmp_path, capsys):
+    for outcomes, announced in ([True, False], True), ([], False):
+        metrics = {"successes": outcomes, "sum_rewards": [1.0]}
+        info = {"per_task": [{"metrics": metrics}], "overall": {"pc_success": 50.0, "avg_sum_reward": 1.0}}
+        report, page = tmp_path / "eval_info.json", tmp_path / "recap.html"
+        report.write_text(json.dumps(info))
+        comparison = compare(dict.fromkeys(CONDITIONS, report), tmp_path / "results.json")
+        write_page(page, "run", comparison)
+        printed = "".join(capsys.readouterr().out.split())
+        assert ("95%intervals" in printed) is announced and "results.json)" in printed
+        assert ("success (95 %)" in page.read_text()) is announced
 
 
 def test_it_ends_with_a_page_of_plots(commands, tmp_path):

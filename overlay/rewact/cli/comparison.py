@@ -30,12 +30,13 @@ def compare(reports: Mapping[str, Path], results: Path) -> dict[str, Any]:
             "avg_sum_reward": mean_interval(returns) if returns else None,
         }
         comparison[condition] = {**overall, "n_episodes": len(outcomes), "intervals": intervals}
+    has_intervals = any(any(values["intervals"].values()) for values in comparison.values())
     kinds = {"pc_success": "success (%)", "avg_sum_reward": "sum of rewards", "n_episodes": "episodes"}
     print_table(
         "The policy, asked for actions of each kind",
         ["asked for", *kinds.values()],
         [(condition, *(_cell(values, key) for key in kinds)) for condition, values in comparison.items()],
-        caption=f"(95 % intervals; in {results})",
+        caption=f"({'95 % intervals; ' if has_intervals else ''}in {results})",
     )
     names = list(comparison)[:2]
     first, second = (comparison[name]["intervals"]["pc_success"] for name in names)

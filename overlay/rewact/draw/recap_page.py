@@ -60,12 +60,14 @@ def _figure(file: Path) -> str:
 
 
 def _table(comparison: Mapping[str, Mapping[str, Any]]) -> str:
-    rows = []
+    rows, has_intervals = [], False
     for condition, result in comparison.items():
         interval = (result.get("intervals") or {}).get("pc_success")
         success = f"{result['pc_success']:.0f} %" if "pc_success" in result else "-"
         ends = f" ({interval[0]:.0f} to {interval[1]:.0f})" if interval else ""
+        has_intervals |= interval is not None
         cells = (condition, success + ends, str(result["n_episodes"]))
         rows.append("".join(f"<td>{escape(cell)}</td>" for cell in cells))
-    head = "<tr><th>asked for</th><th>success (95 %)</th><th>episodes</th></tr>"
+    success = "success (95 %)" if has_intervals else "success"
+    head = f"<tr><th>asked for</th><th>{success}</th><th>episodes</th></tr>"
     return f"<table>{head}{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"
