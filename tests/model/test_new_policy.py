@@ -69,6 +69,19 @@ def test_a_policy_that_starts_from_another_has_what_that_one_has(monkeypatch, tm
     assert ("has no reward head" in caplog.text) is not head
 
 
+@pytest.mark.parametrize("head", [False, True])
+def test_only_the_head_is_trained_of_a_policy_that_is_there(monkeypatch, tmp_path, head):
+    only = "--policy.train_only_reward_head=true"
+    for policy_type in ("act", "rewact", "actvantage"):
+        with pytest.raises(ValueError, match="name the trained policy that gets the head with --policy.path"):
+            parse(monkeypatch, f"--policy.type={policy_type}", *NEW[1:], only)
+    make_policy("act", use_reward_head=head).save_pretrained(tmp_path)
+    policy = parse(monkeypatch, *NEW, only, f"--policy.pretrained_path={tmp_path}").policy
+    assert policy.use_reward_head and policy.train_only_reward_head
+    policy = parse(monkeypatch, *NEW[1:], only, f"--policy.path={tmp_path}").policy
+    assert policy is None  # which is read later
+
+
 @pytest.mark.parametrize(
     ("former", "now"),
     [

@@ -34,9 +34,20 @@ def settle_reward_head(cfg: "TrainPipelineConfig") -> None:
 
     A new policy has it on. One that starts from the weights of another (`--policy.pretrained_path`) has what
     that one has. Whatever a file or a Python program configured stays as it is.
+
+    Raises:
+        ValueError: If only the head of a new policy would be trained, which would act at random for ever.
     """
     policy = cfg.policy
-    if policy is None or policy.type != "act" or cfg.resume:
+    if policy is None or cfg.resume:
+        return
+    if getattr(policy, "train_only_reward_head", False) is True and policy.pretrained_path is None:
+        raise ValueError(
+            "--policy.train_only_reward_head=true leaves all but the head as it is, and all else of a new "
+            "policy is untrained: name the trained policy that gets the head with --policy.path, or leave the "
+            "option out"
+        )
+    if policy.type != "act":
         return
     if _flag("policy.type") != "act" or _flag("policy.use_reward_head") is not None or _file_has_policy():
         return
@@ -49,6 +60,7 @@ def settle_reward_head(cfg: "TrainPipelineConfig") -> None:
         for option in fields(RewardHeadConfig) if isinstance(start, RewardHeadConfig) else ():
             if _flag(f"policy.{option.name}") is None:
                 setattr(policy, option.name, getattr(start, option.name))
+        policy.use_reward_head = policy.use_reward_head or policy.train_only_reward_head
     if not policy.use_reward_head:
         logging.warning(
             "%s has no reward head, so this policy gets none; --policy.use_reward_head=true adds one.",
