@@ -44,8 +44,8 @@ def settle_reward_head(cfg: "TrainPipelineConfig") -> None:
     if getattr(policy, "train_only_reward_head", False) is True and policy.pretrained_path is None:
         raise ValueError(
             "--policy.train_only_reward_head=true leaves all but the head as it is, and all else of a new "
-            "policy is untrained: name the trained policy that gets the head with --policy.path, or leave the "
-            "option out"
+            "policy is untrained: name the trained policy that gets the head with --policy.path, or leave "
+            "the option out"
         )
     if policy.type != "act":
         return

@@ -130,8 +130,8 @@ def save_stop(checkpoint: Path, stop: dict[str, Any] | None, dataset: str, ece: 
     detector = as_detector(stop)
     if detector is None:
         raise ValueError(
-            f"{checkpoint} was left as it is: no threshold finds the end of an episode of {dataset}, and none "
-            "was saved; train longer, or choose one with --policy.completion_detector.threshold"
+            f"{checkpoint} was left as it is: no threshold finds the end of an episode of {dataset}, and "
+            "none was saved; train longer, or choose one with --policy.completion_detector.threshold"
         )
     if stop["n_episodes"] < MIN_EPISODES:
         logging.warning("%d episodes say little about when to stop: take more", stop["n_episodes"])
