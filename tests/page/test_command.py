@@ -4,12 +4,15 @@
 import socket
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
 from rewact.cli import label_page as tool
 from rewact.cli.common import load_policy_config
 from rewact.cli.label_page import LabelPageConfig, label_page, listen
+from rewact.labels.progress import EPISODES_KEY, PROGRESS_LAYOUT
 from rewact.options.labels import RewardLabelsConfig
 from rewact.options.tools import DataOptions, PolicyOptions
 from rewact.values.prediction import Prediction
@@ -110,6 +113,31 @@ def test_wrong_settings_are_said(config, tmp_path):
         label_page(config(predictions=tmp_path / "nothing.parquet"))
     with pytest.raises(OSError, match="cannot listen on 203.0.113.1"):
         listen("203.0.113.1", 0)
+
+
+def test_a_wrong_file_of_predictions_is_said_in_the_terminal(config, during, root, tmp_path, caplog):
+    """One that was named ends the command; one that was found is named on the page, too."""
+    path = tmp_path / "sarm_progress.parquet"
+    nothing = pa.table({name: pa.array([], pa.int64()) for name in PROGRESS_LAYOUT})
+    first = pa.table({name: pa.array([0], pa.int64()) for name in PROGRESS_LAYOUT})
+    for content, said in (
+        (None, "cannot be read as parquet"),
+        (pa.table({"reward": [1.0]}), "has no column progress_sparse or progress_dense"),
+        (nothing, "has a curve of none of the 3 episodes on the page"),
+        (first, f"episode 0: 1 of its {LENGTHS[0]} frames have labels"),
+        (first.replace_schema_metadata({EPISODES_KEY: '{"0": {"length": 7}}'}), "has another episode of"),
+        (nothing.replace_schema_metadata({EPISODES_KEY: "[1, 2"}), "in its metadata is broken"),
+    ):
+        path.write_text("no parquet") if content is None else pq.write_table(content, path)
+        with pytest.raises(ValueError, match=f"{path}.*{said}"):
+            label_page(config(predictions=path))
+    path.rename(root / path.name)
+    answers = []
+    during(lambda app: answers.append(browse_app(app).get("/api/episodes").json()))
+    label_page(config())
+    (problem,) = answers[0]["problems"]
+    assert "in its metadata is broken" in problem and problem in caplog.text
+    assert len(answers[0]["rows"]) == len(LENGTHS)
 
 
 def test_a_policy_reads_the_episodes_in_the_background(root, page, tmp_path, capsys):

@@ -91,6 +91,8 @@ def label_page(cfg: LabelPageConfig) -> None:
         meta = open_metadata(cfg.dataset)
         page = make_page(cfg, meta)
         token = None if cfg.host in LOOPBACK else secrets.token_urlsafe(24)
+        for sentence in page.problems():
+            logging.warning(sentence)
         address = page_address(cfg.host, listener.getsockname()[1], token)
         logging.info("Label %s at %s (Ctrl+C ends)", meta.repo_id, address)
         before = {name for name in LABEL_FILES if (Path(meta.root) / name).exists()}
@@ -126,7 +128,7 @@ def make_page(cfg: LabelPageConfig, meta: "LeRobotDatasetMetadata") -> "LabelPag
         try:
             load()  # which downloads what is missing
         except Exception as error:  # the Hub's or LeRobot's: what is there can still be labelled
-            logging.exception("The data of %s is incomplete", meta.repo_id)
+            logging.debug("traceback", exc_info=error)
             reason = str(error).strip().partition("\n")[0]
             notices.append(f"parts of {meta.repo_id} are missing and cannot be downloaded: {reason}")
     pull_label_files(meta)
@@ -138,12 +140,13 @@ def make_page(cfg: LabelPageConfig, meta: "LeRobotDatasetMetadata") -> "LabelPag
     if "keypoints" not in cfg.dataset.reward.sources:
         notices.append("keypoints are not among --dataset.reward.sources: training will not use them")
     book = LabelBook(meta, cfg.dataset.reward, episodes)
-    return LabelPage(book, media, _predictions(cfg, meta, book), notices)
+    return LabelPage(book, media, _predictions(cfg, meta, book, notices), notices)
 
 
 def _predictions(
-    cfg: LabelPageConfig, meta: "LeRobotDatasetMetadata", book: "LabelBook"
+    cfg: LabelPageConfig, meta: "LeRobotDatasetMetadata", book: "LabelBook", notices: list[str]
 ) -> "Predictions | None":
+    """A model's curves, None without one. A file that nobody asked for and that is broken is a notice."""
     from rewact.page.predictions import CheckpointPredictions, StoredPredictions, find_stored
     from rewact.values.predictor import RewardPredictor
     from rewact.values.runner import episode_loader
@@ -162,10 +165,15 @@ def _predictions(
         )
         model.start()
         return model
-    path = cfg.predictions
-    if path is None and "parquet" not in cfg.dataset.reward.sources:
-        path = find_stored(book.table)
-    return None if path is None else StoredPredictions(path, book.table)
+    if cfg.predictions is not None:
+        return StoredPredictions(cfg.predictions, book.table, book.episodes)
+    if "parquet" in cfg.dataset.reward.sources or (path := find_stored(book.table)) is None:
+        return None
+    try:
+        return StoredPredictions(path, book.table, book.episodes)
+    except ValueError as error:
+        notices.append(str(error))
+        return None
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -188,9 +188,13 @@ def save_progress(
 
 def _require_same_episodes(path: Path, table: EpisodeTable) -> None:
     """Check a file by what it notes of its episodes, if it does."""
-    marks = json.loads((_read_schema(path).metadata or {}).get(EPISODES_KEY.encode(), b"{}"))
+    noted = (_read_schema(path).metadata or {}).get(EPISODES_KEY.encode(), b"{}")
+    try:
+        marks = {int(episode): dict(mark) for episode, mark in json.loads(noted).items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: {EPISODES_KEY!r} in its metadata is broken: {error}") from error
     for episode, mark in marks.items():
-        if not table.has(int(episode), mark):
+        if not table.has(episode, mark):
             raise ValueError(
                 f"{path}, episode {episode}: {table.repo_id} has another episode of this number, or none, "
                 "since the file was written; delete the file, or predict again"

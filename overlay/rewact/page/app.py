@@ -93,6 +93,11 @@ class LabelPage:
             exception_handlers={HTTPException: _http_error, Exception: _crash},
         )
 
+    def problems(self) -> list[str]:
+        """Sentences about what is wrong, which the page shows."""
+        of_model = None if self.predictions is None else self.predictions.problem
+        return [*self.notices, *self.book.problems, *([of_model] if of_model else [])]
+
     def dataset(self, request: Request, body: Any) -> Response:
         """What does not change while the page is open."""
         table = self.book.table
@@ -236,10 +241,7 @@ class LabelPage:
         }
 
     def _changes_response(self, rows: list[dict[str, Any]]) -> Response:
-        problems = [*self.notices, *self.book.problems]
-        if self.predictions is not None and self.predictions.problem:
-            problems.append(self.predictions.problem)
-        answer = {"run": self.run, "version": self.book.version, "problems": problems, "rows": rows}
+        answer = {"run": self.run, "version": self.book.version, "problems": self.problems(), "rows": rows}
         return JSONResponse(answer)
 
     def _episode(self, request: Request) -> int:

@@ -43,14 +43,15 @@ class StoredPredictions:
     Args:
         path: The file; where there is none, it is looked for in the dataset's folder.
         table: The dataset's episodes.
+        episodes: Those on the page.
 
     Raises:
-        ValueError: naming the file, if it is missing, broken or for another dataset.
+        ValueError: naming the file, if it is missing, broken, for another dataset, or says nothing of these.
     """
 
     problem = None
 
-    def __init__(self, path: Path, table: EpisodeTable) -> None:
+    def __init__(self, path: Path, table: EpisodeTable, episodes: Sequence[int]) -> None:
         found = [place for place in (path.expanduser(), table.root / path) if place.exists()]
         if not found:
             raise ValueError(f"there is no file of predictions {path}, nor is it in {table.root}")
@@ -60,6 +61,8 @@ class StoredPredictions:
             column = "value"
         self._table = table
         self._values = load_progress(found[0], table, column)
+        if not any(map(self.get, episodes)):
+            raise ValueError(f"{found[0]} has a curve of none of the {len(episodes)} episodes on the page")
 
     def get(self, episode: int) -> Prediction | None:
         row = self._table.row(episode)
