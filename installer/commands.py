@@ -19,8 +19,8 @@ from installer.develop import Setup
 from installer.environment import Environment
 from installer.locate import open_checkout
 from installer.releases import DEFAULT, RELEASES, find_release
+from verify.drift import LABEL, describe_misfit
 from verify.errors import ExitCode, RewactError
-from verify.fitted import LABEL, describe_misfit
 from verify.places import check_record
 
 # Of the matrix, what is tested on the default release alone, since it does not depend on the release; and

@@ -20,14 +20,14 @@ from pathlib import Path
 from installer.files import sync_directory, write_atomically, write_new
 from installer.patching import finish_swap, load, originals_of
 from verify.checkout import Checkout
-from verify.drift import Drift, Released, examine, pristine_reader
+from verify.drift import Drift, Released, describe_misfit, examine
 from verify.errors import ExitCode, RewactError
 from verify.fit import Read
-from verify.fitted import describe_misfit
 from verify.gitcmd import blob_id
 from verify.originals import Originals
 from verify.patch import ABSENT
 from verify.paths import check_name
+from verify.recognition import pristine_reader
 from verify.record import State
 from verify.repository import Repository, Scratch
 from verify.series import Content, load_patch_set

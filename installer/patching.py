@@ -13,14 +13,13 @@ from installer.releases import RELEASES
 from installer.transaction import OnStep, ignore_step
 from installer.undo import locked, recover, recover_locked
 from verify.checkout import Checkout, looks_like_lerobot
-from verify.drift import Drift, Released, directory_reader, nearest, pristine_reader
+from verify.drift import LABEL, Drift, Released, describe_left_out, nearest
 from verify.errors import ExitCode, RewactError
-from verify.fitted import LABEL, describe_left_out, plan_checkout
 from verify.gitcmd import require_git
 from verify.originals import Originals, cached_archive
 from verify.paths import check_on_disk
-from verify.plan import Plan
-from verify.recognition import unrecorded_states
+from verify.plan import Plan, plan_checkout
+from verify.recognition import directory_reader, pristine_reader, unrecorded_states
 from verify.record import State
 from verify.series import Content, PatchSet, fingerprint, load_overlay, load_patch_sets, load_unread
 from verify.standing import is_applied, is_exactly

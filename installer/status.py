@@ -7,8 +7,9 @@ from pathlib import Path
 
 from installer import console, environment, lock, patching, transaction
 from verify.checkout import Checkout
+from verify.drift import LABEL
 from verify.errors import ExitCode, RewactError
-from verify.fitted import LABEL, plan_checkout
+from verify.plan import plan_checkout
 from verify.recognition import recognise, unrecorded_states
 from verify.series import fingerprint
 from verify.standing import file_states, is_recorded_version, tells_of_another_branch

@@ -13,8 +13,8 @@ from installer import console, environment
 from installer.environment import RUNTIME, Environment
 from installer.releases import Release, find_release
 from verify.checkout import Checkout
+from verify.drift import LABEL
 from verify.errors import ExitCode, RewactError, last_words
-from verify.fitted import LABEL
 from verify.plan import Plan
 
 # What the build reads besides src/; those that a checkout lacks are left out.

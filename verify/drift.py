@@ -10,22 +10,20 @@ gone      a file it changes is not there
 The core of a series has to fit; what carries `Optional: yes` may be left out. What fits is proven.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
-from verify.applying import apply_series, released_executable
-from verify.checkout import Checkout, OnDisk
+from verify.applying import apply_series
 from verify.errors import ExitCode, RewactError
-from verify.fit import Change, Read, SeriesFit, fit_series
+from verify.fit import Change, FileFit, Read, SeriesFit, fit_series
 from verify.gitcmd import blob_id
 from verify.originals import Originals
 from verify.patch import ABSENT, Patch
 from verify.proof import Fault, prove
-from verify.record import FileRecord, State
-from verify.repository import Scratch
 from verify.series import Content, PatchSet
-from verify.standing import is_applied, stands
+
+# What such an installation is called, wherever it is shown.
+LABEL = "fitted, not released"
 
 
 @dataclass(frozen=True)
@@ -71,44 +69,6 @@ class Drift:
             "taken": list(self.taken),
             "faults": [str(fault) for fault in self.faults],
         }
-
-
-def pristine_reader(checkout: Checkout, state: State | None) -> Read:
-    """Reads the files of a checkout as they were before anything of ours was installed, with LF line ends."""
-    records = _records(checkout, state) if state else {}
-
-    def read(path: str) -> bytes | None:
-        if path not in records:
-            found = checkout.read(path)
-        elif pristine := records[path].pristine:
-            found = OnDisk(checkout.record.recorded_blob(pristine.blob, path), pristine.mode)
-        else:
-            return None
-        return found.stored if found is not None and found.regular else None
-
-    return read
-
-
-def _records(checkout: Checkout, state: State) -> dict[str, FileRecord]:
-    """What of the record is of use: where another commit was checked out it tells of other files."""
-    if is_applied(checkout, state):
-        return state.files
-    # Modules of ours that git does not know still lie there, and are not upstream's.
-    return {
-        path: record
-        for path, record in state.files.items()
-        if record.pristine is None and stands(checkout.read(path), record) == "applied"
-    }
-
-
-def directory_reader(root: Path) -> Read:
-    """Reads the files of a tree that is not a repository, with LF line ends."""
-
-    def read(path: str) -> bytes | None:
-        full = root / path
-        return OnDisk(full.read_bytes(), 0).stored if full.is_file() else None
-
-    return read
 
 
 class Released:
@@ -157,10 +117,7 @@ class Released:
 
 
 def _changes(patches: Sequence[Patch], pristine: Mapping[str, bytes]) -> list[Change]:
-    start = {path: Content(data, released_executable(path, patches)) for path, data in pristine.items()}
-    with Scratch() as scratch:
-        made = apply_series(scratch, patches, start)
-    data = [{path: content.data for path, content in files.items()} for files in made]
+    made = apply_series(patches, pristine)
     return [
         Change(
             patch.name,
@@ -168,7 +125,7 @@ def _changes(patches: Sequence[Patch], pristine: Mapping[str, bytes]) -> list[Ch
             {path: before.get(path) for path in patch.paths},
             {path: after.get(path) for path in patch.paths},
         )
-        for patch, before, after in zip(patches, data, data[1:], strict=False)
+        for patch, before, after in zip(patches, made, made[1:], strict=False)
     ]
 
 
@@ -258,6 +215,47 @@ def _misfit(drift: Drift) -> tuple[bool, int, int]:
 
 def version_key(tag: str) -> tuple[int, ...]:
     return tuple(int(part) for part in tag.removeprefix("v").split(".") if part.isdigit())
+
+
+def describe_misfit(drift: Drift) -> str:
+    """Why the series that fits best does not fit: patch, scope, what was expected and what was found."""
+    lines = [f"{drift.tree}: no series fits; the closest is that for {drift.tag}. Nothing was changed."]
+    for change in drift.fit.misfits:
+        for file in change.files:
+            if not file.fits:
+                lines += _describe(change.change.name, file)
+    lines += [f"{path} is there already, and is not our overlay's file." for path in drift.taken]
+    lines += [f"{fault}." for fault in drift.faults]
+    lines.append(f"Next: check out {drift.tag}, or a commit that the README's table of commits has.")
+    return "\n".join(lines)
+
+
+def describe_left_out(drift: Drift) -> list[str]:
+    """One line for each optional patch that does not fit."""
+    return [
+        f"left out: {change.change.name} (optional): "
+        + "; ".join(_in_a_line(file) for file in change.files if not file.fits)
+        for change in drift.fit.left_out
+    ]
+
+
+def _in_a_line(file: FileFit) -> str:
+    expected = file.expected.strip().splitlines()
+    return f"{file.where}: {file.reason}" + (f": {expected[0].decode(errors='replace')}" if expected else "")
+
+
+def _describe(name: str, file: FileFit) -> Iterator[str]:
+    where = f", in {file.scope}" if file.scope else ""
+    yield f"{name}: {file.path}{where}: {file.reason}" + (": expected" if file.expected else "")
+    if file.expected:
+        yield from _quoted(file.expected)
+        yield "  found" if file.found else "  found nothing like it"
+        yield from _quoted(file.found)
+
+
+def _quoted(text: bytes) -> Iterator[str]:
+    for line in text.decode(errors="replace").splitlines():
+        yield f"    | {line.rstrip()}"
 
 
 if __name__ == "__main__":

@@ -1,37 +1,38 @@
 # SPDX-License-Identifier: MIT
 """From a checkout and the patch sets to the exact bytes every file should have. Reads only.
 
-1. Recognise the release by the content of the files its patches touch.
-2. Apply the series to the pristine bytes in a scratch repository; each result must be the blob its patch
-   names.
-3. Compare with the work tree: each file is pristine, applied, of an older patch set, or edited, which
+1. Recognise the release by the content of the files its patches touch; the series is applied to these files.
+   Of a tree that is none the closest series is fitted to what is there, and proven, or all is refused.
+2. Compare with the work tree: each file is pristine, applied, of an older patch set, or edited, which
    refuses.
 """
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from verify.applying import apply_series, released_executable
+from verify.applying import is_executable
 from verify.checkout import Checkout, OnDisk, to_crlf
+from verify.drift import LABEL, Drift, Released, describe_misfit, examine, nearest
 from verify.errors import ExitCode, RewactError
+from verify.fit import Read
 from verify.gitcmd import blob_id
 from verify.originals import Originals
-from verify.patch import ABSENT
 from verify.paths import check_on_disk
-from verify.recognition import Pristine, recognise
+from verify.recognition import pristine_reader, recognise, released_files
 from verify.record import FileRecord, Recorded, State
-from verify.repository import Scratch
 from verify.series import Content, PatchSet, fingerprint
-from verify.standing import NOT_REGULAR, Change, edited_files, refuse_edits, restored, stands
+from verify.standing import (
+    NOT_REGULAR,
+    Change,
+    is_recorded_version,
+    put_back,
+    refuse_edits,
+    stands,
+)
 
-
-@dataclass(frozen=True)
-class Result:
-    """What a series makes of one upstream file. None: the file does not exist on that side."""
-
-    pristine: Content | None
-    target: Content | None
+# What a file is before and after, None where it is not there.
+Sides = tuple[Content | None, Content | None]
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Plan:
         pristine: raw bytes to keep for uninstall, by blob id.
         fitted: the series was made for another tree, and fitted to this one.
         left_out: the optional patches that do not fit it.
-        applied: how many patches of the series this copy of the release takes.
+        applied: how many patches of the series it takes.
     """
 
     patch_set: PatchSet
@@ -57,6 +58,153 @@ class Plan:
     applied: int = 0
 
 
+def plan_checkout(
+    checkout: Checkout,
+    patch_sets: Mapping[str, PatchSet],
+    overlay: Mapping[str, Content],
+    originals: Originals,
+    *,
+    exact: bool = False,
+) -> tuple[Plan, Drift | None]:
+    """The plan of the series made for a checkout, else of the one that fits it, proven.
+
+    Args:
+        overlay: all of it; what a release has no place for is left out.
+        exact: refuse what no series was made for.
+
+    Returns:
+        The plan, and for a fitted series the report on how it fits.
+
+    Raises:
+        RewactError: UNSUPPORTED_VERSION or BAD_PATCH_SET; where no series fits EDITED, naming every file at
+            fault, if the tree is a release with edits, else CONFLICT.
+    """
+    state = checkout.state()
+    recorded = state is not None and is_recorded_version(checkout, state)
+    was_fitted = recorded and state.fitted  # what was fitted once stays fitted, as long as it is this tree
+    if was_fitted and exact:
+        raise RewactError(
+            ExitCode.UNSUPPORTED_VERSION,
+            f"{checkout.root} has the series for {state.tag} ({LABEL}), which --exact refuses: "
+            "`install.py uninstall` takes it out.",
+        )
+    series = {tag: Released(patch_set, originals) for tag, patch_set in patch_sets.items()}
+    refusal = None
+    if not was_fitted:
+        try:
+            patch_set = recognise(checkout, patch_sets, state)
+            read = released_files(checkout, state, patch_set, originals).get
+            drift = examine(series[patch_set.tag], None, read, str(checkout.root))
+            return _compare(checkout, state, _sides(patch_set, drift, read), patch_set, overlay, drift), None
+        except RewactError as error:
+            # Edits of what is installed: the series fits what was there before, and the edits are in its way.
+            edits = error.code is ExitCode.EDITED and not recorded
+            if exact or not (edits or error.code is ExitCode.UNSUPPORTED_VERSION):
+                raise
+            refusal = error
+    read = pristine_reader(checkout, state)
+    if refusal is not None and any(read(path) == file.data for path, file in overlay.items()):
+        raise refusal  # patched, but nothing says what it was before
+    edited = refusal if refusal is not None and refusal.code is ExitCode.EDITED else None
+    try:
+        drift = nearest(series, overlay, read, str(checkout.root))
+    except RewactError as error:
+        raise (error if edited is None or error.code is ExitCode.INDEX else edited) from None
+    patch_set = patch_sets[drift.tag]
+    if edited is not None and any(checkout.read(path) is None for path in patch_set.pre_images):
+        raise edited  # it names the files that are missing, and how they come back
+    if not drift.fits:
+        raise RewactError(edited.code if edited else ExitCode.CONFLICT, describe_misfit(drift))
+    plan = _compare(checkout, state, _sides(patch_set, drift, read), patch_set, overlay, drift)
+    return replace(plan, fitted=True), drift
+
+
+def _sides(patch_set: PatchSet, drift: Drift, read: Read) -> dict[str, Sides]:
+    """What a series makes of each of upstream's files."""
+    placed = {found.change.name for found in drift.fit.changes if found.fits}
+    patches = [patch for patch in patch_set.patches if patch.name in placed]
+    return {
+        path: tuple(
+            None if data is None else Content(data, executable)
+            for data, executable in zip((read(path), target), is_executable(path, patches), strict=True)
+        )
+        for path, target in drift.fit.targets.items()
+    }
+
+
+def _compare(
+    checkout: Checkout,
+    state: State | None,
+    patched: Mapping[str, Sides],
+    patch_set: PatchSet,
+    overlay: Mapping[str, Content],
+    drift: Drift,
+) -> Plan:
+    """What has to be written so that the work tree holds every patched file and the overlay.
+
+    Raises:
+        RewactError: EDITED, naming every file that holds something unknown.
+    """
+    overlay = patch_set.place(overlay)
+    if both := patched.keys() & overlay.keys():
+        raise RewactError(ExitCode.BAD_PATCH_SET, f"{min(both)} is both patched and in the overlay.")
+    recorded = state.files if state else {}
+    wanted = patched | {path: (None, file) for path, file in overlay.items()}
+    changes, records, originals, edited = [], {}, {}, []
+    for path, (pristine, target) in wanted.items():
+        check_on_disk(checkout.root, path)
+        found, before = checkout.read(path), recorded.get(path)
+        kept = before.pristine if before else None
+        if found is not None and not found.regular:
+            edited.append(path + NOT_REGULAR)
+            continue
+        # Where a patch does not change the executable bit, the permission bits are the user's own business.
+        both = pristine is not None and target is not None
+        mode_matters = both and pristine.executable != target.executable and os.name != "nt"
+        users_mode = found.mode if found is not None and both and not mode_matters else None
+        crlf = _is_crlf(found, kept, pristine)
+        old, new = (_raw(side, found, users_mode, crlf) for side in (pristine, target))
+        is_gone = found is None and old is not None and new is not None
+        may_be_older = path in overlay or (state is not None and state.tag == patch_set.tag)
+        if is_gone or not (
+            _same(found, new, mode_matters)
+            or _same(found, old, mode_matters)
+            or (may_be_older and _was_ours(found, before, pristine))
+        ):
+            edited.append(path)
+            continue
+        if not _same(found, new, mode_matters):
+            changes.append(Change(path, found, new))
+        if old is not None:
+            originals[old.blob] = old.data
+            old = OnDisk(old.data, kept.mode if kept else old.mode)
+        records[path] = FileRecord(
+            "overlay" if path in overlay else "patch",
+            *(None if side is None else Recorded(side.blob, side.mode) for side in (old, new)),
+        )
+    # What the installed patch set wrote and this one does not.
+    dropped = {path: record for path, record in recorded.items() if path not in wanted}
+    back, unknown = put_back(checkout, dropped)
+    refuse_edits(checkout, state, edited, unknown)
+    return Plan(
+        patch_set,
+        fingerprint(patch_set, overlay),
+        (*changes, *back),
+        records,
+        originals,
+        left_out=tuple(change.change.name for change in drift.fit.left_out),
+        applied=sum(change.fits for change in drift.fit.changes),
+    )
+
+
+def _raw(side: Content | None, found: OnDisk | None, users_mode: int | None, crlf: bool) -> OnDisk | None:
+    """One side of a file as it lies on disk."""
+    if side is None:
+        return None
+    mode = _mode_for(side.executable, found) if users_mode is None else users_mode
+    return OnDisk(to_crlf(side.data) if crlf else side.data, mode)
+
+
 def _mode_for(executable: bool, found: OnDisk | None) -> int:
     """The mode of the file in place, with only its executable bits as wanted."""
     if found is None:
@@ -66,58 +214,6 @@ def _mode_for(executable: bool, found: OnDisk | None) -> int:
     if found.executable == executable:
         return found.mode
     return found.mode | (found.mode & 0o444) >> 2 if executable else found.mode & ~0o111
-
-
-@dataclass
-class _Comparison:
-    """Collects what differs between the work tree and what it should be."""
-
-    checkout: Checkout
-    state: State | None
-    same_release: bool
-    changes: list[Change] = field(default_factory=list)
-    records: dict[str, FileRecord] = field(default_factory=dict)
-    pristine: dict[str, bytes] = field(default_factory=dict)
-    edited: list[str] = field(default_factory=list)
-    unknown: list[str] = field(default_factory=list)  # ours once, and neither that nor what it was before
-
-    def add(self, path: str, kind: str, pristine: Content | None, target: Content | None) -> None:
-        check_on_disk(self.checkout.root, path)
-        found = self.checkout.read(path)
-        before = self.state.files.get(path) if self.state else None
-        kept = before.pristine if before else None
-        if found is not None and not found.regular:
-            self.edited.append(path + NOT_REGULAR)
-            return
-        crlf = _is_crlf(found, kept, pristine)
-        # Where a patch does not change the executable bit, the permission bits are the user's own business.
-        both = pristine is not None and target is not None
-        mode_matters = both and pristine.executable != target.executable and os.name != "nt"
-
-        def raw(content: Content | None) -> OnDisk | None:
-            if content is None:
-                return None
-            users_own = found is not None and both and not mode_matters
-            mode = found.mode if users_own else _mode_for(content.executable, found)
-            return OnDisk(to_crlf(content.data) if crlf else content.data, mode)
-
-        old, new = raw(pristine), raw(target)
-        is_gone = found is None and old is not None and new is not None
-        if is_gone or not (
-            _same(found, new, mode_matters)
-            or _same(found, old, mode_matters)
-            or ((self.same_release or kind == "overlay") and _was_ours(found, before, pristine))
-        ):
-            self.edited.append(path)
-            return
-        if not _same(found, new, mode_matters):
-            self.changes.append(Change(path, found, new))
-        if old is not None:
-            self.pristine[old.blob] = old.data
-            old = OnDisk(old.data, kept.mode if kept else old.mode)
-        self.records[path] = FileRecord(
-            kind, *(None if side is None else Recorded(side.blob, side.mode) for side in (old, new))
-        )
 
 
 def _is_crlf(found: OnDisk | None, kept: Recorded | None, pristine: Content | None) -> bool:
@@ -146,87 +242,3 @@ def _same(found: OnDisk | None, wanted: OnDisk | None, mode_matters: bool) -> bo
     if found is None or wanted is None:
         return found is wanted
     return found.data == wanted.data and (not mode_matters or found.executable == wanted.executable)
-
-
-def make_plan(
-    checkout: Checkout,
-    patch_sets: Mapping[str, PatchSet],
-    overlay: Mapping[str, Content],
-    originals: Originals,
-) -> Plan:
-    """Plans how to bring `checkout` to its patch set; nothing is written.
-
-    Raises:
-        RewactError: UNSUPPORTED_VERSION, EDITED or BAD_PATCH_SET, with every file at fault named.
-    """
-    state = checkout.state()
-    patch_set = recognise(checkout, patch_sets, state)
-    with Scratch() as scratch:
-        finder = Pristine(checkout, state, patch_set, originals)
-        patches = patch_set.choose(lambda path: checkout.read(path) is not None, finder.is_of_this_copy)
-        wanted = {
-            path: identifier
-            for patch in patches
-            for path, identifier in patch.pre_images.items()
-            if identifier != ABSENT
-        }
-        pristine, lost = {}, []
-        for path, identifier in wanted.items():
-            data = finder.find(path, identifier)
-            if data is None:
-                lost.append(path)
-            else:
-                pristine[path] = Content(data, released_executable(path, patches))
-        if lost:
-            raise edited_files(checkout, lost, installed=state is not None)
-        target = apply_series(scratch, patches, pristine)[-1]
-        results = {path: Result(pristine.get(path), target.get(path)) for path in {**pristine, **target}}
-    return replace(compare(checkout, state, patch_set, results, overlay), applied=len(patches))
-
-
-def compare(
-    checkout: Checkout,
-    state: State | None,
-    patch_set: PatchSet,
-    results: Mapping[str, Result],
-    overlay: Mapping[str, Content],
-) -> Plan:
-    """What has to be written so that the work tree holds every result and the overlay.
-
-    Args:
-        overlay: all of it; what this release has no place for is left out.
-
-    Raises:
-        RewactError: EDITED, naming every file that holds something unknown.
-    """
-    overlay = patch_set.place(overlay)
-    same_release = state is not None and state.tag == patch_set.tag
-    comparison = _Comparison(checkout, state, same_release)
-    for path, result in results.items():
-        if path in overlay:
-            raise RewactError(ExitCode.BAD_PATCH_SET, f"{path} is both patched and in the overlay.")
-        comparison.add(path, "patch", result.pristine, result.target)
-    for path, file in overlay.items():
-        comparison.add(path, "overlay", None, file)
-    for path, record in (state.files if state else {}).items():
-        if path not in results and path not in overlay:
-            _drop(comparison, path, record)
-    refuse_edits(checkout, state, comparison.edited, comparison.unknown)
-    return Plan(
-        patch_set,
-        fingerprint(patch_set, overlay),
-        tuple(comparison.changes),
-        comparison.records,
-        comparison.pristine,
-    )
-
-
-def _drop(comparison: _Comparison, path: str, record: FileRecord) -> None:
-    """A file the installed patch set wrote and the new one does not: it goes back to what it was."""
-    check_on_disk(comparison.checkout.root, path)
-    found = comparison.checkout.read(path)
-    standing = stands(found, record)
-    if standing == "applied":
-        comparison.changes.append(Change(path, found, restored(comparison.checkout, path, record, found)))
-    elif standing is None:
-        comparison.unknown.append(path)

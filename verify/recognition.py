@@ -2,49 +2,95 @@
 """Which release a checkout is, by the content of its files, and where its pristine bytes are. Reads only."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from verify.checkout import Checkout, OnDisk
 from verify.errors import ExitCode, RewactError
+from verify.fit import Read
 from verify.gitcmd import blob_id
 from verify.originals import Originals
 from verify.patch import ABSENT
-from verify.record import State
+from verify.record import FileRecord, State
 from verify.series import Content, PatchSet
-from verify.standing import is_blob, is_recorded_version
+from verify.standing import edited_files, is_applied, is_blob, is_recorded_version, stands
 
 
-class Pristine:
-    """Finds a file's pristine bytes: on disk, kept at install, or where the originals of releases are."""
+def released_files(
+    checkout: Checkout, state: State | None, patch_set: PatchSet, originals: Originals
+) -> dict[str, bytes]:
+    """The files that the patches of a release are for, as it has them: from disk, from what was kept at the
+    installation, or where the originals of releases are. Optional patches that this copy has no files for
+    are left out.
 
-    def __init__(
-        self, checkout: Checkout, state: State | None, patch_set: PatchSet, originals: Originals
-    ) -> None:
-        self._checkout, self._state, self._patch_set = checkout, state, patch_set
-        self._originals = originals
+    Raises:
+        RewactError: EDITED, naming those that are found nowhere.
+    """
 
-    def find(self, path: str, identifier: str) -> bytes | None:
-        for data in self._of_this_copy(path):
-            if blob_id(data) == identifier:
-                return data
-        return self._originals.find(self._patch_set.tag, path, identifier)
-
-    def is_of_this_copy(self, path: str, identifier: str) -> bool:
-        """Whether this copy of the release, not just its history, has a file with this id."""
-        if identifier in map(blob_id, self._of_this_copy(path)):
-            return True
-        if self._checkout.head_blobs([path]).get(path) == identifier:
-            return True
-        # A patched tree that was committed: what lies there tells what it was made of.
-        return _is_one_of(self._checkout.read(path), self._patch_set.made_of(path, identifier))
-
-    def _of_this_copy(self, path: str) -> Iterator[bytes]:
+    def of_this_copy(path: str) -> Iterator[bytes]:
         """What is on disk and what was kept, each as it is and with LF line ends."""
-        if (found := self._checkout.read(path)) is not None:
-            yield from (found.data, found.normalised)
-        record = self._state.files.get(path) if self._state else None
-        kept = self._checkout.record.kept_blob(record.pristine.blob) if record and record.pristine else None
-        if kept is not None:
-            yield from (kept, kept.replace(b"\r\n", b"\n"))
+        record = state.files.get(path) if state else None
+        found = checkout.read(path)
+        kept = checkout.record.kept_blob(record.pristine.blob) if record and record.pristine else None
+        for data in (found and found.data, kept):
+            if data is not None:
+                yield from (data, data.replace(b"\r\n", b"\n"))
+
+    def is_of_this_copy(path: str, identifier: str) -> bool:
+        """Whether this copy of the release, not just its history, has a file with this id."""
+        return (
+            identifier in map(blob_id, of_this_copy(path))
+            or checkout.head_blobs([path]).get(path) == identifier
+            # A patched tree that was committed: what lies there tells what it was made of.
+            or _is_one_of(checkout.read(path), patch_set.made_of(path, identifier))
+        )
+
+    files: dict[str, bytes | None] = {}
+    for patch in patch_set.choose(lambda path: checkout.read(path) is not None, is_of_this_copy):
+        for path, identifier in patch.pre_images.items():
+            if path not in files and identifier != ABSENT:
+                there = [data for data in of_this_copy(path) if blob_id(data) == identifier]
+                files[path] = there[0] if there else originals.find(patch_set.tag, path, identifier)
+    if lost := [path for path, data in files.items() if data is None]:
+        raise edited_files(checkout, lost, installed=state is not None)
+    return files
+
+
+def pristine_reader(checkout: Checkout, state: State | None) -> Read:
+    """Reads the files of a checkout as they were before anything of ours was installed, with LF line ends."""
+    records = _records(checkout, state) if state else {}
+
+    def read(path: str) -> bytes | None:
+        if path not in records:
+            found = checkout.read(path)
+        elif pristine := records[path].pristine:
+            found = OnDisk(checkout.record.recorded_blob(pristine.blob, path), pristine.mode)
+        else:
+            return None
+        return found.stored if found is not None and found.regular else None
+
+    return read
+
+
+def _records(checkout: Checkout, state: State) -> dict[str, FileRecord]:
+    """What of the record is of use: where another commit was checked out it tells of other files."""
+    if is_applied(checkout, state):
+        return state.files
+    # Modules of ours that git does not know still lie there, and are not upstream's.
+    return {
+        path: record
+        for path, record in state.files.items()
+        if record.pristine is None and stands(checkout.read(path), record) == "applied"
+    }
+
+
+def directory_reader(root: Path) -> Read:
+    """Reads the files of a tree that is not a repository, with LF line ends."""
+
+    def read(path: str) -> bytes | None:
+        full = root / path
+        return OnDisk(full.read_bytes(), 0).stored if full.is_file() else None
+
+    return read
 
 
 def _is_one_of(found: OnDisk | None, identifiers: set[str]) -> bool:
@@ -76,7 +122,7 @@ def recognise(checkout: Checkout, patch_sets: Mapping[str, PatchSet], state: Sta
         ):
             return patch_set  # patched: by this run, by hand, or committed here or in another clone
     if state is not None and state.tag in patch_sets and is_recorded_version(checkout, state):
-        return patch_sets[state.tag]  # edited, half restored, or of an older patch set: see `make_plan`
+        return patch_sets[state.tag]  # edited, half restored, or of an older patch set: see `plan_checkout`
     for tag, patch_set in patch_sets.items():
         wanted = patch_set.pre_images
         head = checkout.head_blobs(sorted(wanted))

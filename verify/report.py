@@ -6,10 +6,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from verify.checkout import Checkout
+from verify.drift import LABEL
 from verify.errors import RewactError
-from verify.fitted import LABEL, plan_checkout
 from verify.gitcmd import blob_id, require_git
 from verify.originals import Originals
+from verify.plan import plan_checkout
 from verify.recognition import unrecorded_states
 from verify.record import State
 from verify.series import lint_patch_set, load_overlay, load_patch_sets

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from verify.errors import ExitCode, RewactError
+from verify.errors import ExitCode
 from verify.gitcmd import OPTIONS, OWN, READING, blob_id, git_failure, require_git, scrub_environment
 
 if TYPE_CHECKING:
@@ -158,9 +158,11 @@ class Scratch:
             raise git_failure(arguments[0], self._directory, reason)
         return output
 
-    def read_blob(self, identifier: str) -> bytes | None:
-        """The bytes of a blob, or None where the store does not have it whole."""
-        return _blob(self._repo, identifier)
+    def read_blob(self, identifier: str) -> bytes:
+        data = _blob(self._repo, identifier)
+        if data is None:
+            raise git_failure("cat-file", self._directory, f"{identifier} was lost while planning")
+        return data
 
     def write_blob(self, data: bytes) -> str:
         """Stores bytes as they are and returns their id."""
@@ -189,8 +191,8 @@ class Scratch:
         for line in self._git("ls-files", "--stage", "-z").split(b"\0"):
             if line:
                 description, path = line.split(b"\t", 1)
-                mode, identifier, stage = description.decode().split()
-                entries[os.fsdecode(path)] = (mode if stage == "0" else "conflict", identifier)
+                mode, identifier, _ = description.decode().split()
+                entries[os.fsdecode(path)] = (mode, identifier)
         return entries
 
     def write_tree(self) -> str:
@@ -239,7 +241,3 @@ class Scratch:
         if failure.code is ExitCode.DISK_FULL:  # says nothing about the patch
             raise failure
         return reason.strip()
-
-
-def lost(identifier: str, path: str) -> RewactError:
-    return RewactError(ExitCode.GIT, f"git lost the blob {identifier} of {path} while planning.")

@@ -11,12 +11,13 @@ missing   not there
 """
 
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from verify.checkout import Checkout, OnDisk, to_crlf
 from verify.errors import ExitCode, RewactError
 from verify.gitcmd import blob_id
-from verify.paths import check_name, check_on_disk
+from verify.paths import check_on_disk
 from verify.record import FileRecord, Recorded, State
 
 NOT_REGULAR = " (not a regular file)"
@@ -165,37 +166,37 @@ def refuse_edits(checkout: Checkout, state: State | None, edited: list[str], unk
         raise edited_files(checkout, edited, installed=state is not None)
 
 
-def restored(checkout: Checkout, path: str, record: FileRecord, found: OnDisk | None) -> OnDisk | None:
-    """The file of before, with the line ends that git has given it since."""
-    if record.pristine is None:
-        return None
-    data = checkout.record.recorded_blob(record.pristine.blob, path)
-    if found is not None and not is_exactly(found, record.target):
-        data = to_crlf(data) if found.crlf else data.replace(b"\r\n", b"\n")
-    return OnDisk(data, record.pristine.mode)
+def put_back(checkout: Checkout, records: Mapping[str, FileRecord]) -> tuple[list[Change], list[str]]:
+    """The changes that put recorded files back as they were before, with the line ends and modes that they
+    were given since; and the files that are neither as written nor as before."""
+    changes, unknown = [], []
+    for path, record in records.items():
+        check_on_disk(checkout.root, path)
+        found = checkout.read(path)
+        standing = stands(found, record)
+        if standing is None:
+            unknown.append(path)
+        elif standing == "applied":
+            pristine = None
+            if (kept := record.pristine) is not None:
+                data, mode = checkout.record.recorded_blob(kept.blob, path), kept.mode
+                if found is not None and not is_exactly(found, record.target):
+                    data = to_crlf(data) if found.crlf else data.replace(b"\r\n", b"\n")
+                if found is not None and not (record.target.mode ^ mode) & stat.S_IXUSR:
+                    mode = found.mode
+                pristine = OnDisk(data, mode)
+            if found != pristine:
+                changes.append(Change(path, found, pristine))
+    return changes, unknown
 
 
-def plan_removal(checkout: Checkout, state: State) -> tuple[Change, ...]:
+def plan_removal(checkout: Checkout, state: State) -> list[Change]:
     """The changes that put every recorded file back as it was.
 
     Raises:
         RewactError: EDITED, naming every file that is neither as written nor as it was, nor of another
             version that was checked out since.
     """
-    changes, unknown = [], []
-    for path, record in state.files.items():
-        check_name(path)
-        check_on_disk(checkout.root, path)
-        found = checkout.read(path)
-        standing = stands(found, record)
-        if standing == "applied":
-            pristine = restored(checkout, path, record, found)
-            if found is not None and pristine is not None and record.target is not None:
-                same_bit = record.target.mode & stat.S_IXUSR == record.pristine.mode & stat.S_IXUSR
-                pristine = OnDisk(pristine.data, found.mode if same_bit else pristine.mode)
-            if found != pristine:
-                changes.append(Change(path, found, pristine))
-        elif standing is None:
-            unknown.append(path)
+    changes, unknown = put_back(checkout, state.files)
     refuse_edits(checkout, state, [], unknown)
-    return tuple(changes)
+    return changes

@@ -19,8 +19,9 @@ from tests.install.upstreams import (
     write,
 )
 from verify.checkout import Checkout
-from verify.drift import Released, directory_reader, examine
+from verify.drift import Released, examine
 from verify.originals import Originals
+from verify.recognition import directory_reader
 from verify.series import lint_patch_set, load_overlay, load_patch_set
 
 ARCHIVE = PYPROJECT + b"# of the archive\n"

@@ -25,8 +25,8 @@ from tests.install.upstreams import (
     write,
 )
 from verify.checkout import Checkout
+from verify.drift import LABEL
 from verify.errors import ExitCode, RewactError
-from verify.fitted import LABEL
 
 RELEASE = Release("9.9.1", "0" * 64, (3, 10), ("training",))
 

@@ -23,9 +23,8 @@ from tests.install.upstreams import (
     write,
 )
 from verify.checkout import Checkout, to_crlf
-from verify.drift import Drift
+from verify.drift import LABEL, Drift
 from verify.errors import ExitCode
-from verify.fitted import LABEL
 
 ACT_PATH, TRAIN_PATH = "src/lerobot/act.py", "src/lerobot/train.py"
 

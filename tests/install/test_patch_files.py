@@ -24,8 +24,7 @@ from verify.applying import apply_series
 from verify.checkout import Checkout
 from verify.errors import ExitCode, RewactError
 from verify.patch import parse_patch
-from verify.repository import Scratch
-from verify.series import Content, lint_patch_set, load_patch_sets
+from verify.series import lint_patch_set, load_patch_sets
 
 ACT_PATH = "src/lerobot/act.py"
 
@@ -179,17 +178,16 @@ def test_every_changed_byte_of_a_diff_fails(project: Project) -> None:
     """One byte at a time, everywhere after the header: a patch applies as it was made, or not at all."""
     path = project.patch_path("0002-b.patch")
     data = path.read_bytes()
-    pristine = {"src/lerobot/train.py": Content(UPSTREAM["src/lerobot/train.py"], False)}
+    pristine = {"src/lerobot/train.py": UPSTREAM["src/lerobot/train.py"]}
     survived = []
-    with Scratch() as scratch:
-        for position in range(data.index(b"diff --git"), len(data)):
-            path.write_bytes(data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :])
-            try:
-                apply_series(scratch, [parse_patch(path)], pristine)
-            except RewactError as error:
-                assert error.code is ExitCode.BAD_PATCH_SET
-            else:
-                survived.append(position)
+    for position in range(data.index(b"diff --git"), len(data)):
+        path.write_bytes(data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :])
+        try:
+            apply_series([parse_patch(path)], pristine)
+        except RewactError as error:
+            assert error.code is ExitCode.BAD_PATCH_SET
+        else:
+            survived.append(position)
     # What a hunk header says beyond the number of lines is a hint: the result is known by its id.
     hints = range(data.index(b"@@"), data.index(b"\n", data.index(b"@@")))
     assert set(survived) <= set(hints)
@@ -251,9 +249,7 @@ def test_a_parsed_diff_says_which_file_and_lines_it_changes(project: Project) ->
 
 def test_a_file_may_end_without_a_newline(project: Project) -> None:
     path = project.add_patch("0004-d.patch", {"src/a": b"a\nb"}, {"src/a": b"a\nc"})
-    with Scratch() as scratch:
-        made = apply_series(scratch, [parse_patch(path)], {"src/a": Content(b"a\nb", False)})
-    assert made[-1] == {"src/a": Content(b"a\nc", False)}
+    assert apply_series([parse_patch(path)], {"src/a": b"a\nb"})[-1] == {"src/a": b"a\nc"}
 
 
 def test_lint_agrees_with_unidiff(project: Project) -> None:

@@ -14,9 +14,10 @@ from installer.export import export
 from installer.releases import find_release
 from tests.install.upstreams import PROJECT, git, git_snapshot, snapshot
 from verify.checkout import Checkout
-from verify.drift import Released, directory_reader, examine
+from verify.drift import Released, examine
 from verify.originals import Originals
 from verify.paths import cache_directory
+from verify.recognition import directory_reader
 from verify.series import load_overlay, load_patch_sets
 
 # As it is outside these tests, which look at no cache of the developer's.
