@@ -4,10 +4,6 @@
 Shapes: B is the batch size, D the model dimension, S the chunk size, ES the number of encoder tokens.
 """
 
-from collections.abc import Callable
-from functools import wraps
-from typing import Any
-
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
@@ -15,32 +11,8 @@ from torch import Tensor, nn
 from lerobot.utils.constants import ACTION, OBS_ENV_STATE, OBS_IMAGES, OBS_STATE
 from rewact.act.extra_tokens import append_extra_tokens
 from rewact.act.fast_backbone import image_features
-from rewact.act.fast_ops import affine, attend, attend_to_equals, dropout, is_stock, linear
+from rewact.act.fast_ops import affine, attend, attend_to_equals, dropout, linear
 from rewact.act.head import encode_and_read_reward
-
-
-def has_fast_path(forward: Callable) -> Callable:
-    """Let `ACT.forward` take the fast path where the configuration asks for it and the network allows it."""
-
-    @wraps(forward)
-    def choose(model: nn.Module, batch: dict[str, Tensor], reward_only: bool = False) -> tuple:
-        run = fast_forward if model.config.fast_path and is_stock(model) else forward
-        return run(model, batch, reward_only)
-
-    return choose
-
-
-def fuses_optimizer(get_optim_params: Callable) -> Callable:
-    """Let the fast path's optimiser update each parameter in one go."""
-
-    @wraps(get_optim_params)
-    def with_option(policy: nn.Module) -> list[dict[str, Any]]:
-        groups = get_optim_params(policy)
-        if policy.config.fast_path and all(p.device.type in ("cpu", "cuda") for p in policy.parameters()):
-            groups = [{**group, "fused": True} for group in groups]
-        return groups
-
-    return with_option
 
 
 def fast_forward(model: nn.Module, batch: dict[str, Tensor], reward_only: bool = False) -> tuple:

@@ -3,3 +3,21 @@
 
 Nothing here imports more than LeRobot has imported already, until one of our policies or options is used.
 """
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+
+def decorator(call: Callable) -> Callable[[Callable], Callable]:
+    """Make a decorator of what is to be called instead, with the decorated function before its arguments."""
+
+    @wraps(call)
+    def decorate(function: Callable) -> Callable:
+        @wraps(function)
+        def decorated(*args: Any, **kwargs: Any) -> Any:
+            return call(function, *args, **kwargs)
+
+        return decorated
+
+    return decorate

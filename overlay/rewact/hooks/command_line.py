@@ -4,8 +4,9 @@
 import inspect
 import sys
 from collections.abc import Callable, Collection, Sequence
-from functools import wraps
+from typing import Any
 
+from rewact.hooks import decorator
 from rewact.options.errors import our_error, say_errors_in_one_line
 from rewact.options.head import say_gone
 
@@ -19,35 +20,26 @@ FORMER_FLAGS = {
 }
 
 
-def knows_former_flags(wrap: Callable) -> Callable:
+@decorator
+def knows_former_flags(wrap: Callable, *args: Any, **kwargs: Any) -> Callable:
     """Let a script say in one line what flags are called now, and what is wrong with our options."""
+    decorate = wrap(*args, **kwargs)
+    return lambda main: _say_what_is_wrong(decorate(main))
 
-    @wraps(wrap)
-    def wrap_main(*args, **kwargs) -> Callable:
-        decorate = wrap(*args, **kwargs)
 
-        def decorate_main(main: Callable) -> Callable:
-            read_and_run = decorate(main)
-
-            @wraps(read_and_run)
-            def run(*args, **kwargs):
-                if not args and not kwargs:  # the command line is read
-                    say_errors_in_one_line()
-                    config_class = next(iter(inspect.signature(main).parameters.values())).annotation
-                    refuse_former_flags(sys.argv[1:], getattr(config_class, "__dataclass_fields__", ()))
-                try:
-                    return read_and_run(*args, **kwargs)
-                except SystemExit as end:
-                    # LeRobot has told in several lines what draccus could not read, and not why.
-                    if end.__context__ is not None and (cause := our_error(end.__context__)) is not None:
-                        print(f"error: {cause}", file=sys.stderr)
-                    raise
-
-            return run
-
-        return decorate_main
-
-    return wrap_main
+@decorator
+def _say_what_is_wrong(main: Callable, *args: Any, **kwargs: Any) -> Any:
+    if not args and not kwargs:  # the command line is read
+        say_errors_in_one_line()
+        config_class = next(iter(inspect.signature(main).parameters.values())).annotation
+        refuse_former_flags(sys.argv[1:], getattr(config_class, "__dataclass_fields__", ()))
+    try:
+        return main(*args, **kwargs)
+    except SystemExit as end:
+        # LeRobot has told in several lines what draccus could not read, and not why.
+        if end.__context__ is not None and (cause := our_error(end.__context__)) is not None:
+            print(f"error: {cause}", file=sys.stderr)
+        raise
 
 
 def refuse_former_flags(arguments: Sequence[str], known: Collection[str]) -> None:

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
 """What LeRobot's configurations are extended by, before they are dataclasses. Imports no torch, no policy."""
 
+from collections.abc import Callable
 from dataclasses import field
-from functools import wraps
 from typing import Any
 
+from rewact.hooks import decorator
 from rewact.options.errors import shorten_torchcodec_warning
 from rewact.options.head import RewardHeadConfig
 from rewact.options.labels import RewardLabelsConfig
@@ -35,20 +36,19 @@ def reads_former_options(cls: type) -> type:
     _add_field(cls, "stop_on_completion", bool, former_option(False))
     _add_field(cls, "completion_detector", dict | None, former_option(None))
     write_without(cls, lambda config: ("stop_on_completion", "completion_detector"))
-    check = cls.__post_init__
-
-    @wraps(check)
-    def check_and_forget(config: Any) -> None:
-        if config.stop_on_completion:
-            raise ValueError(
-                "eval.stop_on_completion and eval.completion_detector are called policy.stop_on_completion "
-                "and policy.completion_detector now."
-            )
-        config.completion_detector = None
-        check(config)
-
-    cls.__post_init__ = check_and_forget
+    cls.__post_init__ = _forget_former_options(cls.__post_init__)
     return cls
+
+
+@decorator
+def _forget_former_options(check: Callable[[Any], None], config: Any) -> None:
+    if config.stop_on_completion:
+        raise ValueError(
+            "eval.stop_on_completion and eval.completion_detector are called policy.stop_on_completion "
+            "and policy.completion_detector now."
+        )
+    config.completion_detector = None
+    check(config)
 
 
 def _add_field(cls: type, name: str, annotation: Any, default: Any) -> None:

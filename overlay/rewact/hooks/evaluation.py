@@ -7,9 +7,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import wraps
 from typing import Any
 
+from rewact.hooks import decorator
 from rewact.keys import PREDICTED_REWARD
 from rewact.options.head import has_on
 
@@ -33,31 +33,27 @@ def _pass_on(episodes: Sequence[dict[str, Any]]) -> None:
         collected.extend(episodes)
 
 
-def watches_predicted_reward(rollout: Callable[..., dict]) -> Callable[..., dict]:
+@decorator
+def watches_predicted_reward(rollout: Callable[..., dict], *args: Any, **kwargs: Any) -> dict:
     """Follow the predicted reward through a batch of episodes, and end those that are done.
 
     Adds (B, T) "predicted_reward", (T,) "predicted_reward_is_forecast" and, where episodes end on completion,
     (B,) "stopped_at_step" to what a rollout returns.
     """
+    called = inspect.signature(rollout).bind(*args, **kwargs)
+    policy = called.arguments["policy"]
+    has_on(policy, "stop_on_completion")  # needs a head, too
+    is_recorded = has_on(policy, "record_predicted_reward")
+    if not has_on(policy, "use_reward_head"):
+        return rollout(*args, **kwargs)
+    from rewact.hooks.episodes import WatchedEnv, summarize_episodes
 
-    @wraps(rollout)
-    def watched_rollout(*args: Any, **kwargs: Any) -> dict:
-        called = inspect.signature(rollout).bind(*args, **kwargs)
-        policy = called.arguments["policy"]
-        has_on(policy, "stop_on_completion")  # needs a head, too
-        is_recorded = has_on(policy, "record_predicted_reward")
-        if not has_on(policy, "use_reward_head"):
-            return rollout(*args, **kwargs)
-        from rewact.hooks.episodes import WatchedEnv, summarize_episodes
-
-        is_recorded = is_recorded and _record_reward(called.arguments)
-        watched = called.arguments["env"] = WatchedEnv(called.arguments["env"], policy, is_recorded)
-        data = rollout(*called.args, **called.kwargs)
-        watched.add_to(data)
-        _pass_on(summarize_episodes(data))
-        return data
-
-    return watched_rollout
+    is_recorded = is_recorded and _record_reward(called.arguments)
+    watched = called.arguments["env"] = WatchedEnv(called.arguments["env"], policy, is_recorded)
+    data = rollout(*called.args, **called.kwargs)
+    watched.add_to(data)
+    _pass_on(summarize_episodes(data))
+    return data
 
 
 def _record_reward(arguments: dict[str, Any]) -> bool:
@@ -72,67 +68,55 @@ def _record_reward(arguments: dict[str, Any]) -> bool:
     return True
 
 
-def reports_predicted_reward(eval_policy: Callable[..., dict]) -> Callable[..., dict]:
+@decorator
+def reports_predicted_reward(eval_policy: Callable[..., dict], *args: Any, **kwargs: Any) -> dict:
     """Add the summary of each episode, and their averages, to the result of an evaluation by rollouts."""
+    with _collecting_episodes() as summaries:
+        info = eval_policy(*args, **kwargs)
+    if summaries:
+        from rewact.hooks.episodes import average_episodes
 
-    @wraps(eval_policy)
-    def eval_and_report(*args: Any, **kwargs: Any) -> dict:
-        with _collecting_episodes() as summaries:
-            info = eval_policy(*args, **kwargs)
-        if summaries:
-            from rewact.hooks.episodes import average_episodes
-
-            for episode, summary in zip(info["per_episode"], summaries, strict=False):
-                episode.update(summary)
-            averages = average_episodes(info["per_episode"])
-            info["aggregated"].update(averages)
-            if "n_stopped" in averages:
-                logger.info(
-                    "Stopped on completion: %d of %d episodes, of which the environment calls %d a success",
-                    averages["n_stopped"],
-                    len(info["per_episode"]),
-                    averages["n_stopped_successes"],
-                )
-        _pass_on(info["per_episode"])
-        return info
-
-    return eval_and_report
+        for episode, summary in zip(info["per_episode"], summaries, strict=False):
+            episode.update(summary)
+        averages = average_episodes(info["per_episode"])
+        info["aggregated"].update(averages)
+        if "n_stopped" in averages:
+            logger.info(
+                "Stopped on completion: %d of %d episodes, of which the environment calls %d a success",
+                averages["n_stopped"],
+                len(info["per_episode"]),
+                averages["n_stopped_successes"],
+            )
+    _pass_on(info["per_episode"])
+    return info
 
 
-def lists_predicted_reward(eval_one: Callable[..., dict]) -> Callable[..., dict]:
+@decorator
+def lists_predicted_reward(eval_one: Callable[..., dict], *args: Any, **kwargs: Any) -> dict:
     """Add lists over the episodes, one for each statistic, to the metrics of one task."""
+    with _collecting_episodes() as episodes:
+        metrics = eval_one(*args, **kwargs)
+    if any("predicted_reward_final" in episode for episode in episodes):
+        from rewact.hooks.episodes import list_episodes
 
-    @wraps(eval_one)
-    def eval_and_list(*args: Any, **kwargs: Any) -> dict:
-        with _collecting_episodes() as episodes:
-            metrics = eval_one(*args, **kwargs)
-        if any("predicted_reward_final" in episode for episode in episodes):
-            from rewact.hooks.episodes import list_episodes
-
-            metrics |= list_episodes(episodes)
-        return metrics
-
-    return eval_and_list
+        metrics |= list_episodes(episodes)
+    return metrics
 
 
-def averages_predicted_reward(eval_all: Callable[..., dict]) -> Callable[..., dict]:
+@decorator
+def averages_predicted_reward(eval_all: Callable[..., dict], *args: Any, **kwargs: Any) -> dict:
     """Add averages over each group of tasks, and over all, to the result of an evaluation."""
+    info = eval_all(*args, **kwargs)
+    groups = defaultdict(list)
+    for task in info["per_task"]:
+        if "predicted_reward_final" in task["metrics"]:
+            groups[task["task_group"]].append(task["metrics"])
+    if groups:
+        from rewact.hooks.episodes import average_episodes, episodes_of
 
-    @wraps(eval_all)
-    def eval_and_average(*args: Any, **kwargs: Any) -> dict:
-        info = eval_all(*args, **kwargs)
-        groups = defaultdict(list)
-        for task in info["per_task"]:
-            if "predicted_reward_final" in task["metrics"]:
-                groups[task["task_group"]].append(task["metrics"])
-        if groups:
-            from rewact.hooks.episodes import average_episodes, episodes_of
-
-            episodes = {group: episodes_of(metrics) for group, metrics in groups.items()}
-            for group, some in episodes.items():
-                info["per_group"][group].update(average_episodes(some))
-            everything = [episode for some in episodes.values() for episode in some]
-            info["overall"].update(average_episodes(everything))
-        return info
-
-    return eval_and_average
+        episodes = {group: episodes_of(metrics) for group, metrics in groups.items()}
+        for group, some in episodes.items():
+            info["per_group"][group].update(average_episodes(some))
+        everything = [episode for some in episodes.values() for episode in some]
+        info["overall"].update(average_episodes(everything))
+    return info

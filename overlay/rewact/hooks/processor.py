@@ -2,27 +2,19 @@
 """What LeRobot's converters between batches and transitions are decorated with."""
 
 from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
+from rewact.hooks import decorator
 from rewact.keys import extract_labels
 
 
-def keeps_labels(extract: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable:
+@decorator
+def keeps_labels(extract: Callable, batch: dict[str, Any]) -> dict[str, Any]:
     """Let the marked labels of a batch survive its conversion to a transition, which drops unknown keys."""
-
-    @wraps(extract)
-    def extract_with_labels(batch: dict[str, Any]) -> dict[str, Any]:
-        return {**extract(batch), **extract_labels(batch)}
-
-    return extract_with_labels
+    return {**extract(batch), **extract_labels(batch)}
 
 
-def takes_action_and_reward(convert: Callable) -> Callable:
+@decorator
+def takes_action_and_reward(convert: Callable, action: Any) -> Any:
     """Let a postprocessor take `(action, reward)`, as `select_action` returns it, and drop the reward."""
-
-    @wraps(convert)
-    def convert_action(action: Any) -> Any:
-        return convert(action[0] if isinstance(action, tuple) else action)
-
-    return convert_action
+    return convert(action[0] if isinstance(action, tuple) else action)

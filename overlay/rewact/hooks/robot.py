@@ -5,10 +5,10 @@ completion."""
 import inspect
 import logging
 from collections.abc import Callable, MutableMapping, Sequence
-from functools import wraps
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from rewact.hooks import decorator
 from rewact.keys import PREDICTED_REWARD
 from rewact.options.head import has_on
 
@@ -47,31 +47,27 @@ def show_predicted_reward(observation: MutableMapping[str, Any], policy: Any) ->
         observation[name] = reward[0].item()
 
 
-def prepares_completion(init_engine: Callable) -> Callable:
+@decorator
+def prepares_completion(init_engine: Callable, strategy: Any, ctx: Any) -> Any:
     """Let the episodes of a rollout end on completion, and its recording store the predicted reward, where
     the policy asks for it: decorates the method of a rollout strategy that starts the inference engine."""
+    if has_on(ctx.policy.policy, "record_predicted_reward"):
+        _require_strategy(ctx.runtime.cfg, "record_predicted_reward", RECORDING_STRATEGIES)
+        store_predicted_reward(ctx.data.dataset, ctx.policy.policy)
+    if not has_on(ctx.policy.policy, "stop_on_completion"):
+        return init_engine(strategy, ctx)
+    _require_strategy(ctx.runtime.cfg, "stop_on_completion", EPISODIC_STRATEGIES)
+    result = init_engine(strategy, ctx)
 
-    @wraps(init_engine)
-    def init_and_watch(strategy: Any, ctx: Any) -> Any:
-        if has_on(ctx.policy.policy, "record_predicted_reward"):
-            _require_strategy(ctx.runtime.cfg, "record_predicted_reward", RECORDING_STRATEGIES)
-            store_predicted_reward(ctx.data.dataset, ctx.policy.policy)
-        if not has_on(ctx.policy.policy, "stop_on_completion"):
-            return init_engine(strategy, ctx)
-        _require_strategy(ctx.runtime.cfg, "stop_on_completion", EPISODIC_STRATEGIES)
-        result = init_engine(strategy, ctx)
+    def end() -> None:
+        events = getattr(strategy, "_events", None)
+        if events is None:  # strategy `base`: the whole run
+            ctx.runtime.shutdown_event.set()
+        else:
+            events["exit_early"] = True
 
-        def end() -> None:
-            events = getattr(strategy, "_events", None)
-            if events is None:  # strategy `base`: the whole run
-                ctx.runtime.shutdown_event.set()
-            else:
-                events["exit_early"] = True
-
-        _STOPS[ctx.policy.inference] = _Stop(ctx.policy.policy, end)
-        return result
-
-    return init_and_watch
+    _STOPS[ctx.policy.inference] = _Stop(ctx.policy.policy, end)
+    return result
 
 
 class _Stop:
@@ -144,50 +140,48 @@ def _add_feature(dataset: "LeRobotDataset") -> None:
         dataset.hf_dataset = dataset.create_hf_dataset()
 
 
-def shows_predicted_reward(send_next_action: Callable) -> Callable:
+@decorator
+def shows_predicted_reward(
+    send_next_action: Callable,
+    obs_processed: dict,
+    obs_raw: dict,
+    ctx: Any,
+    interpolator: Any,
+    *args,
+    **kwargs,
+) -> Any:
     """Show the predicted reward in the telemetry of a rollout, and end the episode on completion."""
-
-    @wraps(send_next_action)
-    def send_and_show(
-        obs_processed: dict, obs_raw: dict, ctx: Any, interpolator: Any, *args, **kwargs
-    ) -> Any:
-        policy = getattr(ctx.policy, "policy", None)
-        if not has_on(policy, "use_reward_head"):
-            return send_next_action(obs_processed, obs_raw, ctx, interpolator, *args, **kwargs)
-        asks_policy = interpolator.needs_new_action()  # at some ticks alone
-        stop = _STOPS.get(ctx.policy.inference)
-        if stop is not None and policy.last_predicted_reward is None:
-            stop.reset()  # as the policy was
-        sent = send_next_action(obs_processed, obs_raw, ctx, interpolator, *args, **kwargs)
-        if asks_policy:
-            show_predicted_reward(obs_processed, policy)
-            if stop is not None:
-                stop.look()
-        return sent
-
-    return send_and_show
+    policy = getattr(ctx.policy, "policy", None)
+    if not has_on(policy, "use_reward_head"):
+        return send_next_action(obs_processed, obs_raw, ctx, interpolator, *args, **kwargs)
+    asks_policy = interpolator.needs_new_action()  # at some ticks alone
+    stop = _STOPS.get(ctx.policy.inference)
+    if stop is not None and policy.last_predicted_reward is None:
+        stop.reset()  # as the policy was
+    sent = send_next_action(obs_processed, obs_raw, ctx, interpolator, *args, **kwargs)
+    if asks_policy:
+        show_predicted_reward(obs_processed, policy)
+        if stop is not None:
+            stop.look()
+    return sent
 
 
-def ends_on_completion(record_loop: Callable) -> Callable:
+@decorator
+def ends_on_completion(record_loop: Callable, *args: Any, **kwargs: Any) -> Any:
     """End a recorded episode on completion, and store the predicted reward, where the policy asks for it
     (releases without rollouts)."""
+    called = inspect.signature(record_loop).bind(*args, **kwargs)
+    policy, dataset = called.arguments.get("policy"), called.arguments.get("dataset")
+    if has_on(policy, "record_predicted_reward") and dataset is not None:
+        store_predicted_reward(dataset, policy)
+    if not has_on(policy, "stop_on_completion"):
+        return record_loop(*args, **kwargs)
 
-    @wraps(record_loop)
-    def watched_loop(*args: Any, **kwargs: Any) -> Any:
-        called = inspect.signature(record_loop).bind(*args, **kwargs)
-        policy, dataset = called.arguments.get("policy"), called.arguments.get("dataset")
-        if has_on(policy, "record_predicted_reward") and dataset is not None:
-            store_predicted_reward(dataset, policy)
-        if not has_on(policy, "stop_on_completion"):
-            return record_loop(*args, **kwargs)
+    def end() -> None:
+        called.arguments["events"]["exit_early"] = True
 
-        def end() -> None:
-            called.arguments["events"]["exit_early"] = True
-
-        called.arguments["postprocessor"] = _Watched(called.arguments["postprocessor"], _Stop(policy, end))
-        return record_loop(*called.args, **called.kwargs)
-
-    return watched_loop
+    called.arguments["postprocessor"] = _Watched(called.arguments["postprocessor"], _Stop(policy, end))
+    return record_loop(*called.args, **called.kwargs)
 
 
 class _Watched:

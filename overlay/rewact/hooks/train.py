@@ -5,10 +5,10 @@ import logging
 import sys
 from collections.abc import Callable
 from dataclasses import fields
-from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rewact.hooks import decorator
 from rewact.options.head import RewardHeadConfig
 
 if TYPE_CHECKING:
@@ -18,15 +18,11 @@ if TYPE_CHECKING:
     from lerobot.configs.train import TrainPipelineConfig
 
 
-def gives_new_act_a_head(train: Callable) -> Callable:
+@decorator
+def gives_new_act_a_head(train: Callable, cfg: "TrainPipelineConfig", *args: Any, **kwargs: Any) -> Any:
     """Turn the reward head on for a new policy of type `act` that the training script makes."""
-
-    @wraps(train)
-    def train_with_head(cfg: "TrainPipelineConfig", *args: Any, **kwargs: Any) -> Any:
-        settle_reward_head(cfg)
-        return train(cfg, *args, **kwargs)
-
-    return train_with_head
+    settle_reward_head(cfg)
+    return train(cfg, *args, **kwargs)
 
 
 def settle_reward_head(cfg: "TrainPipelineConfig") -> None:
@@ -90,20 +86,16 @@ def _file_has_policy() -> bool:
     return "policy" in (yaml.safe_load(Path(path).read_text()) or {})
 
 
-def adds_reward_labels(make: Callable[["TrainPipelineConfig"], Any]) -> Callable:
+@decorator
+def adds_reward_labels(make: Callable, cfg: "TrainPipelineConfig") -> Any:
     """Add reward labels, where they are needed, to the dataset, or to those of training and evaluation."""
-
-    @wraps(make)
-    def make_with_labels(cfg: "TrainPipelineConfig") -> Any:
-        if not (_wants_labels(cfg) or _wanted_advantages(cfg) or cfg.dataset.reward.is_used):
-            return make(cfg)
-        require_episodes(cfg.dataset)
-        made = make(cfg)
-        if isinstance(made, tuple):
-            return wrap_train_eval_datasets(cfg, *made)
-        return wrap_train_eval_datasets(cfg, made, None)[0]
-
-    return make_with_labels
+    if not (_wants_labels(cfg) or _wanted_advantages(cfg) or cfg.dataset.reward.is_used):
+        return make(cfg)
+    require_episodes(cfg.dataset)
+    made = make(cfg)
+    if isinstance(made, tuple):
+        return wrap_train_eval_datasets(cfg, *made)
+    return wrap_train_eval_datasets(cfg, made, None)[0]
 
 
 def _wants_labels(cfg: "TrainPipelineConfig") -> bool:
@@ -202,19 +194,15 @@ def _load_advantages(cfg: "TrainPipelineConfig", datasets: list[Any]) -> "torch.
     return torch.from_numpy(load_advantages(meta, None if path is None else Path(path), episodes=episodes))
 
 
-def refuses_reward_options(submit: Callable) -> Callable:
+@decorator
+def refuses_reward_options(submit: Callable, cfg: "TrainPipelineConfig", *args: Any, **kwargs: Any) -> Any:
     """Refuse a remote job that needs what its image lacks: it runs LeRobot without this project."""
-
-    @wraps(submit)
-    def submit_plain(cfg: "TrainPipelineConfig", *args: Any, **kwargs: Any) -> Any:
-        if (needs := _needs_of(cfg)) is not None:
-            raise ValueError(
-                f"--job.target={cfg.job.target}: the remote machine runs LeRobot without {needs[0]}; train "
-                f"here, or send the job {needs[1]}."
-            )
-        return submit(cfg, *args, **kwargs)
-
-    return submit_plain
+    if (needs := _needs_of(cfg)) is not None:
+        raise ValueError(
+            f"--job.target={cfg.job.target}: the remote machine runs LeRobot without {needs[0]}; train "
+            f"here, or send the job {needs[1]}."
+        )
+    return submit(cfg, *args, **kwargs)
 
 
 def _needs_of(cfg: "TrainPipelineConfig") -> tuple[str, str] | None:
