@@ -10,11 +10,11 @@ import pytest
 from rewact.cli import recap
 from rewact.cli.comparison import compare
 from rewact.cli.recap import STAGES, Loop, run_loop
-from rewact.cli.recap_options import CONDITIONS
+from rewact.cli.recap_options import COMPUTE, CONDITIONS, EVAL, TRAIN
+from rewact.cli.recap_options import TRAIN_VALUES as VALUES
 from rewact.draw.recap_page import write_page
 
 BASE = ["--dataset.repo_id=local/tiny", "--dataset.root=data", "--env.type=pusht", "--seed=3", "--device=cpu"]
-TRAIN, VALUES, COMPUTE, EVAL = recap.TRAIN, recap.TRAIN_VALUES, recap.COMPUTE, recap.EVAL
 
 
 @pytest.fixture

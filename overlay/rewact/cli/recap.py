@@ -59,15 +59,10 @@ from typing import Any
 
 from rewact.cli.common import indent_examples, report_errors, start_logging
 from rewact.cli.comparison import compare
-from rewact.cli.recap_options import CONDITIONS, STAGES, Loop
+from rewact.cli.recap_options import COMPUTE, CONDITIONS, EVAL, STAGES, TRAIN, Loop
 
 RESULTS = "results.json"
 PAGE = "recap.html"
-
-TRAIN = "lerobot.scripts.lerobot_train"
-TRAIN_VALUES = "rewact.cli.train_values"
-COMPUTE = "rewact.cli.compute_advantages"
-EVAL = "lerobot.scripts.lerobot_eval"
 
 
 def run_loop(loop: Loop) -> None:
@@ -80,38 +75,39 @@ def run_loop(loop: Loop) -> None:
     from rewact.draw.recap_page import write_page
     from rewact.labels.files import write_json
 
-    for stage in loop.stages:
-        for earlier in loop.before(stage):
-            if earlier not in loop.stages and not _is_done(loop, earlier):
+    for name in loop.chosen:
+        for earlier in loop.before(name):
+            if earlier not in loop.chosen and not _is_done(loop, earlier):
                 raise ValueError(
-                    f"the stage {stage!r} needs the result of {earlier!r}, which has not been run"
+                    f"the stage {name!r} needs the result of {earlier!r}, which has not been run"
                 )
-    for number, stage in enumerate(loop.stages, 1):
-        heading = f"[{number}/{len(loop.stages)}] {stage}"
-        if stage == "value" and "value" not in loop.before("policy"):
+    results_path = loop.output_dir / RESULTS
+    for number, name in enumerate(loop.chosen, 1):
+        heading, stage = f"[{number}/{len(loop.chosen)}] {name}", loop.stages[name]
+        if name == "value" and not loop.has_value:
             logging.info(f"{heading}: there is no value function to train")
-        elif stage in ("eval", "compare") and "env.type" not in loop.flags("eval"):
+        elif name in ("eval", "compare") and "env.type" not in loop.stages["eval"].flags:
             logging.info(f"{heading}: left out, as there is no --env.type")
-        elif stage == "compare":
-            reports = dict(zip(CONDITIONS, loop.results("eval"), strict=True))
-            path = loop.output_dir / RESULTS
-            write_json(path, {**_read_results(loop), "comparison": compare(reports, path)})
-        elif _is_done(loop, stage):
+        elif name == "compare":
+            reports = dict(zip(CONDITIONS, loop.stages["eval"].results, strict=True))
+            comparison = compare(reports, results_path)
+            write_json(results_path, {**_read_results(loop), "comparison": comparison})
+        elif _is_done(loop, name):
             logging.info(f"{heading}: done already")
         else:
-            if loop.directory(stage).exists() and stage not in _read_results(loop)["stages"]:
+            if stage.directory.exists() and name not in _read_results(loop)["stages"]:
                 raise ValueError(
-                    f"{loop.directory(stage)} is there already, and this command has not made it; name "
-                    "another --output_dir"
+                    f"{stage.directory} is there already, and this command has not made it; name another "
+                    "--output_dir"
                 )
             logging.info(heading)
-            _note(loop, stage, is_done=False)
-            RUNNERS[stage](loop, stage)
-            _note(loop, stage, is_done=True)
+            _note(loop, name, is_done=False)
+            _run_stage(loop, name)
+            _note(loop, name, is_done=True)
     page = loop.output_dir / PAGE
-    write_page(page, loop.shared["dataset.repo_id"], _read_results(loop).get("comparison"))
+    write_page(page, loop.repo_id, _read_results(loop).get("comparison"))
     if _is_done(loop, "policy"):
-        logging.info("The policy is %s", loop.checkpoint("policy"))
+        logging.info("The policy is %s", loop.stages["policy"].results[0].parent)
     logging.info("What the stages have drawn is on %s", page)
 
 
@@ -126,26 +122,51 @@ def _read_results(loop: Loop) -> dict[str, Any]:
     return {"stages": {stage: read_json(note) for stage, note in notes.items() if note.is_file()}}
 
 
-def _note(loop: Loop, stage: str, is_done: bool) -> None:
+def _note(loop: Loop, name: str, is_done: bool) -> None:
     from rewact.labels.files import write_json
 
     results = _read_results(loop)
-    results["stages"][stage] = {"identity": loop.identity(stage), "is_done": is_done}
+    results["stages"][name] = {"identity": loop.identity(name), "is_done": is_done}
     write_json(loop.output_dir / RESULTS, results)
 
 
-def _is_done(loop: Loop, stage: str) -> bool:
-    note = _read_results(loop)["stages"].get(stage)
+def _is_done(loop: Loop, name: str) -> bool:
+    note = _read_results(loop)["stages"].get(name)
     if note is None:
         return False
-    if note["identity"] != loop.identity(stage):
-        if not note["is_done"] and not loop.has_left_something(stage):
+    stage = loop.stages[name]
+    if note["identity"] != loop.identity(name):
+        left = [*stage.results, *stage.directory.glob("checkpoints/[0-9]*")]
+        if not note["is_done"] and not any(path.exists() for path in left):
             return False  # it failed, and its options have been corrected
         raise ValueError(
-            f"{loop.output_dir / RESULTS}: the stage {stage!r} is of a run with other options for it or for "
+            f"{loop.output_dir / RESULTS}: the stage {name!r} is of a run with other options for it or for "
             "one before it; repeat these, or name another --output_dir"
         )
-    return note["is_done"] and all(result.is_file() for result in loop.results(stage))
+    return note["is_done"] and all(result.is_file() for result in stage.results)
+
+
+def _run_stage(loop: Loop, name: str) -> None:
+    """Run the command of a stage, from where it was stopped."""
+    stage = loop.stages[name]
+    flags = {**stage.flags, "output_dir": str(stage.directory)}
+    if stage.module == COMPUTE:
+        flags = stage.flags
+    elif stage.module == EVAL:
+        for condition, report in zip(CONDITIONS, stage.results, strict=True):
+            if not report.is_file():
+                chosen = {"policy.inference_advantage": condition, "output_dir": str(report.parent)}
+                _run(loop, f"{name}_{condition}", EVAL, {**stage.flags, **chosen})
+        return
+    elif stage.module == TRAIN:
+        # `last` is missing if training was stopped while it was being renewed.
+        saved = sorted(stage.directory.glob("checkpoints/[0-9]*/pretrained_model/train_config.json"))
+        if left := [config for config in (*stage.results, *saved[::-1]) if config.is_file()]:
+            flags = {"config_path": str(left[0]), "resume": "true"}
+        else:
+            # Left by a run that was stopped before its first checkpoint; training wants a new folder.
+            shutil.rmtree(stage.directory, ignore_errors=True)
+    _run(loop, name, stage.module, flags)
 
 
 def _run(loop: Loop, log: str, module: str, flags: dict[str, str]) -> None:
@@ -186,45 +207,6 @@ def execute(command: Sequence[str], log: Path) -> int:
             process.terminate()
             raise
     return process.returncode
-
-
-def _train(loop: Loop, stage: str) -> None:
-    directory = loop.directory(stage)
-    # `last` is missing if training was stopped while it was being renewed.
-    saved = [loop.checkpoint(stage), *sorted(directory.glob("checkpoints/[0-9]*/pretrained_model"))[::-1]]
-    for config in (checkpoint / "train_config.json" for checkpoint in saved):
-        if config.is_file():
-            _run(loop, stage, TRAIN, {"config_path": str(config), "resume": "true"})
-            return
-    # Left by a run that was stopped before its first checkpoint; the training script wants a new folder.
-    shutil.rmtree(directory, ignore_errors=True)
-    _run(loop, stage, TRAIN, {**loop.flags(stage), "output_dir": str(directory)})
-
-
-def _value(loop: Loop, stage: str) -> None:
-    if loop.is_value_policy:
-        _train(loop, stage)
-    else:  # goes on by itself
-        _run(loop, stage, TRAIN_VALUES, {**loop.flags(stage), "output_dir": str(loop.directory(stage))})
-
-
-def _advantages(loop: Loop, stage: str) -> None:
-    _run(loop, stage, COMPUTE, loop.flags(stage))
-
-
-def _evaluate(loop: Loop, stage: str) -> None:
-    for condition in CONDITIONS:
-        directory = loop.directory(stage) / condition
-        if not (directory / "eval_info.json").is_file():
-            _run(
-                loop,
-                f"{stage}_{condition}",
-                EVAL,
-                {**loop.flags(stage), "policy.inference_advantage": condition, "output_dir": str(directory)},
-            )
-
-
-RUNNERS = {"value": _value, "advantages": _advantages, "policy": _train, "eval": _evaluate}
 
 
 def main() -> None:
