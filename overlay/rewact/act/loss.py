@@ -55,7 +55,9 @@ def compute_act_loss(
 
     actions_hat, (mu, log_sigma_x2), *reward_logits = policy.model(policy.add_image_list(batch))
 
-    is_trained = _trained_actions(batch["action_is_pad"], labels.get(ACTION_MASK_KEY))
+    is_trained = ~batch["action_is_pad"]  # (B, S): inside the episode, and to be imitated
+    if (mask := labels.get(ACTION_MASK_KEY)) is not None:
+        is_trained = is_trained & mask.to(torch.bool).reshape(len(mask), -1)
     abs_err = F.l1_loss(batch[ACTION], actions_hat, reduction="none").mean(-1)  # (B, S)
     loss = l1_loss = _masked_mean(abs_err, is_trained, per_sample)
     loss_dict = {"l1_loss": l1_loss.mean().item()}
@@ -78,11 +80,6 @@ def compute_act_loss(
         rewards = policy.model.reward_head.mean(reward_logits[0][:, :1])[:, 0]
         policy.held_out_rewards = [*policy.held_out_rewards, (labels[HELD_OUT_KEY], rewards)]
     return loss, loss_dict
-
-
-def _trained_actions(is_pad: Tensor, mask: Tensor | None) -> Tensor:
-    """(B, S) bool: actions inside the episode that the policy imitates."""
-    return ~is_pad if mask is None else ~is_pad & mask.to(torch.bool).reshape(len(mask), -1)
 
 
 def _masked_mean(values: Tensor, mask: Tensor, per_sample: bool) -> Tensor:

@@ -145,9 +145,9 @@ def make_page(cfg: LabelPageConfig, meta: "LeRobotDatasetMetadata") -> "LabelPag
 
 def _predictions(
     cfg: LabelPageConfig, meta: "LeRobotDatasetMetadata", book: "LabelBook", notices: list[str]
-) -> "Predictions | None":
-    """A model's curves, None without one. A file that nobody asked for and that is broken is a notice."""
-    from rewact.page.predictions import CheckpointPredictions, StoredPredictions, find_stored
+) -> "Predictions":
+    """A model's curves, if there is one. A file that nobody asked for and that is broken is a notice."""
+    from rewact.page.predictions import CheckpointPredictions, Predictions, StoredPredictions, find_stored
     from rewact.values.predictor import RewardPredictor
     from rewact.values.runner import episode_loader
     from rewact.values.store import ValueStore
@@ -167,13 +167,12 @@ def _predictions(
         return model
     if cfg.predictions is not None:
         return StoredPredictions(cfg.predictions, book.table, book.episodes)
-    if "parquet" in cfg.dataset.reward.sources or (path := find_stored(book.table)) is None:
-        return None
+    path = None if "parquet" in cfg.dataset.reward.sources else find_stored(book.table)
     try:
-        return StoredPredictions(path, book.table, book.episodes)
+        return Predictions() if path is None else StoredPredictions(path, book.table, book.episodes)
     except ValueError as error:
         notices.append(str(error))
-        return None
+        return Predictions()
 
 
 def listen(host: str, port: int) -> socket.socket:

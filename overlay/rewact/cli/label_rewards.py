@@ -177,7 +177,7 @@ def print_labels(table: "EpisodeTable", labels: "LabelSet", before: "LabelSet") 
     )
     if not episodes:
         return
-    changed = [episode for episode in episodes if _labels_of(labels, episode) != _labels_of(before, episode)]
+    changed = [episode for episode in episodes if labels.of(episode) != before.of(episode)]
     if changed:
         console.print(f"{len(changed)} changed:")
     grid = Table()
@@ -190,10 +190,6 @@ def print_labels(table: "EpisodeTable", labels: "LabelSet", before: "LabelSet") 
         labels.check(table.repo_id)
     except ValueError as error:  # left by a tool that does not know both
         console.print(f"Training refuses these labels. {error}", style="bold red", soft_wrap=True)
-
-
-def _labels_of(labels: "LabelSet", episode: int) -> tuple:
-    return tuple(kind.get(episode) for kind in (labels.keypoints, labels.outcomes, labels.control_modes))
 
 
 def _cells(labels: "LabelSet", episode: int) -> tuple[str, str, str]:

@@ -59,17 +59,12 @@ class RewardLabels:
             parts.append(f"{counts[None]} without")
         if failures := int((self.outcomes == FAILURE).sum()):
             parts.append(f"{failures} of them failed")
-        if unlabelled := self.unlabelled_frames:
+        labelled = np.flatnonzero([source is not None for source in self.sources])
+        if unlabelled := int(np.isnan(self.rewards.numpy()[self.table.frames(labelled)]).sum()):
             parts.append(f"{unlabelled} of their frames without a label")
         if self.action_mask is not None:
             parts.append(f"{int((~self.action_mask).sum())} of {len(self.action_mask)} actions masked")
         return f"Reward labels of {len(self.sources)} episodes: {', '.join(parts)}"
-
-    @property
-    def unlabelled_frames(self) -> int:
-        """Frames that have no label though their episode has a source."""
-        rows = np.flatnonzero([source is not None for source in self.sources])
-        return int(np.isnan(self.rewards.numpy()[self.table.frames(rows)]).sum())
 
     def require(self, episodes: Iterable[int] | None = None) -> None:
         """Check that the given episodes (all by default) are labelled.

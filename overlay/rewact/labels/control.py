@@ -85,13 +85,9 @@ def read_interventions(table: EpisodeTable, config: RewardLabelsConfig, is_neede
 
 
 def load_control_modes(path: Path, table: EpisodeTable) -> dict[int, Segments]:
-    """Read the segments of all episodes.
+    """Read the segments of all episodes, see :func:`.files.parse_episodes`."""
 
-    Raises:
-        ValueError: naming file, episode and value, at the first thing that is wrong.
-    """
-
-    def parse(entry: Any, length: int, where: str) -> Segments:
+    def parse(entry: Any, length: int, _: EpisodeTable, where: str) -> Segments:
         is_whole = isinstance(entry, dict) and "segments" in entry
         return parse_segments(entry["segments"] if is_whole else entry, length, where)
 
@@ -126,16 +122,17 @@ def parse_segments(entries: Any, length: int, where: str) -> Segments:
     return segments
 
 
-def save_control_modes(path: Path, episodes: Mapping[int, Segments], table: EpisodeTable) -> None:
-    """Replace a control modes file in one step.
+def as_entries(segments: Segments) -> list[dict[str, Any]]:
+    """Segments in their JSON form."""
+    return [{"start_index": first, "end_index": last, "mode": mode} for first, last, mode in segments]
 
-    Raises:
-        OSError: naming the file, if it cannot be written.
-    """
+
+def save_control_modes(path: Path, episodes: Mapping[int, Segments], table: EpisodeTable) -> None:
+    """Replace a control modes file in one step, see :func:`.files.write_atomically`."""
     content = {
         str(episode): {
             **table.mark(episode),
-            "segments": [{"start_index": a, "end_index": b, "mode": mode} for a, b, mode in segments],
+            "segments": as_entries(segments),
         }
         for episode, segments in sorted(episodes.items())
     }

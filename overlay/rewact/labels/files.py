@@ -91,7 +91,7 @@ def parse_episodes(
     entries: Iterable[tuple[Any, Any]],
     path: Path,
     table: "EpisodeTable",
-    parse: Callable[[Any, int, str], Any],
+    parse: Callable[[Any, int, "EpisodeTable", str], Any],
 ) -> dict[int, Any]:
     """Parse what a file says of each episode, found again where its number has changed.
 
@@ -99,7 +99,7 @@ def parse_episodes(
         entries: Episodes as the file names them, and what it says of each.
         path: The file, for messages.
         table: The dataset's episodes.
-        parse: Takes an entry, the length of its episode, and the start of an error message.
+        parse: Takes an entry, the length of its episode, the table, and the start of an error message.
 
     Raises:
         ValueError: naming file, episode and value, at the first thing that is wrong.
@@ -110,7 +110,7 @@ def parse_episodes(
         episode = table.find(parse_episode(key, where), entry, where)
         if episode in episodes:
             raise ValueError(f"{where}: appears twice")
-        episodes[episode] = parse(entry, table.length(episode), where)
+        episodes[episode] = parse(entry, table.length(episode), table, where)
     return episodes
 
 

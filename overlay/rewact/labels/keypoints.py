@@ -155,13 +155,9 @@ def read_keypoints(table: EpisodeTable, config: RewardLabelsConfig) -> dict[int,
 
 
 def load_keypoints(path: Path, table: EpisodeTable) -> dict[int, Keypoints]:
-    """Read and check a keypoints file.
+    """Read and check a keypoints file, see :func:`.files.parse_episodes`."""
 
-    Raises:
-        ValueError: naming file, episode and value, at the first thing that is wrong.
-    """
-
-    def parse(entry: Any, length: int, where: str) -> Keypoints:
+    def parse(entry: Any, length: int, table: EpisodeTable, where: str) -> Keypoints:
         if not isinstance(entry, dict) or "keypoints" not in entry or "fps" not in entry:
             raise ValueError(f"{where}: expected an object with 'fps' and 'keypoints', got {entry!r}")
         require_fps(entry["fps"], table, where)
@@ -178,11 +174,7 @@ def require_fps(fps: Any, table: EpisodeTable, where: str) -> None:
 
 
 def save_keypoints(path: Path, episodes: Mapping[int, Keypoints], table: EpisodeTable) -> None:
-    """Replace the keypoints file in one step.
-
-    Raises:
-        OSError: naming the file, if it cannot be written.
-    """
+    """Replace the keypoints file in one step, see :func:`.files.write_atomically`."""
     fps = int(table.fps) if table.fps.is_integer() else table.fps
     content = {
         str(episode): {

@@ -104,6 +104,11 @@ class LabelSet:
         """These labels, except those of some episodes."""
         return self.renumbered({episode: episode for episode in {*self.episodes()} - {*episodes}})
 
+    def of(self, episode: int) -> "LabelSet":
+        """The labels of one episode alone, as far as there are any."""
+        parts = ({episode: part[episode]} if part.get(episode) else {} for part in self.parts())
+        return LabelSet(*parts)
+
     def renumbered(self, new: dict[int, int]) -> "LabelSet":
         """The labels of some episodes, under new numbers."""
         return LabelSet(*({new[e]: part[e] for e in part if e in new} for part in self.parts()))
@@ -115,11 +120,7 @@ def read_label_file(path: Path, table: EpisodeTable) -> LabelSet:
     Raises:
         ValueError: naming file, episode and value, if it is broken or is for another dataset.
     """
-
-    def parse(entry: Any, length: int, where: str) -> dict[str, Any]:
-        return _parse_entry(entry, length, table, where)
-
-    found = parse_episodes(_entries(read_json(path), path, table), path, table, parse)
+    found = parse_episodes(_entries(read_json(path), path, table), path, table, parse_entry)
     labels = LabelSet(*({e: part[kind] for e, part in found.items() if kind in part} for kind in FORMATS))
     if not labels.episodes():
         raise ValueError(f"{path} has no labels")
@@ -159,8 +160,12 @@ def _check_dataset(content: dict, path: Path, table: EpisodeTable) -> None:
             )
 
 
-def _parse_entry(entry: Any, length: int, table: EpisodeTable, where: str) -> dict[str, Any]:
-    """What a file says of one episode, by kind."""
+def parse_entry(entry: Any, length: int, table: EpisodeTable, where: str) -> dict[str, Any]:
+    """What a file says of one episode, of ``length`` frames: by kind, those of `FORMATS`.
+
+    Raises:
+        ValueError: starting with ``where``, if the form or a value is wrong.
+    """
     if isinstance(entry, str):
         entry = {"outcome": entry}
     elif isinstance(entry, list):
@@ -194,14 +199,16 @@ def load_labels(table: EpisodeTable, with_foreign: bool = False) -> LabelSet:
     Raises:
         ValueError: naming file and episode, if a file is broken.
     """
-    parts = []
-    for kind, (load, _) in FORMATS.items():
-        names = LABEL_FILES[kind] if with_foreign else LABEL_FILES[kind][:1]
-        part: dict[int, Any] = {}
-        for path in (table.root / name for name in names):
-            part = (load(path, table) if path.exists() else {}) | part
-        parts.append(part)
-    return LabelSet(*parts)
+    return LabelSet(*(load_kind(kind, table, with_foreign) for kind in FORMATS))
+
+
+def load_kind(kind: str, table: EpisodeTable, with_foreign: bool = False) -> dict[int, Any]:
+    """As :func:`load_labels`, of one kind."""
+    load, _ = FORMATS[kind]
+    part: dict[int, Any] = {}
+    for path in (table.root / name for name in LABEL_FILES[kind][: None if with_foreign else 1]):
+        part = (load(path, table) if path.exists() else {}) | part
+    return part
 
 
 @contextmanager

@@ -61,33 +61,24 @@ def read_outcomes(table: EpisodeTable, config: RewardLabelsConfig, from_columns:
                 set_unknown(outcomes, table.row(episode), OUTCOMES[outcome], UNKNOWN, paths, episode)
     if config.outcomes == "auto":
         if from_columns and SUCCESS_KEY in table.columns:
-            _fill_in(outcomes, table)
+            recorded = _success_column(table)
+            if (recorded == SUCCESS).any():
+                outcomes[outcomes == UNKNOWN] = recorded[outcomes == UNKNOWN]
+            elif (recorded == FAILURE).any():
+                # Many recordings carry the column without ever setting it.
+                logging.info(
+                    "%s is false in all of %s and says nothing about outcomes; "
+                    "--dataset.reward.outcomes=next.success takes it as failures",
+                    SUCCESS_KEY,
+                    table.repo_id,
+                )
         if config.mask_actions_for_fail_data and table.name.startswith(FAIL_PREFIX):
             outcomes[outcomes == UNKNOWN] = FAILURE
     return outcomes
 
 
-def _fill_in(outcomes: np.ndarray, table: EpisodeTable) -> None:
-    """Outcomes that no file names, from the dataset itself."""
-    recorded = _success_column(table)
-    if (recorded == SUCCESS).any():
-        outcomes[outcomes == UNKNOWN] = recorded[outcomes == UNKNOWN]
-    elif (recorded == FAILURE).any():
-        # Many recordings carry the column without ever setting it.
-        logging.info(
-            "%s is false in all of %s and says nothing about outcomes; "
-            "--dataset.reward.outcomes=next.success takes it as failures",
-            SUCCESS_KEY,
-            table.repo_id,
-        )
-
-
 def load_outcomes(path: Path, table: EpisodeTable) -> dict[int, str]:
-    """Read an outcomes file; see :func:`parse_outcome` for the words.
-
-    Raises:
-        ValueError: naming file, episode and value, at the first thing that is wrong.
-    """
+    """Read an outcomes file, see :func:`.files.parse_episodes`, and :func:`parse_outcome` for the words."""
     content = read_json(path)
     if not isinstance(content, list):
         raise ValueError(f"{path}: expected a list of outcomes, got {type(content).__name__}")
@@ -97,9 +88,11 @@ def load_outcomes(path: Path, table: EpisodeTable) -> dict[int, str]:
         if not is_integer(entry["episode_index"]):
             raise ValueError(f"{path}: {entry['episode_index']!r} is not an episode number")
     entries = [(entry["episode_index"], entry) for entry in content]
-    return parse_episodes(
-        entries, path, table, lambda entry, _, where: parse_outcome(entry["outcome"], where)
-    )
+
+    def parse(entry: dict[str, Any], length: int, table: EpisodeTable, where: str) -> str:
+        return parse_outcome(entry["outcome"], where)
+
+    return parse_episodes(entries, path, table, parse)
 
 
 def parse_outcome(value: Any, where: str) -> str:
@@ -115,11 +108,7 @@ def parse_outcome(value: Any, where: str) -> str:
 
 
 def save_outcomes(path: Path, outcomes: Mapping[int, str], table: EpisodeTable) -> None:
-    """Replace an outcomes file in one step.
-
-    Raises:
-        OSError: naming the file, if it cannot be written.
-    """
+    """Replace an outcomes file in one step, see :func:`.files.write_atomically`."""
     content = [
         {"episode_index": episode, "outcome": outcome, **table.mark(episode)}
         for episode, outcome in sorted(outcomes.items())

@@ -6,7 +6,7 @@ rows of the episode table that are not asked for it may return anything.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -89,7 +89,8 @@ def linear_labels(
     return labels
 
 
-SOURCES: dict[str, Callable[[EpisodeTable, RewardLabelsConfig, np.ndarray, np.ndarray], np.ndarray]] = {
+Source = Callable[[EpisodeTable, RewardLabelsConfig, np.ndarray, np.ndarray], np.ndarray]
+SOURCES: dict[str, Source] = {
     "keypoints": keypoint_labels,
     "parquet": lambda table, config, *_: read_progress(table, config),
     "returns": lambda table, config, outcomes, _: return_labels(table, config, outcomes),
@@ -100,7 +101,12 @@ SOURCES: dict[str, Callable[[EpisodeTable, RewardLabelsConfig, np.ndarray, np.nd
 
 
 def label_rows(
-    table: EpisodeTable, config: RewardLabelsConfig, outcomes: np.ndarray, rows: np.ndarray
+    table: EpisodeTable,
+    config: RewardLabelsConfig,
+    outcomes: np.ndarray,
+    rows: np.ndarray,
+    known: Mapping[str, Source] = SOURCES,
+    on_error: Callable[[ValueError], None] | None = None,
 ) -> tuple[np.ndarray, list[str | None]]:
     """Labels of some episodes, each from the first source that has some.
 
@@ -109,18 +115,27 @@ def label_rows(
         config: The sources and their settings.
         outcomes: int8 ``(E,)``, see :func:`.outcomes.read_outcomes`.
         rows: Rows of the table, int64.
+        known: The source of each name.
+        on_error: Is told of broken label files, whose source then has no labels.
 
     Returns:
         float32 labels of all frames of these rows, one episode after the other, NaN in episodes without any;
         and the source of each, None without.
 
     Raises:
-        ValueError: naming file, episode and value, if a label file is broken or is not for this dataset.
+        ValueError: naming file, episode and value, if a label file is broken or is not for this dataset,
+            and nobody is told.
     """
     frames, labels = table.frames(rows), table.unknown_frames()
     sources = np.full(len(rows), None, dtype=object)
     for name in config.sources:
-        found = SOURCES[name](table, config, outcomes, rows)
+        try:
+            found = known[name](table, config, outcomes, rows)
+        except ValueError as error:
+            if on_error is None:
+                raise
+            on_error(error)
+            continue
         is_new = table.any(~np.isnan(found))[rows] & (sources == None)  # noqa: E711 - elementwise
         new = table.frames(rows[is_new])
         labels[new] = found[new]

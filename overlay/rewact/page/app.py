@@ -24,8 +24,10 @@ from starlette.routing import Route
 
 from rewact.draw.plots import plot_overview
 from rewact.judge.metrics import EpisodeRewards
+from rewact.labels.control import as_entries as segment_entries
 from rewact.labels.keypoints import as_entries, parse_keypoints
-from rewact.page.book import GUESSES, ConflictError, EpisodeLabels, LabelBook, drops
+from rewact.labels.label_file import FORMATS, LabelSet, parse_entry
+from rewact.page.book import GUESSES, ConflictError, LabelBook, drops
 from rewact.page.fit import fit_keypoints
 from rewact.page.guard import Guard
 from rewact.page.media import PLAYABLE, Media
@@ -48,13 +50,11 @@ class LabelPage:
     Args:
         book: Its labels.
         media: Its cameras.
-        predictions: What a model says, None without one.
+        predictions: What a model says.
         notices: Sentences that the page shows.
     """
 
-    def __init__(
-        self, book: LabelBook, media: Media, predictions: Predictions | None, notices: list[str]
-    ) -> None:
+    def __init__(self, book: LabelBook, media: Media, predictions: Predictions, notices: list[str]) -> None:
         self.book = book
         self.media = media
         self.predictions = predictions
@@ -73,8 +73,8 @@ class LabelPage:
         """
         episode = "/api/episodes/{episode:int}"
         routes = [
-            Route("/", self._index),
-            Route("/static/{name}", self._static),
+            Route("/", _static),
+            Route("/static/{name}", _static),
             Route("/api/dataset", self._answer(self.dataset)),
             Route("/api/episodes", self._answer(self.episodes)),
             Route("/api/changes", self._answer(self.changes)),
@@ -95,10 +95,9 @@ class LabelPage:
 
     def problems(self) -> list[str]:
         """Sentences about what is wrong, which the page shows."""
-        of_model = None if self.predictions is None else self.predictions.problem
-        return [*self.notices, *self.book.problems, *([of_model] if of_model else [])]
+        return [*self.notices, *self.book.problems, *filter(None, [self.predictions.problem])]
 
-    def dataset(self, request: Request, body: Any) -> Response:
+    def dataset(self, request: Request, body: dict[str, Any]) -> Response:
         """What does not change while the page is open."""
         table = self.book.table
         return JSONResponse(
@@ -107,18 +106,18 @@ class LabelPage:
                 "fps": table.fps,
                 "cameras": self.media.cameras,
                 "tasks": sorted(set(self.listing.tasks)),
-                "model": None if self.predictions is None else self.predictions.name,
+                "model": self.predictions.name,
                 "keypoints_used": "keypoints" in self.book.config.sources,
                 "sources": self.book.config.sources,
             }
         )
 
-    def episodes(self, request: Request, body: Any) -> Response:
+    def episodes(self, request: Request, body: dict[str, Any]) -> Response:
         """The list, in the order that saves work."""
         self.book.refresh()
         return self._changes_response(self.listing.rows())
 
-    def changes(self, request: Request, body: Any) -> Response:
+    def changes(self, request: Request, body: dict[str, Any]) -> Response:
         """The rows of the list that changed since a version; all of them for a page of another run."""
         self.book.refresh()
         since = request.query_params.get("since", "")
@@ -126,12 +125,12 @@ class LabelPage:
         changed = self.book.changed_since(int(since[:12])) if same_run else self.book.episodes
         return self._changes_response([self.listing.row(episode) for episode in changed])
 
-    def episode(self, request: Request, body: Any) -> Response:
+    def episode(self, request: Request, body: dict[str, Any]) -> Response:
         """Labels and curves of an episode."""
         self.book.refresh()
         return JSONResponse(self._detail(self._episode(request)))
 
-    def cameras(self, request: Request, body: Any) -> Response:
+    def cameras(self, request: Request, body: dict[str, Any]) -> Response:
         """Where each camera's video of an episode is, or why there is none."""
         episode, plays = self._episode(request), _codecs(request)
         cameras = []
@@ -146,7 +145,7 @@ class LabelPage:
             cameras.append(entry)
         return JSONResponse({"cameras": cameras})
 
-    def video(self, request: Request, body: Any) -> Response:
+    def video(self, request: Request, body: dict[str, Any]) -> Response:
         """A video file, whole or in ranges."""
         number = request.path_params["camera"]
         if number >= len(self.media.cameras):
@@ -154,7 +153,7 @@ class LabelPage:
         path = self.media.file(self._episode(request), self.media.cameras[number], _codecs(request))
         return FileResponse(path, media_type="video/mp4", headers={"Cache-Control": "no-cache"})
 
-    def thumbnail(self, request: Request, body: Any) -> Response:
+    def thumbnail(self, request: Request, body: dict[str, Any]) -> Response:
         """The first or last frame of an episode."""
         which = request.path_params["which"]
         if which not in ("first", "last"):
@@ -162,41 +161,38 @@ class LabelPage:
         content = self.media.thumbnail(self._episode(request), last=which == "last")
         return Response(content, media_type="image/jpeg", headers={"Cache-Control": "max-age=3600"})
 
-    def curve(self, request: Request, body: Any) -> Response:
+    def curve(self, request: Request, body: dict[str, Any]) -> Response:
         """The curve that keypoints would give, without storing them."""
-        episode = self._episode(request)
-        curve = self.book.preview(episode, self._keypoints(episode, body))
+        episode, table = self._episode(request), self.book.table
+        length, where = table.length(episode), f"episode {episode}"
+        curve = self.book.preview(episode, parse_keypoints(body.get("keypoints"), table.fps, length, where))
         return JSONResponse({"curve": _numbers(curve), "drops": drops(curve)})
 
-    def fit(self, request: Request, body: Any) -> Response:
+    def fit(self, request: Request, body: dict[str, Any]) -> Response:
         """The model's curve as few keypoints."""
         episode = self._episode(request)
-        tolerance = body.get("tolerance") if isinstance(body, dict) else None
+        tolerance = body.get("tolerance")
         if not isinstance(tolerance, float | int) or not 0 < tolerance <= MAX_TOLERANCE:
             raise ValueError(f"the tolerance must be above 0 and at most {MAX_TOLERANCE}, got {tolerance!r}")
-        prediction = None if self.predictions is None else self.predictions.get(episode)
+        prediction = self.predictions.get(episode)
         if prediction is None:
             raise ValueError(f"episode {episode} has no prediction, or not yet")
         keypoints = fit_keypoints(prediction.reward, float(tolerance), self.book.config.interpolation)
         return JSONResponse({"keypoints": as_entries(keypoints)})
 
-    def edit(self, request: Request, body: Any) -> Response:
+    def edit(self, request: Request, body: dict[str, Any]) -> Response:
         """Store the labels of an episode; 409 and what is stored, if the page did not start from that."""
         episode = self._episode(request)
-        if not isinstance(body, dict) or set(body) != {"base", "labels"}:
+        if set(body) != {"base", "labels"}:
             raise ValueError("an edit has 'base', what it started from, and 'labels'")
-        length, fps = self.book.table.length(episode), self.book.table.fps
-        base, new = (
-            EpisodeLabels.parse(body[name], length, fps, f"episode {episode}") for name in ("base", "labels")
-        )
         try:
-            self.book.edit(episode, base, new)
+            self.book.edit(episode, *(self._labels(episode, body[name]) for name in ("base", "labels")))
         except ConflictError as conflict:
             answer = {"error": str(conflict), **self._detail(episode)}
             return JSONResponse(answer, status_code=409)
         return JSONResponse(self._detail(episode))
 
-    def summary(self, request: Request, body: Any) -> Response:
+    def summary(self, request: Request, body: dict[str, Any]) -> Response:
         """A plot of all labels, with the model's curves where they are there."""
         book = self.book
         known = [episode for episode in book.episodes if book.source(episode) is not None]
@@ -208,13 +204,11 @@ class LabelPage:
             return EpisodeRewards(episode, prediction, book.curve(episode), success[book.outcome(episode)])
 
         labelled = [rewards(episode, book.curve(episode)) for episode in known]
-        models = {}
-        if self.predictions is not None:
-            curves = [self.predictions.get(episode) for episode in known]
-            if all(curve is not None for curve in curves):
-                models[self.predictions.name] = [
-                    rewards(episode, curve.reward) for episode, curve in zip(known, curves, strict=True)
-                ]
+        curves, models = [self.predictions.get(episode) for episode in known], {}
+        if all(curve is not None for curve in curves):
+            models[self.predictions.name] = [
+                rewards(episode, curve.reward) for episode, curve in zip(known, curves, strict=True)
+            ]
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "summary.png")
             n_labelled = sum(book.source(episode) not in GUESSES for episode in known)
@@ -223,20 +217,21 @@ class LabelPage:
             return Response(path.read_bytes(), media_type="image/png")
 
     def _detail(self, episode: int) -> dict[str, Any]:
-        curve = self.book.curve(episode)
-        prediction = None
-        if self.predictions is not None:
-            self.predictions.want(episode)
-            prediction = self.predictions.get(episode)
-        bands = (None, None) if prediction is None else (prediction.lower, prediction.upper)
+        labels, curve = self.book.labels(episode), self.book.curve(episode)
+        self.predictions.want(episode)
+        prediction = self.predictions.get(episode)
         return {
             "episode": episode,
-            "labels": self.book.labels(episode).as_json(),
+            "labels": {
+                "keypoints": as_entries(labels.keypoints.get(episode, {})),
+                "outcome": labels.outcomes.get(episode),
+                "control_modes": segment_entries(labels.control_modes.get(episode, [])),
+            },
             "curve": _numbers(curve),
             "drops": drops(curve),
-            "prediction": None if prediction is None else _numbers(prediction.reward),
-            "lower": None if bands[0] is None else _numbers(bands[0]),
-            "upper": None if bands[1] is None else _numbers(bands[1]),
+            "prediction": prediction and _numbers(prediction.reward),
+            "lower": prediction and _numbers(prediction.lower),
+            "upper": prediction and _numbers(prediction.upper),
             "row": self.listing.row(episode),
         }
 
@@ -250,32 +245,23 @@ class LabelPage:
             raise HTTPException(404, f"episode {episode} is not on this page")
         return episode
 
-    def _keypoints(self, episode: int, body: Any) -> dict[int, float]:
+    def _labels(self, episode: int, content: Any) -> LabelSet:
+        """Labels of an episode in the form of `_detail`."""
         where = f"episode {episode}"
-        entries = body.get("keypoints") if isinstance(body, dict) else None
-        table = self.book.table
-        return parse_keypoints(entries, table.fps, table.length(episode), where)
+        if not isinstance(content, dict) or set(content) != {"keypoints", "outcome", "control_modes"}:
+            raise ValueError(f"{where}: expected an object with control_modes, keypoints, outcome")
+        given = {name: value for name, value in content.items() if value is not None}
+        labels = parse_entry(given, self.book.table.length(episode), self.book.table, where)
+        return LabelSet(*({episode: labels[kind]} if labels.get(kind) else {} for kind in FORMATS))
 
-    async def _index(self, request: Request) -> Response:
-        return _static("index.html")
-
-    async def _static(self, request: Request) -> Response:
-        name = request.path_params["name"]
-        if name not in STATIC:
-            raise HTTPException(404, "there is no such file")
-        return _static(name)
-
-    def _answer(self, handler: Callable[[Request, Any], Response]) -> Callable[[Request], Any]:
+    def _answer(self, handler: Callable[[Request, dict[str, Any]], Response]) -> Callable[[Request], Any]:
         """A handler that runs in a thread, and whose errors are sentences."""
 
         async def answer(request: Request) -> Response:
-            body = None
-            if request.method in ("POST", "PUT"):
-                try:
-                    body = json.loads(await request.body())
-                except (ValueError, RecursionError):
-                    return JSONResponse({"error": "the request is not valid JSON"}, status_code=400)
+            body = {}
             try:
+                if request.method in ("POST", "PUT"):
+                    body = _parse(await request.body())
                 return await run_in_threadpool(handler, request, body)
             except (ValueError, OSError) as error:
                 status = 500 if isinstance(error, OSError) else 400
@@ -284,16 +270,29 @@ class LabelPage:
         return answer
 
 
+def _parse(body: bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ValueError("the request is not valid JSON") from error
+    if not isinstance(content, dict):
+        raise ValueError("the request is not a JSON object")
+    return content
+
+
 def _codecs(request: Request) -> frozenset[str]:
     return frozenset(request.query_params.get("plays", "").split(",")) & PLAYABLE.keys()
 
 
-def _numbers(values: np.ndarray) -> list[float | None]:
+def _numbers(values: np.ndarray | None) -> list[float | None] | None:
     """Exact numbers for JSON, which has no NaN."""
-    return [None if np.isnan(value) else float(value) for value in values]
+    return None if values is None else [None if np.isnan(value) else float(value) for value in values]
 
 
-def _static(name: str) -> Response:
+async def _static(request: Request) -> Response:
+    name = request.path_params.get("name", "index.html")
+    if name not in STATIC:
+        raise HTTPException(404, "there is no such file")
     headers = {"Cache-Control": "no-cache"}
     return Response(STATIC[name], media_type=TYPES[Path(name).suffix], headers=headers)
 

@@ -2,19 +2,17 @@
 """The labels of a dataset while several people and programs change them."""
 
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rewact.labels.control import Segments, parse_segments
 from rewact.labels.episodes import EpisodeTable
 from rewact.labels.files import EXTENSIONS_DIR, writing_in
 from rewact.labels.interpolation import STEP_DROP, interpolate_keypoints
-from rewact.labels.keypoints import Keypoints, as_entries, parse_keypoints
-from rewact.labels.label_file import FORMATS, LabelSet, label_paths, save_labels
+from rewact.labels.keypoints import Keypoints
+from rewact.labels.label_file import FORMATS, LabelSet, label_paths, load_kind, save_labels
 from rewact.labels.outcomes import (
     FOREIGN_OUTCOMES_FILE,
     OUTCOMES,
@@ -23,59 +21,19 @@ from rewact.labels.outcomes import (
     read_outcomes,
 )
 from rewact.labels.progress import progress_paths
-from rewact.labels.sources import label_rows
+from rewact.labels.sources import SOURCES, label_rows
 from rewact.options.labels import RewardLabelsConfig
 
 if TYPE_CHECKING:
     from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
 
-PARTS = tuple(FORMATS)
 # Sources that nobody made for this episode.
 GUESSES = (None, "linear")
 OUTCOME_NAMES = {code: name for name, code in OUTCOMES.items()}
 
 
 class ConflictError(ValueError):
-    """The labels that an edit started from are not those stored; ``stored`` is what is there."""
-
-    def __init__(self, message: str, stored: "EpisodeLabels"):
-        super().__init__(message)
-        self.stored = stored
-
-
-@dataclass(frozen=True)
-class EpisodeLabels:
-    """What is stored for one episode, each part None or empty where nothing is."""
-
-    keypoints: Keypoints
-    outcome: str | None
-    control_modes: Segments
-
-    @classmethod
-    def parse(cls, content: Any, length: int, fps: float, where: str) -> "EpisodeLabels":
-        """From JSON, in the form of an entry of ``lerobot-label-rewards``'s file.
-
-        Raises:
-            ValueError: starting with ``where``, if the form or a value is wrong.
-        """
-        names = {"keypoints", "outcome", "control_modes"}
-        if not isinstance(content, dict) or set(content) != names:
-            raise ValueError(f"{where}: expected an object with {', '.join(sorted(names))}")
-        keypoints, outcome = parse_keypoints(content["keypoints"], fps, length, where), content["outcome"]
-        if outcome is not None and outcome not in list(OUTCOMES):
-            raise ValueError(f"{where}: the outcome must be one of {', '.join(OUTCOMES)}, got {outcome!r}")
-        return cls(keypoints, outcome, parse_segments(content["control_modes"], length, where))
-
-    def as_json(self) -> dict[str, Any]:
-        """The inverse of :meth:`parse`."""
-        return {
-            "keypoints": as_entries(self.keypoints),
-            "outcome": self.outcome,
-            "control_modes": [
-                {"start_index": first, "end_index": last, "mode": mode}
-                for first, last, mode in self.control_modes
-            ],
-        }
+    """The labels that an edit started from are not those stored."""
 
 
 class LabelBook:
@@ -107,7 +65,7 @@ class LabelBook:
         self._signature: Any = None
         self._labels = LabelSet()
         self._outcomes = np.full(len(self.table.episodes), UNKNOWN, dtype=np.int8)
-        self._rewards = np.full(self.table.n_frames, np.nan, dtype=np.float32)
+        self._rewards = self.table.unknown_frames()
         self._sources: dict[int, str | None] = {}
         self._changed: dict[int, int] = {}
         self.refresh()
@@ -115,36 +73,37 @@ class LabelBook:
     def refresh(self) -> None:
         """Read what other programs have written since."""
         with self._lock:
-            signature = self._stat()
-            if signature == self._signature:
+            signature, before = self._stat(), self._signature
+            if signature == before:
                 return
-            first = self._signature is None
-            same_others = not first and signature[len(PARTS) :] == self._signature[len(PARTS) :]
-            self._signature = signature
-            before, outcomes_before = self._labels, self._outcomes
-            self.problems = []
-            self._labels = LabelSet(*(self._load(part) for part in PARTS))
-            self._outcomes = self._read_outcomes()
+            self._signature, self.problems = signature, []
+            labels, outcomes = self._labels, self._outcomes
+            self._labels = LabelSet(*(self._read({}, load_kind, kind, self.table) for kind in FORMATS))
+            unknown = np.full_like(outcomes, UNKNOWN)
+            self._outcomes = self._read(unknown, read_outcomes, self.table, self.config)
+            others_changed = before is None or signature[len(FORMATS) :] != before[len(FORMATS) :]
             changed = [
                 row
-                for row in self._rows
-                if not same_others
-                or _of(before, self.table.episodes[row]) != _of(self._labels, self.table.episodes[row])
-                or outcomes_before[row] != self._outcomes[row]
+                for row, episode in zip(self._rows, self.episodes, strict=True)
+                if others_changed
+                or labels.of(episode) != self._labels.of(episode)
+                or outcomes[row] != self._outcomes[row]
             ]
-            self._label(np.array(changed, dtype=np.int64))
-            self._touch(self.table.episodes[changed].tolist())
+            curves, sources = self._label(np.array(changed, dtype=np.int64))
+            self._rewards[self.table.frames(np.array(changed, dtype=np.int64))] = curves
+            episodes = self.table.episodes[changed].tolist()
+            self._sources |= dict(zip(episodes, sources, strict=True))
+            self._touch(episodes)
 
-    def labels(self, episode: int) -> EpisodeLabels:
+    def labels(self, episode: int) -> LabelSet:
         """What is stored for an episode."""
         with self._lock:
-            return _of(self._labels, episode)
+            return self._labels.of(episode)
 
     def curve(self, episode: int) -> np.ndarray:
         """float32 ``(T,)``: the labels that training sees, NaN without any."""
-        row = self.table.row(episode)
         with self._lock:
-            return self._rewards[self.table.starts[row] : self.table.ends[row]].copy()
+            return self._rewards[self.table.frames_of(episode)].copy()
 
     def source(self, episode: int) -> str | None:
         """Where the labels of an episode come from."""
@@ -156,27 +115,24 @@ class LabelBook:
 
     def preview(self, episode: int, keypoints: Keypoints) -> np.ndarray:
         """The labels that training would see with these keypoints, float32 ``(T,)``."""
-        row = self.table.row(episode)
+        drawn = self.table.unknown_frames()
+        if keypoints:
+            given = np.array(list(keypoints)), np.array(list(keypoints.values())), self.table.length(episode)
+            drawn[self.table.frames_of(episode)] = interpolate_keypoints(*given, self.config.interpolation)
         with self._lock:
-            for source in self.config.sources:
-                if source != "keypoints":
-                    curve, sources = self._from_source(source, np.array([row]))
-                    if sources[0] is not None:
-                        return curve
-                elif keypoints:
-                    return interpolate_keypoints(
-                        np.array(list(keypoints)),
-                        np.array(list(keypoints.values())),
-                        int(self.table.lengths[row]),
-                        self.config.interpolation,
-                    )
-        return np.full(int(self.table.lengths[row]), np.nan, dtype=np.float32)
+            curve, _ = self._label(np.array([self.table.row(episode)]), keypoints=lambda *_: drawn)
+        return curve
 
-    def edit(self, episode: int, base: EpisodeLabels, new: EpisodeLabels) -> None:
+    def edit(self, episode: int, base: LabelSet, new: LabelSet) -> None:
         """Store the labels of an episode, if those stored are still the ones that the edit started from.
 
         Storing what is stored already changes nothing, so that an edit may be sent again when its answer was
         lost.
+
+        Args:
+            episode: Episode id.
+            base: Its labels that the edit started from.
+            new: Its labels to store.
 
         Raises:
             ConflictError: if others have changed the episode since.
@@ -185,16 +141,16 @@ class LabelBook:
         """
         with self._lock, writing_in(self.table.root / EXTENSIONS_DIR):
             self.refresh()
-            stored = _of(self._labels, episode)
+            stored = self._labels.of(episode)
             if stored == new:
                 return
             if stored != base:
-                raise ConflictError(f"episode {episode} was changed by somebody else meanwhile", stored)
-            self._check_foreign_outcome(episode, new.outcome)
-            after = _with(self._labels, episode, new)
-            for part in PARTS:
-                if getattr(after, part) != getattr(self._labels, part):
-                    self._load(part, strict=True)
+                raise ConflictError(f"episode {episode} was changed by somebody else meanwhile")
+            self._check_foreign_outcome(episode, new.outcomes.get(episode))
+            after = self._labels.without([episode]).updated(new)
+            for kind in FORMATS:
+                if getattr(after, kind) != getattr(self._labels, kind):
+                    load_kind(kind, self.table)  # a broken file is not replaced
             save_labels(self.table, after, self._labels)
             self.refresh()
 
@@ -213,6 +169,7 @@ class LabelBook:
         self._changed |= dict.fromkeys(episodes, self.version)
 
     def _stat(self) -> tuple[Any, ...]:
+        """What tells whether a file has changed: first ours, in the order of `FORMATS`, then all others."""
         root = self.table.root
         foreign = sorted((root / "candywrapper_plugins").glob("**/*.*"))
         return tuple(
@@ -220,24 +177,23 @@ class LabelBook:
             for path in (*label_paths(root), *progress_paths(root), *foreign)
         )
 
-    def _load(self, part: str, strict: bool = False) -> dict[int, Any]:
-        """A part of the stored labels; what is broken is remembered, or raised if ``strict``."""
-        load, _ = FORMATS[part]
-        path = label_paths(self.table.root)[PARTS.index(part)]
+    def _read(self, missing: Any, read: Callable, *args: Any) -> Any:
+        """What a function reads; what is broken is noted, and counts as missing."""
         try:
-            return load(path, self.table) if path.exists() else {}
+            return read(*args)
         except ValueError as error:
-            if strict:
-                raise
-            self._add_problem(error)
-            return {}
+            self._note(error)
+            return missing
 
-    def _read_outcomes(self) -> np.ndarray:
-        try:
-            return read_outcomes(self.table, self.config)
-        except ValueError as error:
-            self._add_problem(error)
-            return np.full(len(self.table.episodes), UNKNOWN, dtype=np.int8)
+    def _label(self, rows: np.ndarray, **known: Callable) -> tuple[np.ndarray, list[str | None]]:
+        """As `label_rows`, with some sources given; what is broken is noted, and has no labels."""
+        return label_rows(
+            self.table, self.config, self._outcomes, rows, {**SOURCES, **known}, on_error=self._note
+        )
+
+    def _note(self, error: Exception) -> None:
+        if str(error) not in self.problems:
+            self.problems.append(str(error))
 
     def _check_foreign_outcome(self, episode: int, outcome: str | None) -> None:
         path = self.table.root / FOREIGN_OUTCOMES_FILE
@@ -246,31 +202,6 @@ class LabelBook:
         other = load_outcomes(path, self.table).get(episode, "unknown")
         if other not in ("unknown", outcome):
             raise ValueError(f"{path} says {other} of episode {episode}; correct it there")
-
-    def _label(self, rows: np.ndarray) -> None:
-        for source in (*self.config.sources, None):
-            if not len(rows):
-                return
-            curves, sources = self._from_source(source, rows)
-            frames = self.table.frames(rows)
-            self._rewards[frames] = curves
-            found = np.array([name is not None for name in sources])
-            self._sources |= dict(zip(self.table.episodes[rows].tolist(), sources, strict=True))
-            rows = rows[~found]
-
-    def _from_source(self, source: str | None, rows: np.ndarray) -> tuple[np.ndarray, list[str | None]]:
-        """As ``label_rows`` with one source; a broken one has labels for no episode."""
-        if source is not None:
-            try:
-                return label_rows(self.table, replace(self.config, sources=[source]), self._outcomes, rows)
-            except ValueError as error:
-                self._add_problem(error)
-        n_frames = int(self.table.lengths[rows].sum())
-        return np.full(n_frames, np.nan, dtype=np.float32), [None] * len(rows)
-
-    def _add_problem(self, error: Exception) -> None:
-        if str(error) not in self.problems:
-            self.problems.append(str(error))
 
 
 def drops(curve: np.ndarray) -> list[int]:
@@ -283,23 +214,3 @@ def _stat(path: Path) -> Any:
         return path.stat()
     except OSError:
         return None
-
-
-def _of(labels: LabelSet, episode: int) -> EpisodeLabels:
-    episode = int(episode)
-    return EpisodeLabels(
-        labels.keypoints.get(episode, {}),
-        labels.outcomes.get(episode),
-        labels.control_modes.get(episode, []),
-    )
-
-
-def _with(labels: LabelSet, episode: int, new: EpisodeLabels) -> LabelSet:
-    rest = labels.without([episode])
-    return rest.updated(
-        LabelSet(
-            {episode: new.keypoints} if new.keypoints else {},
-            {} if new.outcome is None else {episode: new.outcome},
-            {episode: new.control_modes} if new.control_modes else {},
-        )
-    )

@@ -5,6 +5,7 @@ A dataset's own video is sent as it is where the browser plays its codec and its
 to scrub. Everything else, pictures and depth among it, is encoded once, one file an episode, to a cache.
 """
 
+import functools
 import hashlib
 import io
 import threading
@@ -73,7 +74,6 @@ class Media:
         self._dataset: LeRobotDataset | None = None
         self._cache = cache
         self._depth = set(getattr(meta, "depth_keys", ()))
-        self._inspected: dict[tuple[Any, ...], tuple[str, str, int]] = {}
         # One encoding at a time: it takes all cores, and the page waits for the first one asked for.
         self._encoding = threading.Lock()
         self._reading = threading.Lock()
@@ -91,7 +91,8 @@ class Media:
         """
         if self._is_video(camera):
             path, start, end = self._span(episode, camera)
-            codec, pixels, distance = self._inspect(path, start, end)
+            stat = path.stat()
+            codec, pixels, distance = inspect_video(path, start, end, (stat.st_mtime_ns, stat.st_size))
             if codec in plays and pixels in PLAYABLE.get(codec, ()) and distance <= MAX_KEY_FRAME_DISTANCE:
                 return Clip(path, start)
         cached = self._cached(episode, camera)
@@ -135,41 +136,30 @@ class Media:
 
     def is_complete(self, episodes: Sequence[int]) -> bool:
         """Whether the files of some episodes are all on this machine."""
-        root = Path(self.meta.root)
-        paths = {self.meta.get_data_file_path(self.table.position(episode)) for episode in episodes}
-        for camera in self.meta.video_keys:
-            paths |= {
-                self.meta.get_video_file_path(self.table.position(episode), camera) for episode in episodes
-            }
-        return all((root / path).is_file() for path in paths)
+        cameras = (None, *self.meta.video_keys)
+        paths = {self._source(episode, camera) for episode in episodes for camera in cameras}
+        return all(path.is_file() for path in paths)
+
+    def _source(self, episode: int, camera: str | None) -> Path:
+        """The dataset's file with what a camera saw in an episode: a video, or that of all its other data."""
+        position = self.table.position(episode)
+        if camera in self.meta.video_keys:
+            return Path(self.meta.root, self.meta.get_video_file_path(position, camera))
+        return Path(self.meta.root, self.meta.get_data_file_path(position))
 
     def _is_video(self, camera: str) -> bool:
         return camera in self.meta.video_keys and camera not in self._depth
 
     def _span(self, episode: int, camera: str) -> tuple[Path, float, float]:
-        entry = self.meta.episodes[self.table.position(episode)]
-        path = Path(self.meta.root) / self.meta.get_video_file_path(self.table.position(episode), camera)
+        entry, path = self.meta.episodes[self.table.position(episode)], self._source(episode, camera)
         if not path.is_file():
             raise ValueError(f"{path}: the video of episode {episode} is missing; download the dataset again")
         start, end = (float(entry[f"videos/{camera}/{side}_timestamp"]) for side in ("from", "to"))
         return path, start, end
 
-    def _inspect(self, path: Path, start: float, end: float) -> tuple[str, str, int]:
-        """Codec, pixel format and largest distance of key frames in a part of a video."""
-        stat = path.stat()
-        key = (path, stat.st_mtime_ns, stat.st_size, start)
-        if key not in self._inspected:
-            self._inspected[key] = inspect_video(path, start, end)
-        return self._inspected[key]
-
     def _cached(self, episode: int, camera: str, name: str = "video.mp4") -> Path:
         """A file in the cache that is another one when the dataset is another one."""
-        if camera in self.meta.video_keys:
-            source: Path = Path(self.meta.root) / self.meta.get_video_file_path(
-                self.table.position(episode), camera
-            )
-        else:
-            source = Path(self.meta.root) / self.meta.get_data_file_path(self.table.position(episode))
+        source = self._source(episode, camera)
         stat = source.stat() if source.exists() else None
         facts = (str(source), stat and stat.st_mtime_ns, stat and stat.st_size, episode, camera, ENCODER)
         digest = hashlib.sha256(repr(facts).encode()).hexdigest()[:24]
@@ -221,8 +211,11 @@ class Media:
             return np.asarray(dataset.hf_dataset.select_columns([camera])[row][camera])
 
 
-def inspect_video(path: Path, start: float, end: float) -> tuple[str, str, int]:
+@functools.cache
+def inspect_video(path: Path, start: float, end: float, changed: Any = None) -> tuple[str, str, int]:
     """Codec, pixel format and largest distance of key frames, in frames, between two times of a video.
+
+    The answer is remembered; ``changed`` is any value that is another one once the file is.
 
     Raises:
         ValueError: naming the file, if it cannot be read.

@@ -15,11 +15,11 @@ class Listing:
 
     Args:
         book: The labels.
-        predictions: A model's, None without one.
+        predictions: A model's.
         tasks: Task of each row of the book's table.
     """
 
-    def __init__(self, book: LabelBook, predictions: Predictions | None, tasks: list[str]) -> None:
+    def __init__(self, book: LabelBook, predictions: Predictions, tasks: list[str]) -> None:
         self.book = book
         self.predictions = predictions
         self.tasks = tasks
@@ -47,7 +47,7 @@ class Listing:
         """
         book = self.book
         row, labels, source = book.table.row(episode), book.labels(episode), book.source(episode)
-        prediction = None if self.predictions is None else self.predictions.get(episode)
+        prediction = self.predictions.get(episode)
         disagreement = None
         if prediction is not None and source not in GUESSES:
             disagreement = round(float(np.abs(prediction.reward - book.curve(episode)).mean()), 4)
@@ -57,9 +57,9 @@ class Listing:
             "task": self.tasks[row],
             "source": source,
             "labelled": source not in GUESSES,
-            "keypoints": len(labels.keypoints),
+            "keypoints": len(labels.keypoints.get(episode, ())),
             "outcome": book.outcome(episode),
-            "human": any(mode == "human" for *_, mode in labels.control_modes),
+            "human": any(mode == "human" for *_, mode in labels.control_modes.get(episode, ())),
             "disagreement": disagreement,
             "oddness": round(float(self._oddness[row]), 2),
         }

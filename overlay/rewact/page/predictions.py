@@ -5,7 +5,6 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -19,25 +18,26 @@ from rewact.values.runner import EpisodeLoader, predict_episodes
 from rewact.values.store import ValueStore
 
 
-class Predictions(Protocol):
-    """A model's curves.
+class Predictions:
+    """A model's curves: here those of no model.
 
     Attributes:
-        name: What the page calls the model.
+        name: What the page calls the model, None where there is none.
         problem: A sentence about what went wrong, None if nothing did.
     """
 
-    name: str
-    problem: str | None
+    name: str | None = None
+    problem: str | None = None
 
     def get(self, episode: int) -> Prediction | None:
         """The curve of an episode, None where there is none, or not yet."""
+        return None
 
     def want(self, episode: int) -> None:
         """Say that somebody waits for this episode."""
 
 
-class StoredPredictions:
+class StoredPredictions(Predictions):
     """Predictions from a ``*_progress.parquet``, or the values of an advantages file.
 
     Args:
@@ -49,31 +49,23 @@ class StoredPredictions:
         ValueError: naming the file, if it is missing, broken, for another dataset, or says nothing of these.
     """
 
-    problem = None
-
     def __init__(self, path: Path, table: EpisodeTable, episodes: Sequence[int]) -> None:
         found = [place for place in (path.expanduser(), table.root / path) if place.exists()]
         if not found:
             raise ValueError(f"there is no file of predictions {path}, nor is it in {table.root}")
         self.name = found[0].stem
-        column = None
-        if not found[0].is_dir() and _has_column(found[0], "value"):
-            column = "value"
+        column = "value" if not found[0].is_dir() and _has_column(found[0], "value") else None
         self._table = table
         self._values = load_progress(found[0], table, column)
         if not any(map(self.get, episodes)):
             raise ValueError(f"{found[0]} has a curve of none of the {len(episodes)} episodes on the page")
 
     def get(self, episode: int) -> Prediction | None:
-        row = self._table.row(episode)
-        values = self._values[self._table.starts[row] : self._table.ends[row]]
+        values = self._values[self._table.frames_of(episode)]
         return None if np.isnan(values).any() else Prediction(values)
 
-    def want(self, episode: int) -> None:
-        pass  # all there is is there
 
-
-class CheckpointPredictions:
+class CheckpointPredictions(Predictions):
     """Predictions of a policy, made in the background, the episode that is looked at first.
 
     Args:
@@ -97,7 +89,6 @@ class CheckpointPredictions:
         changed: Callable[[int], None],
     ) -> None:
         self.name = predictor.config.type
-        self.problem: str | None = None
         self._predict = lambda episodes: predict_episodes(
             load, table, predictor, store, episodes, batch_size, show_progress=False
         )
