@@ -27,6 +27,8 @@ def explain(error: OSError, where: Path | None = None, after: str = "") -> Rewac
             f"{place} cannot be read or written ({reason}).{after} "
             "Change its permissions, or run as its owner.",
         )
+    if error.errno == errno.ENOENT:
+        return RewactError(ExitCode.DISK_FULL, f"{place} does not exist.{after} See to that and run again.")
     return RewactError(
         ExitCode.DISK_FULL, f"Reading or writing {place} failed ({reason}).{after} See to that and run again."
     )

@@ -171,7 +171,7 @@ class Scratch:
         try:
             return self._repo.odb.store(IStream(b"blob", len(data), io.BytesIO(data))).hexsha.decode()
         except OSError as error:
-            raise git_failure("hash-object", self._directory, str(error)) from None
+            raise git_failure("hash-object", self._directory, error.strerror or str(error)) from None
 
     def set_index(self, entries: dict[str, tuple[str, str]]) -> None:
         """Makes the index hold exactly these files: path to (mode, blob id)."""

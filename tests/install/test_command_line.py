@@ -76,6 +76,7 @@ def test_older_python_reads_a_sentence() -> None:
     [
         (errno.EACCES, ExitCode.NO_PERMISSION, "permissions"),
         (errno.ENOSPC, ExitCode.DISK_FULL, "disk is full"),
+        (errno.ENOENT, ExitCode.DISK_FULL, "act.py does not exist."),
         (errno.EIO, ExitCode.DISK_FULL, "failed (Input/output error)"),
         (errno.ENAMETOOLONG, ExitCode.DISK_FULL, "failed (File name too long)"),
     ],

@@ -78,7 +78,7 @@ def test_a_file_may_name_the_dataset(tmp_path):
     assert parse_options(LabelRewardsConfig, [f"--labels={path}"]).dataset.repo_id == "local/tiny"
     given = parse_options(LabelRewardsConfig, [f"--labels={path}", "--dataset.repo_id=me/other"])
     assert given.dataset.repo_id == "me/other"  # which the file is then refused for
-    with pytest.raises(ValueError, match=r"--labels=.*nowhere.json cannot be read"):
+    with pytest.raises(ValueError, match=r"--labels=.*nowhere.json does not exist"):
         parse_options(LabelRewardsConfig, [f"--labels={tmp_path / 'nowhere.json'}"])
     path.write_text('{"2": "failed"}')
     for arguments in ([], [f"--labels={path}"]):

@@ -304,7 +304,7 @@ def test_broken_files_are_sentences_on_the_page(serve, visit, root):
     path.write_text("{")
     window = visit(serve().url)
     shows(window, "#problems", "outcomes.json is not valid JSON")
-    shows(window, "#cameras .problem", "is not a video that can be read")
+    shows(window, "#cameras .problem", "cannot be read as a video")
     is_at(window, 0, n_cameras=1)
     press(window, "4")
     is_saved(window)

@@ -90,7 +90,7 @@ def test_a_broken_video_is_a_sentence_and_the_rest_works(client, root):
     (path,) = (root / "videos" / CAMERAS[0]).rglob("*.mp4")
     path.write_bytes(b"no video")
     broken, whole = cameras(client, 0)
-    assert f"{path} is not a video that can be read" in broken["problem"]
+    assert f"{path} cannot be read as a video" in broken["problem"]
     assert whole["ready"] and client.get(whole["url"]).status_code == 200
     path.unlink()
     assert f"{path}: the video of episode 0 is missing" in cameras(client, 0)[0]["problem"]

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from rewact.advantages.record import require_current
 from rewact.labels.episodes import EpisodeTable
 from rewact.labels.files import ADVANTAGES_FILE, write_atomically
+from rewact.options.errors import say_unread
 
 if TYPE_CHECKING:
     from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
@@ -95,7 +96,7 @@ def read_advantage_file(path: Path) -> AdvantageTable:
     try:
         content = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
-        raise ValueError(f"{path} cannot be read as parquet ({error}); {REMEDY}") from error
+        raise ValueError(f"{say_unread(path, error, ' as parquet')}; {REMEDY}") from error
     metadata = (content.schema.metadata or {}).get(METADATA_KEY)
     missing = [name for name in COLUMNS if name not in content.column_names]
     if metadata is None or missing:

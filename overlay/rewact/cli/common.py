@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_h
 import draccus
 import yaml
 
-from rewact.options.errors import is_of_network, one_line, shorten_torchcodec_warning
+from rewact.options.errors import is_of_network, one_line, say_unread, shorten_torchcodec_warning
 from rewact.options.head import say_gone
 from rewact.options.tools import PolicyOptions
 
@@ -289,7 +289,7 @@ def _read_config(path: Path, known: Container[str]) -> Iterator[tuple[str, Any]]
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ValueError(f"--config_path={path} cannot be read: {one_line(error)}") from error
+        raise ValueError(say_unread(f"--config_path={path}", error)) from error
     if not isinstance(content, dict):
         raise ValueError(f"--config_path={path} does not hold options by name")
     return _flatten(content, known)

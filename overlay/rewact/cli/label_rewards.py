@@ -49,6 +49,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rewact.cli.common import run_tool
+from rewact.options.errors import say_unread
 
 if TYPE_CHECKING:
     from rewact.labels.episodes import EpisodeTable
@@ -100,7 +101,7 @@ class LabelRewardsConfig:
             try:
                 labels = json.loads(path.read_text(encoding="utf-8"))
             except (OSError, ValueError) as error:
-                raise ValueError(f"--labels={path} cannot be read: {error}") from error
+                raise ValueError(say_unread(f"--labels={path}", error)) from error
             if isinstance(labels, dict) and isinstance(labels.get("repo_id"), str):
                 dataset["repo_id"] = labels["repo_id"]
 

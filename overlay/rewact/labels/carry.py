@@ -12,6 +12,7 @@ from rewact.labels.episodes import EpisodeTable
 from rewact.labels.files import ADVANTAGES_FILE
 from rewact.labels.label_file import LabelSet, load_labels, save_labels
 from rewact.labels.progress import load_progress, progress_columns, progress_paths, save_progress
+from rewact.options.errors import one_line
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ def carry_made(function: str, arguments: dict[str, Any], result: Any) -> None:
         try:
             carry_labels(made, sources)
         except (ValueError, OSError) as error:
-            logger.warning("The labels could not be carried to %s: %s", made.root, error)
+            logger.warning("The labels could not be carried to %s: %s", made.root, one_line(error))
 
 
 def _made(

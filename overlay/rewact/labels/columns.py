@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rewact.labels.episodes import EpisodeTable
+from rewact.options.errors import say_unread
 
 
 def read_parquet(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> dict[str, np.ndarray]:
@@ -27,7 +28,7 @@ def read_parquet(path: Path, columns: Sequence[str], optional: Sequence[str] = (
             names = file.schema_arrow.names
             table = file.read([name for name in (*columns, *optional) if name in names])
     except (OSError, pa.ArrowException) as error:
-        raise ValueError(f"{path} cannot be read as parquet: {error}") from error
+        raise ValueError(say_unread(path, error, " as parquet")) from error
     if missing := [name for name in columns if name not in names]:
         raise ValueError(f"{path} has no column {missing[0]!r}; its columns are {', '.join(names)}")
     return {name: table[name].to_numpy() for name in table.column_names}

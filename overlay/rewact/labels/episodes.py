@@ -13,6 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pads
 
+from rewact.options.errors import say_unread
+
 if TYPE_CHECKING:
     from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
 
@@ -148,7 +150,7 @@ class EpisodeTable:
             columns = [name for name in ("episode_index", *columns) if name in content.schema.names]
             return content.to_table(columns).to_pylist() if paths else []
         except (OSError, pa.ArrowException) as error:
-            raise ValueError(f"the metadata of {self.repo_id} cannot be read: {error}") from error
+            raise ValueError(say_unread(f"the metadata of {self.repo_id}", error)) from error
 
     @cached_property
     def identities(self) -> list[str]:

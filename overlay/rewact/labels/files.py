@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rewact.keys import DAGGER_DIR, EXTENSIONS_DIR, FOREIGN_DIR
+from rewact.options.errors import say_unread
 from rewact.options.labels import RewardLabelsConfig
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def read_json(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
+        raise ValueError(say_unread(path, error)) from error
     try:
         return json.loads(text, object_pairs_hook=unique)
     except json.JSONDecodeError as error:

@@ -21,6 +21,7 @@ from rewact.keys import FOREIGN_DIR, PROGRESS_FILES
 from rewact.labels.columns import read_parquet
 from rewact.labels.episodes import EpisodeTable
 from rewact.labels.files import write_atomically
+from rewact.options.errors import say_unread
 from rewact.options.labels import RewardLabelsConfig
 
 HUB_PREFIX = "hf://datasets/"
@@ -115,7 +116,7 @@ def _read_schema(path: Path) -> pa.Schema:
     try:
         return pq.read_schema(path)
     except (OSError, pa.ArrowException) as error:
-        raise ValueError(f"{path} cannot be read as parquet: {error}") from error
+        raise ValueError(say_unread(path, error, " as parquet")) from error
 
 
 def load_progress(path: Path, table: EpisodeTable, column: str | None = None) -> np.ndarray:

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: MIT
 """One way to tell a user what is wrong with the options or files that were given."""
 
+import errno
 import logging
+import os
 import sys
 import traceback
 from dataclasses import fields
+from pathlib import Path
 from types import TracebackType
 from urllib.error import URLError
 
@@ -20,7 +23,23 @@ def one_line(error: BaseException) -> str:
             f"the backbone's pretrained weights cannot be downloaded ({error.reason}); "  # type: ignore[attr-defined]
             "--policy.pretrained_backbone_weights=null leaves them out"
         )
+    if isinstance(error, OSError) and error.filename is not None:
+        is_absent = error.errno == errno.ENOENT
+        return f"{error.filename} does not exist" if is_absent else f"{error.filename}: {reason_of(error)}"
     return " ".join(str(error).split()) or repr(error)
+
+
+def reason_of(error: BaseException) -> str:
+    """What an error says, on one line, without the number of the system's error and the file."""
+    number = getattr(error, "errno", None)
+    known = os.strerror(number) if number in errno.errorcode else getattr(error, "strerror", None)
+    return known or " ".join(str(error).split()) or repr(error)
+
+
+def say_unread(what: str | Path, error: BaseException, form: str = "") -> str:
+    """That something does not exist, or why it cannot be read (in some form)."""
+    is_absent = getattr(error, "errno", None) == errno.ENOENT
+    return f"{what} does not exist" if is_absent else f"{what} cannot be read{form}: {reason_of(error)}"
 
 
 def is_of_network(error: BaseException) -> bool:

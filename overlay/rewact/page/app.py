@@ -27,6 +27,7 @@ from rewact.judge.metrics import EpisodeRewards
 from rewact.labels.control import as_entries as segment_entries
 from rewact.labels.keypoints import as_entries, parse_keypoints
 from rewact.labels.label_file import FORMATS, LabelSet, parse_entry
+from rewact.options.errors import one_line
 from rewact.page.book import GUESSES, ConflictError, LabelBook, drops
 from rewact.page.fit import fit_keypoints
 from rewact.page.guard import Guard
@@ -141,7 +142,7 @@ class LabelPage:
                 entry |= {"start": clip.start, "ready": clip.path is not None}
                 entry["url"] = f"/media/{episode}/{number}?plays={','.join(sorted(plays))}"
             except (ValueError, OSError) as error:
-                entry["problem"] = str(error)
+                entry["problem"] = one_line(error)
             cameras.append(entry)
         return JSONResponse({"cameras": cameras})
 
@@ -265,7 +266,7 @@ class LabelPage:
                 return await run_in_threadpool(handler, request, body)
             except (ValueError, OSError) as error:
                 status = 500 if isinstance(error, OSError) else 400
-                return JSONResponse({"error": str(error)}, status_code=status)
+                return JSONResponse({"error": one_line(error)}, status_code=status)
 
         return answer
 

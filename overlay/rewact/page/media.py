@@ -23,6 +23,7 @@ from PIL import Image
 from lerobot.datasets.video_utils import decode_video_frames
 from rewact.labels.episodes import EpisodeTable
 from rewact.labels.files import write_atomically
+from rewact.options.errors import say_unread
 
 if TYPE_CHECKING:
     from lerobot.datasets.lerobot_dataset import LeRobotDataset, LeRobotDatasetMetadata
@@ -234,7 +235,7 @@ def inspect_video(path: Path, start: float, end: float, changed: Any = None) -> 
                     break
             return stream.codec.canonical_name, stream.codec_context.pix_fmt or "", largest
     except (av.FFmpegError, IndexError, OSError) as error:
-        raise ValueError(f"{path} is not a video that can be read: {error}") from error
+        raise ValueError(say_unread(path, error, " as a video")) from error
 
 
 def encode(path: Path, frames: Iterator[np.ndarray], fps: float) -> None:

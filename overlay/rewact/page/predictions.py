@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from rewact.advantages.file import ADVANTAGES_FILE
 from rewact.labels.episodes import EpisodeTable
 from rewact.labels.progress import load_progress, progress_paths
+from rewact.options.errors import one_line
 from rewact.values.prediction import Prediction
 from rewact.values.predictor import RewardPredictor
 from rewact.values.runner import EpisodeLoader, predict_episodes
@@ -124,7 +125,7 @@ class CheckpointPredictions(Predictions):
                 prediction = self._predict([episode])[episode]
             except Exception as error:  # whatever stops the model, the page goes on
                 logging.exception("Predicting episode %d failed", episode)
-                self.problem = f"{self.name} could not read episode {episode}: {error}"
+                self.problem = f"{self.name} could not read episode {episode}: {one_line(error)}"
                 self._changed(episode)
                 continue
             self._known[episode] = prediction

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from rewact.options.errors import reason_of
 from rewact.options.values import FeatureOptions
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -97,7 +98,7 @@ def load_backbone(options: FeatureOptions) -> Backbone:
             f"the backbone {options.backbone} cannot be imported ({error}): pip install {packages}"
         ) from error
     except (OSError, RuntimeError, EOFError, TypeError, UnpicklingError) as error:
-        reason = "not a file of weights" if isinstance(error, UnpicklingError) else error
+        reason = "not a file of weights" if isinstance(error, UnpicklingError) else reason_of(error)
         raise ValueError(
             f"the weights of the backbone {options.backbone} cannot be loaded from "
             f"{options.weights or 'where it comes from'} ({reason}): name them with --features.weights, or "

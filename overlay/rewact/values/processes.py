@@ -11,6 +11,7 @@ from accelerate.utils import gather_object
 
 # The module that defines the second one is another in each release.
 from lerobot.configs.policies import PreTrainedConfig, auto_select_torch_device
+from rewact.options.errors import one_line
 
 # One process may have longer episodes, or a slower machine, than the others, which wait for it.
 PATIENCE = timedelta(days=2)
@@ -71,7 +72,7 @@ def together() -> Iterator[None]:
         yield
     except Exception as raised:
         error = raised
-    message = None if error is None else str(error) or repr(error)
+    message = None if error is None else one_line(error)
     # The others wait for this process: they have to hear of its error, or they would wait on.
     messages = [message] if state.num_processes == 1 else gather_object([message])
     if error is not None:
