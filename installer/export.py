@@ -29,7 +29,7 @@ from verify.patch import ABSENT
 from verify.paths import check_name
 from verify.recognition import pristine_reader
 from verify.record import State
-from verify.repository import Repository, Scratch
+from verify.repository import Scratch, scratch_repository, stored_blob
 from verify.series import Content, load_patch_set
 
 Files = Mapping[str, bytes | None]
@@ -61,7 +61,7 @@ def diff_of(scratch: Scratch, before: Files, after: Files, executable: frozenset
     for files in (before, after):
         scratch.set_index(
             {
-                path: ("100755" if path in executable else "100644", scratch.write_blob(data))
+                path: ("100755" if path in executable else "100644", data)
                 for path, data in files.items()
                 if data is not None
             }
@@ -93,8 +93,7 @@ def _edits(
     """
     before: dict[str, bytes | None] = {}
     after: dict[str, bytes | None] = {}
-    repository = Repository(checkout.root)
-    for path in sorted({*drift.fit.targets, *repository.modified(commit)}.difference(ours)):
+    for path in sorted({*drift.fit.targets, *checkout.modified(commit)}.difference(ours)):
         found = checkout.read(path)
         if found is not None and not found.regular:
             if _is_link_of_before(checkout, path, commit):
@@ -105,7 +104,7 @@ def _edits(
             was = drift.fit.targets[path]
         else:
             identifier = checkout.head_blobs([path], commit).get(path)
-            was = repository.blob(identifier) if identifier else None
+            was = stored_blob(checkout.root, identifier) if identifier else None
         if now != was:
             before[path], after[path] = was, now
     return before, after
@@ -218,7 +217,9 @@ def _written(state: State) -> list[str]:
 def _new_files(checkout: Checkout, state: State) -> list[str]:
     """Files in the directories that the installation made, which it did not write and git does not ignore."""
     found = []
-    for path in Repository(checkout.root).present(list(state.directories)):
+    options = ("-z", "--full-name", "--cached", "--others", "--exclude-standard", "--deduplicate")
+    words = ["--literal-pathspecs", "ls-files", *options, "--", *state.directories]
+    for path in sorted(checkout.listed(*words)) if state.directories else ():
         file = checkout.read(path)
         # No part of the overlay, as when it is read.
         cache = path.endswith(".pyc") or "__pycache__" in path.split("/")
@@ -287,7 +288,7 @@ class _Series:
         """Adds a patch with a header and a diff made here."""
         found = {path: self._checkout.read(path) for path in before}
         executable = frozenset(path for path, file in found.items() if file is not None and file.executable)
-        with Scratch() as scratch:
+        with scratch_repository() as scratch:
             body = diff_of(scratch, before, after, executable)
         self._files[name] = _header(fields, {path: self._read(path) for path in before}) + body
 

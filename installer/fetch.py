@@ -18,7 +18,7 @@ from installer.files import write_atomically
 from installer.pythons import candidates
 from installer.releases import Release
 from verify.errors import ExitCode, RewactError
-from verify.gitcmd import OWN, git_failure, run_git
+from verify.gitcmd import OWN, git_output
 from verify.paths import cache_directory, check_name
 
 # Build products and caches: never part of the first commit, never shown by `git status`.
@@ -194,6 +194,4 @@ def _commit(directory: Path, repository: Path, paths: list[str] | None, message:
 
 
 def _git(cwd: Path, env: Mapping[str, str], *arguments: str, stdin: bytes = b"") -> None:
-    result = run_git(list(arguments), cwd=cwd, env=env, stdin=stdin)
-    if result.returncode:
-        raise git_failure(" ".join(arguments[-2:]), cwd, result.stderr)
+    git_output(list(arguments), cwd=cwd, env=env, stdin=stdin)

@@ -86,7 +86,7 @@ def update(
     _note(checkout, before)
     try:
         if killed and before.patched:
-            target = _commit_of(checkout, ref or "@{upstream}")
+            target = checkout.commit(ref or "@{upstream}")
             _take_back_half_a_checkout(checkout, before.commit if checkout.commit() == target else target)
         if checkout.state() is not None:
             undo.uninstall(project, checkout, on_step)
@@ -132,7 +132,7 @@ def _check(checkout: Checkout, ref: str | None) -> Before:
                 f"{checkout.root} is in the middle of a {what}: `git {what} --continue` or `--abort`, then "
                 "run again.",
             )
-    target = _commit_of(checkout, ref or "@{upstream}")
+    target = checkout.commit(ref or "@{upstream}")
     if ref is not None and (ref.startswith("-") or target is None):
         raise RewactError(
             ExitCode.USAGE, f"{checkout.root} has no commit called {ref}: `git fetch` it, then run again."
@@ -145,12 +145,6 @@ def _check(checkout: Checkout, ref: str | None) -> Before:
     return Before(_branch(checkout), commit, state is not None, bool(state and state.environment))
 
 
-def _commit_of(checkout: Checkout, name: str) -> str | None:
-    words = ["rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"]
-    answer = run_git(words, cwd=checkout.root)
-    return answer.stdout.decode().strip() if answer.returncode == 0 else None
-
-
 def _take_back_half_a_checkout(checkout: Checkout, target: str | None) -> None:
     """Puts back what git wrote of `target` before it was killed; HEAD and the index are the old ones then.
 
@@ -158,8 +152,8 @@ def _take_back_half_a_checkout(checkout: Checkout, target: str | None) -> None:
     """
     if target is None:
         return
-    changed = _listed(checkout, "diff-index", "--name-only", "-z", "--no-renames", "HEAD")
-    others = _listed(checkout, "ls-files", "-z", "--others", "--exclude-standard")
+    changed = checkout.modified()
+    others = checkout.listed("ls-files", "-z", "--others", "--exclude-standard")
     wanted = checkout.head_blobs([*changed, *others], target) if changed or others else {}
     written = [path for path in (*changed, *others) if _is_as_stored(checkout, path, wanted.get(path))]
     if back := [path for path in written if path in changed]:
@@ -169,10 +163,6 @@ def _take_back_half_a_checkout(checkout: Checkout, target: str | None) -> None:
     for path in written:
         if path not in changed:
             (checkout.root / path).unlink()
-
-
-def _listed(checkout: Checkout, *words: str) -> list[str]:
-    return [os.fsdecode(name) for name in run_git([*words], cwd=checkout.root).stdout.split(b"\0") if name]
 
 
 def _is_as_stored(checkout: Checkout, path: str, identifier: str | None) -> bool:

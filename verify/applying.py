@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from verify.errors import ExitCode, RewactError
 from verify.patch import ABSENT, ALLOWED_MODES, Patch
-from verify.repository import Scratch
+from verify.repository import scratch_repository
 from verify.series import shortened
 
 Files = dict[str, bytes]
@@ -23,12 +23,11 @@ def apply_series(patches: Sequence[Patch], pristine: Mapping[str, bytes]) -> lis
         RewactError: BAD_PATCH_SET, one line for each fault.
     """
     made, faults = [dict(pristine)], []
-    with Scratch() as scratch:
-        before = {
-            path: (ALLOWED_MODES[is_executable(path, patches)[0]], scratch.write_blob(data))
-            for path, data in pristine.items()
-        }
-        scratch.set_index(before)
+    with scratch_repository() as scratch:
+        scratch.set_index(
+            {path: (ALLOWED_MODES[is_executable(path, patches)[0]], data) for path, data in pristine.items()}
+        )
+        before = scratch.index()
         for patch in patches:
             problem = scratch.apply(patch.data)
             if problem is not None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from verify.errors import ExitCode, RewactError
-from verify.gitcmd import blob_id, blobs_of, run_git
+from verify.gitcmd import blob_id, git_output, run_git
 from verify.paths import read_regular
 from verify.record import Record, State
 
@@ -154,21 +154,34 @@ class Checkout:
         except ValueError:
             return OnDisk(b"", mode, regular=False)
 
+    def listed(self, *words: str, at: Path | None = None) -> list[str]:
+        """What a git command with -z lists.
+
+        Raises:
+            RewactError: GIT, with what git said.
+        """
+        output = git_output([*words], cwd=at or self.root)
+        return [os.fsdecode(line) for line in output.split(b"\0") if line]
+
+    def modified(self, commit: str = "HEAD") -> list[str]:
+        """Paths that git tracks and that may differ from a commit; it believes the dates in its index."""
+        return self.listed("diff-index", "--name-only", "-z", "--no-renames", commit)
+
     def head_blobs(self, paths: list[str], commit: str = "HEAD", at: Path | None = None) -> dict[str, str]:
-        """Blob ids of files in HEAD or another commit, without those it does not have; see `blobs_of`."""
+        """Blob ids of the files in HEAD or another commit that are, or lie below, these paths."""
         try:
-            return blobs_of(commit, paths, cwd=at or self.root)
+            lines = self.listed("ls-tree", "-r", "-z", "--full-tree", commit, "--", *paths, at=at)
         except RewactError:
             if at is None and self.commit() is not None:
                 raise
             return {}
+        entries = [line.split("\t", 1) for line in lines]
+        return {name: description.split()[2] for description, name in entries}
 
-    def has_commit(self, identifier: str) -> bool:
-        return run_git(["cat-file", "-e", f"{identifier}^{{commit}}"], cwd=self.root).returncode == 0
-
-    def commit(self) -> str | None:
-        """The id of HEAD's commit, or None in a repository without any."""
-        result = run_git(["rev-parse", "--verify", "--quiet", "HEAD^{commit}"], cwd=self.root)
+    def commit(self, name: str = "HEAD") -> str | None:
+        """The id of the commit that has a name, or None where there is none."""
+        words = ["rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"]
+        result = run_git(words, cwd=self.root)
         return result.stdout.decode().strip() if result.returncode == 0 else None
 
     @property

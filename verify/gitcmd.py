@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Asking git with the standard library alone, for what has to work where nothing is installed: undo.
 
-All else goes through GitPython (`verify.repository`). Neither the user's configuration nor a leaked variable
-changes a byte: nothing here runs git *inside* the user's repository, except to ask where it is and to read.
+What git has stored is read by GitPython (`verify.repository`). Neither the user's configuration nor a leaked
+variable changes a byte: nothing here runs git *inside* the user's repository, except to ask and to read.
 """
 
 import errno
@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from verify.errors import ExitCode, RewactError
@@ -94,17 +94,19 @@ def run_git(
         ) from None
 
 
-def blobs_of(commit: str, paths: Sequence[str] = (), *, cwd: Path) -> dict[str, str]:
-    """Blob ids of a commit's files by path, where paths are named of those and what lies below them alone.
+def git_output(
+    arguments: list[str], *, cwd: Path, env: Mapping[str, str] = READING, stdin: bytes = b""
+) -> bytes:
+    """What git prints.
 
     Raises:
-        RewactError: GIT, with what git said.
+        RewactError: GIT or DISK_FULL, with what git said.
     """
-    listed = run_git(["ls-tree", "-r", "-z", "--full-tree", commit, "--", *paths], cwd=cwd)
-    if listed.returncode:
-        raise git_failure("ls-tree", cwd, listed.stderr)
-    lines = [line.split(b"\t", 1) for line in listed.stdout.split(b"\0") if line]
-    return {os.fsdecode(name): description.split()[2].decode() for description, name in lines}
+    ended = run_git(arguments, cwd=cwd, env=env, stdin=stdin)
+    if ended.returncode:
+        name = next(word for word in arguments if not word.startswith("-"))
+        raise git_failure(name, cwd, ended.stderr)
+    return ended.stdout
 
 
 def require_git() -> str:

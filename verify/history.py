@@ -12,14 +12,18 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from verify.drift import Drift, Released, nearest
 from verify.errors import ExitCode, RewactError
-from verify.gitcmd import blobs_of
+from verify.fit import Read
 from verify.interpreter import PROJECT
 from verify.originals import Originals
-from verify.repository import execute, opened
+from verify.repository import opened
 from verify.series import Content, load_overlay, load_patch_sets
+
+if TYPE_CHECKING:
+    import git
 
 _SHOWN = ("clean", "moved", "merged", "left out", "misfit")
 _COLOURS = ("#1a7f37", "#7fc97f", "#9ecae1", "#f0ad4e", "#c0392b")
@@ -50,29 +54,36 @@ def examine_history(
     Raises:
         RewactError: USAGE, where git does not know the range.
     """
-    status, log, reason = execute(["log", "--first-parent", "--format=%H %cs", commits], cwd=git)
-    if status:
-        raise RewactError(ExitCode.USAGE, f"git log failed in {git}: {reason.strip()}")
-    # The newest is always among them.
-    chosen, rows = log.decode().splitlines()[::stride][::-1], []
+    rows = []
     with opened(git) as repository:
+        from git import GitCommandError
 
-        @functools.cache
-        def blob(identifier: str) -> bytes:
-            return repository.odb.stream(bytes.fromhex(identifier)).read()
-
-        for number, line in enumerate(chosen):
+        try:
+            # The newest is always among them.
+            chosen = list(repository.iter_commits(commits, first_parent=True))[::stride][::-1]
+        except GitCommandError as error:
+            said = error.stderr.strip().removeprefix("stderr: '").removesuffix("'").strip()
+            raise RewactError(ExitCode.USAGE, f"git does not know {commits} in {git}: {said}") from None
+        for number, commit in enumerate(chosen):
             if number % 10 == 0:
                 print(f"\r{number} of {len(chosen)} commits", end="", file=sys.stderr, flush=True)
-            commit, date = line.split(" ")
-            files = blobs_of(commit, cwd=git)
-
-            def read(path: str, files: Mapping[str, str] = files) -> bytes | None:
-                return blob(files[path]) if path in files else None
-
-            rows.append(_row(commit, date, nearest(series, overlay, read, commit)))
+            date = commit.committed_datetime.date().isoformat()
+            rows.append(_row(commit.hexsha, date, nearest(series, overlay, _reader(commit), commit.hexsha)))
     print(f"\r{len(rows)} of {len(rows)} commits", file=sys.stderr)
     return rows
+
+
+def _reader(commit: "git.Commit") -> Read:
+    """Reads the files of a commit, each once."""
+
+    @functools.cache
+    def read(path: str) -> bytes | None:
+        try:
+            return (commit.tree / path).data_stream.read()
+        except KeyError:
+            return None
+
+    return read
 
 
 def _row(commit: str, date: str, drift: Drift) -> Commit:

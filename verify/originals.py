@@ -11,7 +11,7 @@ from pathlib import Path
 
 from verify.gitcmd import blob_id
 from verify.paths import cache_directory
-from verify.repository import Repository
+from verify.repository import stored_blob
 
 # The source archive of a release, by its tag; None where there is none.
 Archive = Callable[[str], Path | None]
@@ -31,12 +31,11 @@ class Originals:
     """
 
     def __init__(self, root: Path | None, archive: Archive = cached_archive) -> None:
-        self._repository = Repository(root) if root is not None else None
-        self._archive = archive
+        self._root, self._archive = root, archive
 
     def find(self, tag: str, path: str, identifier: str) -> bytes | None:
         """The file of a release with this id, or None where it is found nowhere."""
-        stored = self._repository.blob(identifier) if self._repository else None
+        stored = stored_blob(self._root, identifier) if self._root is not None else None
         if stored is not None:
             return stored
         archive = self._archive(tag)

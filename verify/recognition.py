@@ -136,7 +136,7 @@ def recognise(checkout: Checkout, patch_sets: Mapping[str, PatchSet], state: Sta
                 f"released: {names}. Check out {tag} as it was released, or undo the edits.",
             )
     supported = ", ".join(sorted(patch_sets))
-    tags = [tag for tag in sorted(patch_sets, reverse=True) if checkout.has_commit(f"refs/tags/{tag}")]
+    tags = [tag for tag in sorted(patch_sets, reverse=True) if checkout.commit(f"refs/tags/{tag}")]
     remedy = (
         f"Check one of them out, for example `git checkout {tags[0]}`."
         if tags

@@ -1,23 +1,31 @@
 # SPDX-License-Identifier: MIT
-"""git through GitPython: the objects of the user's repository, and a throw-away one in which patches apply.
+"""git through GitPython: what repositories have stored, and a throw-away one in which patches apply.
 
-Of GitPython only what leaves the user's repository alone is used: objects, and git's own commands with
-literal argument lists. Patches are applied in a `Scratch` repository: an object store and an index that hold
-only the files the patches touch. The user's index, HEAD, refs, stash and object store stay as they are.
+Of GitPython only what leaves the user's repository alone is used: its objects. Patches are applied in a
+`Scratch` repository: an object store and an index that hold only the files the patches touch. The user's
+index, HEAD, refs, stash and object store stay as they are.
 """
 
 import contextlib
 import functools
 import io
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from verify.errors import ExitCode
-from verify.gitcmd import OPTIONS, OWN, READING, blob_id, git_failure, require_git, scrub_environment
+from verify.gitcmd import (
+    OWN,
+    READING,
+    blob_id,
+    git_failure,
+    git_output,
+    require_git,
+    run_git,
+    scrub_environment,
+)
 
 if TYPE_CHECKING:
     import git
@@ -31,30 +39,6 @@ def _gitpython():
     import git
 
     return git
-
-
-def execute(
-    arguments: list[str], *, cwd: Path, env: Mapping[str, str] = READING, stdin: bytes = b""
-) -> tuple[int, bytes, str]:
-    """Runs git through GitPython.
-
-    Returns:
-        Exit status, standard output to the byte, what git said.
-    """
-    git = _gitpython()
-    scrub_environment()
-    with tempfile.TemporaryFile() as stream:
-        stream.write(stdin)
-        stream.seek(0)
-        return git.cmd.Git(cwd).execute(
-            ["git", *OPTIONS, *arguments],
-            istream=stream,
-            env=dict(env),
-            with_extended_output=True,
-            with_exceptions=False,
-            stdout_as_string=False,
-            strip_newline_in_stdout=False,  # the last line end of a file would be lost
-        )
 
 
 @contextlib.contextmanager
@@ -71,46 +55,20 @@ def opened(directory: Path, env: Mapping[str, str] = READING) -> Iterator["git.R
         repo.close()
 
 
+def stored_blob(directory: Path, identifier: str) -> bytes | None:
+    """The bytes of a blob, or None where a repository does not hold it whole. Fetches nothing."""
+    with opened(directory) as repo:
+        return _blob(repo, identifier)
+
+
 def _blob(repo: "git.Repo", identifier: str) -> bytes | None:
     from git.exc import GitError, ODBError
 
     try:
-        stream = repo.odb.stream(bytes.fromhex(identifier))
-        data = stream.read()
+        data = repo.odb.stream(bytes.fromhex(identifier)).read()
     except (ODBError, GitError, ValueError, OSError):
         return None
     return data if blob_id(data) == identifier else None
-
-
-class Repository:
-    """What git has stored of the work tree at `root`. Reads only, and fetches nothing."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def blob(self, identifier: str) -> bytes | None:
-        """The bytes of a blob, or None where the repository does not hold it."""
-        with opened(self.root) as repo:
-            return _blob(repo, identifier)
-
-    def modified(self, commit: str) -> list[str]:
-        """Paths that git tracks and that may differ from a commit; it believes the dates in its index."""
-        names = self._lines("diff-index", "--name-only", "-z", "--no-renames", commit)
-        return [os.fsdecode(name) for name in names]
-
-    def present(self, directories: list[str]) -> list[str]:
-        """Paths of all files below some directories, without those that git ignores."""
-        if not directories:
-            return []
-        options = ("-z", "--full-name", "--cached", "--others", "--exclude-standard", "--deduplicate")
-        names = self._lines("--literal-pathspecs", "ls-files", *options, "--", *directories)
-        return sorted(os.fsdecode(name) for name in names)
-
-    def _lines(self, *arguments: str) -> list[bytes]:
-        status, output, reason = execute(list(arguments), cwd=self.root)
-        if status:
-            raise git_failure(arguments[0], self.root, reason)
-        return [line for line in output.split(b"\0") if line]
 
 
 def read_patch(body: bytes, directory: Path) -> list[tuple[str, str, str]]:
@@ -124,39 +82,32 @@ def read_patch(body: bytes, directory: Path) -> list[tuple[str, str, str]]:
     """
     env = OWN | {"GIT_CEILING_DIRECTORIES": str(directory.resolve().parent)}
     command = ["apply", "--numstat", "-z", "-p1", "--whitespace=nowarn", "-"]
-    status, output, reason = execute(command, cwd=directory, env=env, stdin=body)
-    if status:
+    read = run_git(command, cwd=directory, env=env, stdin=body)
+    if read.returncode:
+        reason = read.stderr.decode(errors="replace")
         raise ValueError(reason.strip().splitlines()[0].removeprefix("error: "))
-    entries = [line.split(b"\t", 2) for line in output.split(b"\0") if line]
+    entries = [line.split(b"\t", 2) for line in read.stdout.split(b"\0") if line]
     return [(added.decode(), removed.decode(), os.fsdecode(path)) for added, removed, path in entries]
 
 
-class Scratch:
-    """A bare repository in a temporary directory; use as a context manager.
-
-    It does not borrow the user's objects (alternates): git would touch the times of those it finds there.
-    """
-
-    def __enter__(self) -> "Scratch":
-        self._directory = Path(tempfile.mkdtemp(prefix="rewact-plan-"))
-        repository = self._directory / "repository"
-        self._env = dict(OWN)
+@contextlib.contextmanager
+def scratch_repository() -> Iterator["Scratch"]:
+    """Of no alternates: git would touch the times of the objects that it finds in the user's store."""
+    with tempfile.TemporaryDirectory(prefix="rewact-plan-", ignore_cleanup_errors=True) as name:
+        directory = Path(name)
         # --template= leaves out hooks and excludes; sha1 because the patches' blob ids are.
-        self._git("init", "--quiet", "--bare", "--template=", "--object-format=sha1", str(repository))
-        self._env["GIT_DIR"] = str(repository)
-        self._stack = contextlib.ExitStack()
-        self._repo = self._stack.enter_context(opened(repository, OWN))
-        return self
+        words = ["init", "--quiet", "--bare", "--template=", "--object-format=sha1", name]
+        git_output(words, cwd=directory, env=OWN)
+        with opened(directory, OWN) as repo:
+            yield Scratch(repo, directory)
 
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-        shutil.rmtree(self._directory, ignore_errors=True)
 
-    def _git(self, *arguments: str, stdin: bytes = b"") -> bytes:
-        status, output, reason = execute(list(arguments), cwd=self._directory, env=self._env, stdin=stdin)
-        if status:
-            raise git_failure(arguments[0], self._directory, reason)
-        return output
+class Scratch:
+    """A bare repository of our own, with an index."""
+
+    def __init__(self, repo: "git.Repo", directory: Path) -> None:
+        self._repo, self._directory = repo, directory
+        self._env = OWN | {"GIT_DIR": str(directory)}
 
     def read_blob(self, identifier: str) -> bytes:
         data = _blob(self._repo, identifier)
@@ -164,44 +115,37 @@ class Scratch:
             raise git_failure("cat-file", self._directory, f"{identifier} was lost while planning")
         return data
 
-    def write_blob(self, data: bytes) -> str:
-        """Stores bytes as they are and returns their id."""
+    def set_index(self, files: Mapping[str, tuple[str, bytes]]) -> None:
+        """Makes the index hold exactly these files: path to (mode, content)."""
+        from git import IndexEntry
         from gitdb import IStream
 
+        index, entries = self._repo.index, {}
         try:
-            return self._repo.odb.store(IStream(b"blob", len(data), io.BytesIO(data))).hexsha.decode()
+            for path, (mode, data) in files.items():
+                stored = self._repo.odb.store(IStream(b"blob", len(data), io.BytesIO(data)))
+                entry = (int(mode, 8), stored.binsha, 0, path)
+                entries[path, 0] = IndexEntry.from_base(IndexEntry(entry))
+            index.entries = entries
+            index.write(ignore_extension_data=True)
         except OSError as error:
-            raise git_failure("hash-object", self._directory, error.strerror or str(error)) from None
-
-    def set_index(self, entries: dict[str, tuple[str, str]]) -> None:
-        """Makes the index hold exactly these files: path to (mode, blob id)."""
-        self._git("read-tree", "--empty")
-        lines = b"".join(
-            b"%s %s\t%s\0" % (mode.encode(), identifier.encode(), os.fsencode(path))
-            for path, (mode, identifier) in entries.items()
-        )
-        self._git("update-index", "-z", "--index-info", stdin=lines)
+            raise git_failure("update-index", self._directory, error.strerror or str(error)) from None
 
     def index(self) -> dict[str, tuple[str, str]]:
         """What the index holds: path to (mode, blob id).
 
         The paths and modes are those git would write, whatever a patch's header lines pretend.
         """
-        entries = {}
-        for line in self._git("ls-files", "--stage", "-z").split(b"\0"):
-            if line:
-                description, path = line.split(b"\t", 1)
-                mode, identifier, _ = description.decode().split()
-                entries[os.fsdecode(path)] = (mode, identifier)
-        return entries
+        entries = self._repo.index.entries.values()
+        return {entry.path: (f"{entry.mode:o}", entry.hexsha) for entry in entries}
 
     def write_tree(self) -> str:
         """The id of a tree of what the index holds."""
-        return self._git("write-tree").decode().strip()
+        return self._repo.index.write_tree().hexsha
 
     def diff(self, old_tree: str, new_tree: str) -> bytes:
         """The patch between two trees, in the one form that our patch files have."""
-        return self._git(
+        command = [
             "diff-tree",
             "-r",
             "--patch",
@@ -216,9 +160,8 @@ class Scratch:
             "--indent-heuristic",
             "--src-prefix=a/",
             "--dst-prefix=b/",
-            old_tree,
-            new_tree,
-        )
+        ]
+        return git_output([*command, old_tree, new_tree], cwd=self._directory, env=self._env)
 
     def apply(self, patch: bytes) -> str | None:
         """Applies one patch to the index: all of it, or nothing.
@@ -234,10 +177,10 @@ class Scratch:
             "-p1",  # a/ and b/, whatever diff.noprefix says
             "-",
         ]
-        status, _, reason = execute(command, cwd=self._directory, env=self._env, stdin=patch)
-        if status == 0:
+        applied = run_git(command, cwd=self._directory, env=self._env, stdin=patch)
+        if applied.returncode == 0:
             return None
-        failure = git_failure("apply", self._directory, reason)
+        failure = git_failure("apply", self._directory, applied.stderr)
         if failure.code is ExitCode.DISK_FULL:  # says nothing about the patch
             raise failure
-        return reason.strip()
+        return applied.stderr.decode(errors="replace").strip()
