@@ -8,14 +8,12 @@ after. Nothing is written into the checkout.
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 
-from verify import interpreter, tools
 from verify.errors import ExitCode, RewactError
-from verify.gitcmd import require_git
 from verify.interpreter import PROJECT
+from verify.report import collect, show
 
 
 def main() -> int:
@@ -27,26 +25,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="for programs")
     arguments = parser.parse_args()
     try:
-        root = None
-        if arguments.checkout is not None:
-            from verify.checkout import Checkout
-
-            require_git()
-            root = Checkout(arguments.checkout).root
-        python, rank = interpreter.best(None if arguments.quick else root)
-        if rank == 0 and tools.use_kept():
-            rank = 1
-        if rank == 0:
-            raise RewactError(
-                ExitCode.USAGE,
-                f"{sys.executable} lacks GitPython or unidiff, and so do the environments beside install.py: "
-                "run `python install.py dev` first, or `pip install 'GitPython>=3.2.1' unidiff`.",
-            )
-        if python != Path(sys.executable) and not os.environ.get(interpreter.HANDED_ON):
-            return interpreter.hand_on(python, "verify", sys.argv[1:])
-        from verify.report import collect, show  # needs GitPython and unidiff
-
-        report = collect(PROJECT, arguments.checkout, proofs=not arguments.quick, able=rank > 1)
+        report = collect(PROJECT, arguments.checkout, proofs=not arguments.quick)
     except RewactError as error:
         print(f"verify: {error}", file=sys.stderr)
         return int(error.code)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from verify.checkout import Checkout
 from verify.errors import ExitCode, RewactError, last_words
-from verify.interpreter import PROJECT, environment
+from verify.interpreter import NO_LEROBOT, PROJECT, best, environment
 
 CACHES = shutil.ignore_patterns("__pycache__", "*.egg-info")
 SMOKE_STEPS = 2
@@ -168,7 +168,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m verify.parity", description=__doc__.splitlines()[0])
     parser.add_argument("checkout", type=Path)
     try:
-        report = prove_parity(Checkout(parser.parse_args().checkout))
+        checkout = Checkout(parser.parse_args().checkout)
+        if (python := best(checkout.root)) is None:
+            raise RewactError(ExitCode.USAGE, NO_LEROBOT)
+        report = prove_parity(checkout, python)
     except RewactError as error:
         print(error, file=sys.stderr)
         return error.code

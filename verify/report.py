@@ -9,20 +9,22 @@ from verify.checkout import Checkout
 from verify.drift import LABEL
 from verify.errors import RewactError
 from verify.gitcmd import blob_id, require_git
+from verify.interpreter import best
 from verify.originals import Originals
+from verify.parity import prove_parity
 from verify.plan import plan_checkout
 from verify.recognition import unrecorded_states
 from verify.record import State
 from verify.series import lint_patch_set, load_overlay, load_patch_sets
 from verify.standing import file_states
+from verify.upstream import compare_upstream_tests
 
 
-def collect(project: Path, directory: Path | None, *, proofs: bool = False, able: bool = True) -> dict:
+def collect(project: Path, directory: Path | None, *, proofs: bool = False) -> dict:
     """Lints every patch set and, where a checkout is named, looks at each of its files.
 
     Args:
         proofs: also prove parity and run upstream's tests, where the checkout is patched.
-        able: whether this Python has what LeRobot and its tests need.
 
     Returns:
         patch_sets (tag to faults), checkout (None or: root, tag, fitted, installed, outdated, files,
@@ -40,7 +42,7 @@ def collect(project: Path, directory: Path | None, *, proofs: bool = False, able
         report["checkout"] = _checkout(project, checkout) if sound else None
         sound = sound and not report["checkout"]["faults"]
         if proofs and sound:
-            report |= _proofs(checkout, able=able)
+            report |= _proofs(checkout)
             results = (report["parity"], report["upstream_tests"])
             sound = not any(result["differences"] for result in results if result)
     report["sound"] = sound
@@ -97,20 +99,17 @@ def other_policies(checkout: Checkout, state: State) -> dict:
     return {"files": len(others), "changed": changed}
 
 
-def _proofs(checkout: Checkout, *, able: bool) -> dict:
+def _proofs(checkout: Checkout) -> dict:
     """Runs LeRobot, and its tests, in processes of their own."""
     if checkout.state() is None:
         return {"not_run": "nothing is installed that could have changed anything"}
-    if not able:
+    python = best(checkout.root)
+    if python is None:
         return {
             "not_run": f"no Python with LeRobot's requirements: run `python install.py dev {checkout.root}`"
         }
-    # Imported here: the rest of the report needs neither.
-    from verify.parity import prove_parity
-    from verify.upstream import compare_upstream_tests
-
-    proof = prove_parity(checkout)
-    tests = compare_upstream_tests(checkout)
+    proof = prove_parity(checkout, python)
+    tests = compare_upstream_tests(checkout, python)
     return {
         "parity": {**asdict(proof), "verdict": proof.verdict},
         "upstream_tests": {**asdict(tests), "verdict": tests.verdict},

@@ -147,15 +147,20 @@ def test_every_touched_module_has_its_tests(tmp_path: Path) -> None:
                 assert covering_tests([path], tmp_path), (tag, path)
 
 
-def collect(project: Project, checkout: Checkout, **options) -> dict:
-    return report.collect(project.root, checkout.root, proofs=True, **options)
+@pytest.fixture(autouse=True)
+def this_python_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "best", lambda _: sys.executable)
+
+
+def collect(project: Project, checkout: Checkout) -> dict:
+    return report.collect(project.root, checkout.root, proofs=True)
 
 
 @pytest.mark.parametrize("differences", [[], ["case: loss: pristine 1, patched 2"]])
 def test_report_has_all_proofs_and_one_verdict(
     project: Project, checkout: Checkout, monkeypatch: pytest.MonkeyPatch, differences: list[str]
 ) -> None:
-    monkeypatch.setattr("verify.parity.prove_parity", lambda _: ParityReport({"case": 3}, differences))
+    monkeypatch.setattr(report, "prove_parity", lambda *_: ParityReport({"case": 3}, differences))
     adapted = TRAIN_TESTS.replace(b"train() == 1", b"train() == 2")
     project.add_patch("0004-d.patch", {TESTS: TRAIN_TESTS}, {TESTS: adapted}, extra="Optional: yes")
     patching.install(project.root, checkout)
@@ -179,17 +184,20 @@ def test_report_has_all_proofs_and_one_verdict(
 def test_upstream_test_that_ends_otherwise_is_not_sound(
     project: Project, checkout: Checkout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("verify.parity.prove_parity", lambda _: ParityReport({"case": 3}, []))
+    monkeypatch.setattr(report, "prove_parity", lambda *_: ParityReport({"case": 3}, []))
     patching.install(project.root, checkout)
     found = collect(project, checkout)
     assert not found["sound"] and "test_value: passed before, failed after" in report.show(found)
 
 
-def test_proofs_that_were_not_run_are_told(project: Project, checkout: Checkout) -> None:
+def test_proofs_that_were_not_run_are_told(
+    project: Project, checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = collect(project, checkout)
     assert found["sound"] and "no proofs were run" in found["verdict"]
     patching.install(project.root, checkout)
-    found = collect(project, checkout, able=False)
+    monkeypatch.setattr(report, "best", lambda _: None)
+    found = collect(project, checkout)
     assert (
         found["parity"] is None and "install.py dev" in found["not_run"] and "no proofs" in found["verdict"]
     )
@@ -207,31 +215,28 @@ def test_edit_of_another_policy_is_told_and_no_fault_of_ours(project: Project, t
     assert found["sound"] and f"edited, not by the installer: {path}" in report.show(found)
 
 
-ABLE = {"lint": True, "proofs": True, "source": None}
-
-
 @pytest.mark.parametrize(
-    ("here", "others", "chosen", "rank"),
+    ("here", "others", "chosen"),
     [
-        ({**ABLE, "source": "/clone"}, [], 0, 3),
-        (ABLE, [{**ABLE, "source": "/clone"}], 1, 3),
-        (ABLE, [{**ABLE, "source": "/other"}], 0, 2),
-        ({**ABLE, "proofs": False}, [None, ABLE, {**ABLE, "source": "/clone"}], 3, 3),
-        ({"lint": False, "proofs": False, "source": None}, [{**ABLE, "proofs": False}], 1, 1),
-        ({"lint": False, "proofs": False, "source": None}, [None], 0, 0),
+        ("/clone", [], 0),
+        ("", ["/clone"], 1),
+        ("", ["/other"], 0),
+        (None, [None, "", "/clone"], 3),
+        (None, [None, ""], 2),
+        (None, [None], None),
     ],
 )
 def test_the_python_that_serves_best(
-    monkeypatch: pytest.MonkeyPatch, here: dict, others: list, chosen: int, rank: int
+    monkeypatch: pytest.MonkeyPatch, here: str | None, others: list, chosen: int | None
 ) -> None:
     pythons = [Path(sys.executable), *(Path(f"/env{number}/bin/python") for number in range(len(others)))]
     answers = dict(zip(pythons[1:], others, strict=True))
-    monkeypatch.setattr(interpreter, "abilities", lambda: here)
+    monkeypatch.setattr(interpreter, "source_here", lambda: here)
     monkeypatch.setattr(interpreter, "environments", lambda: iter(pythons[1:]))
-    monkeypatch.setattr(interpreter, "ask", answers.get)
-    assert interpreter.best(Path("/clone")) == (pythons[chosen], rank)
+    monkeypatch.setattr(interpreter, "source_of", answers.get)
+    assert interpreter.best(Path("/clone")) == (None if chosen is None else str(pythons[chosen]))
 
 
 def test_asking_a_python_runs_it(tmp_path: Path) -> None:
-    assert interpreter.ask(Path(sys.executable)) == interpreter.abilities()
-    assert interpreter.ask(tmp_path / "none") is None
+    assert interpreter.source_of(Path(sys.executable)) == interpreter.source_here()
+    assert interpreter.source_of(tmp_path / "none") is None

@@ -10,7 +10,8 @@ import pytest
 from installer import patching
 from tests.install.upstreams import PROJECT, Project, git_snapshot, refused, snapshot, write
 from verify import __main__ as verify_command
-from verify import interpreter
+from verify import interpreter, parity
+from verify import tools as kept_tools
 from verify.checkout import Checkout
 from verify.errors import ExitCode
 from verify.parity import prove_parity, smoke
@@ -60,71 +61,66 @@ def test_wrong_checkout_is_refused(project: Project, tmp_path: Path) -> None:
     refused(ExitCode.NOT_LEROBOT, collect, project.root, tmp_path)
 
 
-def run_main(monkeypatch: pytest.MonkeyPatch, *words: str, best: tuple[Path, int]) -> int:
+def run_main(monkeypatch: pytest.MonkeyPatch, command, *words: str) -> int:
     monkeypatch.setattr(sys, "argv", ["verify", *words])
-    monkeypatch.setattr(verify_command.interpreter, "best", lambda _: best)
-    return verify_command.main()
-
-
-def test_bare_python_gets_one_clear_sentence(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
-    monkeypatch.setattr(verify_command.tools, "use_kept", lambda: False)
-    assert run_main(monkeypatch, best=(Path(sys.executable), 0)) == ExitCode.USAGE
-    said = capsys.readouterr().err
-    assert len(said.splitlines()) == 1 and "unidiff" in said and "install.py dev" in said
-
-
-def test_the_report_is_handed_on_to_a_python_that_can_make_it_once(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    python = tmp_path / "python"
-    python.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/words; exit 14\n')
-    python.chmod(0o755)
-    assert run_main(monkeypatch, "--json", best=(python, 3)) == 14
-    assert (tmp_path / "words").read_text() == "-m verify --json\n"
-    monkeypatch.setenv(verify_command.interpreter.HANDED_ON, "1")
-    assert run_main(monkeypatch, "--json", best=(python, 3)) == 0
-    assert (tmp_path / "words").read_text() == "-m verify --json\n"
+    return command.main()
 
 
 def test_quick_report_needs_no_lerobot(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:
-    assert run_main(monkeypatch, "--quick", best=(Path(sys.executable), 1)) == 0
+    assert run_main(monkeypatch, verify_command, "--quick") == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("SOUND")
-    assert run_main(monkeypatch, str(tmp_path), best=(Path(sys.executable), 1)) == ExitCode.NOT_LEROBOT
+    assert run_main(monkeypatch, verify_command, str(tmp_path)) == ExitCode.NOT_LEROBOT
 
 
-def serve(monkeypatch: pytest.MonkeyPatch, module: str, *, has: dict, best: tuple[Path, int]) -> None:
+def test_the_proof_says_so_where_no_python_runs_lerobot(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, project: Project, checkout: Checkout
+) -> None:
+    monkeypatch.setattr(parity, "best", lambda _: None)
+    assert run_main(monkeypatch, parity, str(checkout.root)) == ExitCode.USAGE
+    assert capsys.readouterr().err == interpreter.NO_LEROBOT + "\n"
+
+
+def serve(monkeypatch: pytest.MonkeyPatch, module: str, *, has: str | None, best: Path | None) -> None:
     """As Python does it before it imports what `-m` names."""
-    monkeypatch.setattr(interpreter, "abilities", lambda: has)
+    monkeypatch.setattr(interpreter, "source_here", lambda: has)
     monkeypatch.setattr(interpreter, "best", lambda _: best)
     interpreter.serve(["python", "-m", module, "--json"])
 
 
-BARE = {"lint": False, "proofs": False, "source": None}
-
-
-@pytest.mark.parametrize("module", ["verify.drift", "verify.parity", "verify.demo"])
-def test_bare_python_hands_every_module_on(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path, module: str
-) -> None:
-    monkeypatch.setattr(verify_command.tools, "use_kept", lambda: False)
+def ended(capsys: pytest.CaptureFixture, *arguments, **options) -> str:
+    """The one sentence with which a module ends that cannot run."""
     with pytest.raises(SystemExit) as end:
-        serve(monkeypatch, module, has=BARE, best=(Path(sys.executable), 0))
-    assert end.value.code == 2 and len(capsys.readouterr().err.splitlines()) == 1
+        serve(*arguments, **options)
+    said = capsys.readouterr().err
+    assert end.value.code == 2 and len(said.splitlines()) == 1
+    return said
+
+
+@pytest.mark.parametrize("module", ["verify", "verify.drift"])
+def test_bare_python_gets_one_clear_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, module: str
+) -> None:
+    monkeypatch.setattr(kept_tools, "use_kept", lambda: False)
+    said = ended(capsys, monkeypatch, module, has=None, best=None)
+    assert "unidiff" in said and "install.py dev" in said
+    monkeypatch.setattr(kept_tools, "use_kept", lambda: True)
+    serve(monkeypatch, module, has=None, best=None)
+
+
+def test_what_runs_lerobot_is_handed_on_to_a_python_that_has_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    assert "install.py dev" in ended(capsys, monkeypatch, "verify.demo", has=None, best=None)
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/words; exit 14\n')
     python.chmod(0o755)
     with pytest.raises(SystemExit) as end:
-        serve(monkeypatch, module, has=BARE, best=(python, 3))
-    assert end.value.code == 14 and (tmp_path / "words").read_text() == f"-m {module} --json\n"
-    serve(monkeypatch, module, has=BARE | {"lint": True, "proofs": True}, best=(python, 3))
-    serve(monkeypatch, "verify.parity_trace", has=BARE, best=(python, 3))  # told which Python it runs on
-    monkeypatch.setattr(verify_command.tools, "use_kept", lambda: True)
-    if module == "verify.drift":
-        serve(monkeypatch, module, has=BARE, best=(python, 3))
+        serve(monkeypatch, "verify.demo", has=None, best=python)
+    assert end.value.code == 14 and (tmp_path / "words").read_text() == "-m verify.demo --json\n"
+    serve(monkeypatch, "verify.demo", has="", best=python)
+    serve(monkeypatch, "verify.parity_trace", has=None, best=python)  # told which Python it runs on
 
 
 def test_drift_runs_on_the_cached_tools_of_install_py(cached_tools: Path) -> None:
@@ -153,8 +149,5 @@ def test_a_package_that_only_the_benchmark_needs_is_named_with_the_command_that_
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setitem(interpreter._EXTRA, "verify.bench", {"no_such_world": "no-such-world==3"})
-    with pytest.raises(SystemExit) as end:
-        serve(monkeypatch, "verify.bench", has=BARE | {"lint": True, "proofs": True}, best=(Path(), 0))
-    said = capsys.readouterr().err
-    assert end.value.code == 2 and len(said.splitlines()) == 1
+    said = ended(capsys, monkeypatch, "verify.bench", has="", best=None)
     assert "verify.bench needs no_such_world" in said and "-m pip install no-such-world==3" in said
