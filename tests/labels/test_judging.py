@@ -4,8 +4,10 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
@@ -151,19 +153,8 @@ def test_what_one_tool_predicted_the_other_reads(camera_root, checkpoint, tmp_pa
 
 
 def test_the_jump_at_the_end_does_not_stretch_the_axis_of_advantages():
-    from types import SimpleNamespace
-
-    lengths = np.array([50, 50])
-    table = SimpleNamespace(episodes=np.array([0, 1]), lengths=lengths)
     advantage = np.full(100, 0.1)
     advantage[45:50] = advantage[95:] = -3.0
-    columns = {
-        "episode_index": np.repeat([0, 1], 50),
-        "frame_index": np.tile(np.arange(50), 2),
-        "advantage": advantage,
-    }
-    computed = SimpleNamespace(
-        evidence=SimpleNamespace(table=table),
-        table=SimpleNamespace(columns=columns, provenance={"n_steps": 5}),
-    )
+    frames = pd.DataFrame({"advantage": advantage, "left": np.tile(np.arange(50, 0, -1), 2)})
+    computed = SimpleNamespace(frames=frames, table=SimpleNamespace(provenance={"n_steps": 5}))
     assert advantage_limit(computed) == pytest.approx(0.11)

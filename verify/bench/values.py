@@ -134,11 +134,11 @@ def _write_advantages(
     rows = np.arange(len(frames.table.episodes))
     values, advantages = estimate_advantages(evidence, rows, values, "progress", options)
     provenance = {"value_type": "progress", "folds": n_folds}
-    result, summaries = label_advantages(frames.meta, evidence, rows, values, advantages, options, provenance)
+    result = label_advantages(frames.meta, evidence, rows, values, advantages, options, provenance)
     write_advantage_file(output, result)
     first = frames.table.episodes[:N_PLOTS].tolist()
     target = build_reward_labels(frames.meta, LABELS).rewards.numpy()
-    plot_advantages(output.parent / "plots", Computed(output, result, evidence, summaries, target), first)
+    plot_advantages(output.parent / "plots", Computed(output, result, evidence, target), first)
 
 
 @torch.inference_mode()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""From advantages to the rows of the advantages file, and to a summary that shows whether they make sense."""
+"""From advantages to the rows of the advantages file."""
 
 import logging
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,22 +17,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class TaskSummary(NamedTuple):
-    """What came out for one task.
-
-    Attributes:
-        task: Its name.
-        n_frames: Number of its frames.
-        threshold: Advantage above which a frame is positive; None if all frames are interventions.
-        positive: Share of positive frames, interventions included.
-    """
-
-    task: str
-    n_frames: int
-    threshold: float | None
-    positive: float
-
-
 def label_advantages(
     meta: "LeRobotDatasetMetadata",
     evidence: Evidence,
@@ -41,7 +25,7 @@ def label_advantages(
     advantages: np.ndarray,
     options: AdvantageOptions,
     provenance: dict[str, Any],
-) -> tuple[AdvantageTable, list[TaskSummary]]:
+) -> AdvantageTable:
     """Call the best frames of each task positive. Warns of tasks in which all frames are positive, or none.
 
     Args:
@@ -54,18 +38,24 @@ def label_advantages(
         provenance: What else is to stand in the metadata of the file, as JSON values.
     """
     table = evidence.table
-    positive, thresholds = label_positive(
+    positive, by_task = label_positive(
         table, advantages, evidence.interventions, rows, options.n_steps, options.positive_fraction
     )
-    summaries, c_fail = [], {}
+    thresholds, c_fail = {}, {}
     for task in np.unique(table.tasks[rows]).tolist():
         of_task = rows[table.tasks[rows] == task]
         frames, name = table.frames(of_task), table.task_names[task]
+        thresholds[name] = by_task.get(task)
         c_fail[name] = float(evidence.returns.c_fail[of_task[0]])
-        share = float(positive[frames].mean())
-        summaries.append(TaskSummary(name, len(frames), thresholds.get(task), share))
-        if share in (0.0, 1.0):
-            _warn(summaries[-1], advantages[frames])
+        if len(np.unique(positive[frames])) == 1:
+            which = "All" if positive[frames[0]] else "None"
+            counts, edges = np.histogram(advantages[frames], bins=8)
+            parts = zip(edges[:-1], edges[1:], counts, strict=True)
+            bins = ", ".join(f"{low:.3g} to {high:.3g}: {count}" for low, high, count in parts)
+            logger.warning(
+                f"{which} of the {len(frames)} frames of the task {name!r} are positive, which teaches the "
+                f"policy nothing (threshold {thresholds[name]}; advantages {bins})"
+            )
     frames = table.frames(rows)
     columns = {
         "index": frames,
@@ -82,22 +72,9 @@ def label_advantages(
         "n_steps": options.n_steps,
         "positive_fraction": options.positive_fraction,
         "smoothing_window": options.smoothing_window,
-        "thresholds": {summary.task: summary.threshold for summary in summaries},
+        "thresholds": thresholds,
         "c_fail": c_fail,
         "intervention_frames": int(evidence.interventions[frames].sum()),
         **provenance,
     }
-    return AdvantageTable(columns, provenance), summaries
-
-
-def _warn(summary: TaskSummary, advantages: np.ndarray) -> None:
-    counts, edges = np.histogram(advantages, bins=8)
-    bins = ", ".join(
-        f"{low:.3g} to {high:.3g}: {count}"
-        for low, high, count in zip(edges, edges[1:], counts, strict=False)
-    )
-    logger.warning(
-        f"{'All' if summary.positive else 'None'} of the {summary.n_frames} frames of the task "
-        f"{summary.task!r} are positive, which teaches the policy nothing (threshold {summary.threshold}; "
-        f"advantages {bins})"
-    )
+    return AdvantageTable(columns, provenance)

@@ -5,10 +5,13 @@ import copy
 import logging
 import shlex
 import sys
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from accelerate import PartialState
 
 from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
@@ -21,7 +24,7 @@ from rewact.advantages.compute import (
 )
 from rewact.advantages.file import ADVANTAGES_FILE, AdvantageTable, keep_other_episodes, write_advantage_file
 from rewact.advantages.folds import assign_folds, fold_checkpoint, train_fold
-from rewact.advantages.labels import TaskSummary, label_advantages
+from rewact.advantages.labels import label_advantages
 from rewact.advantages.record import RENEW, make_record
 from rewact.labels import build_reward_labels
 from rewact.labels.episodes import EpisodeTable
@@ -36,22 +39,45 @@ if TYPE_CHECKING:
     from lerobot.configs.policies import PreTrainedConfig
 
 
-class Computed(NamedTuple):
+@dataclass
+class Computed:
     """What was written, and what one compares it with.
 
     Attributes:
         path: The advantages file.
         table: Its content.
         evidence: What is known of the dataset.
-        summaries: One for each task.
         target: float ``(N,)``, what the values estimate, NaN where that is not known.
     """
 
     path: Path
     table: AdvantageTable
     evidence: Evidence
-    summaries: list[TaskSummary]
     target: np.ndarray
+
+    @cached_property
+    def frames(self) -> pd.DataFrame:
+        """The rows of the file, with what is known of each frame.
+
+        Its ``task`` by name, the ``outcome`` of its episode (1 success, 0 failure, -1 unknown), whether a
+        human intervened (``intervention``), the ``target``, the ``time`` in s within the episode, and how
+        many frames are ``left`` of it, this one included.
+        """
+        table, frames = self.evidence.table, pd.DataFrame(self.table.columns)
+        rows = np.searchsorted(table.episodes, frames.episode_index)
+        return frames.assign(
+            task=np.array(table.task_names, dtype=object)[table.tasks[rows]],
+            outcome=self.evidence.outcomes[rows],
+            intervention=self.evidence.interventions[frames["index"]],
+            target=self.target[frames["index"]],
+            time=frames.frame_index / table.fps,
+            left=table.lengths[rows] - frames.frame_index,
+        )
+
+    @property
+    def low(self) -> float:
+        """Lower end of the values' axis: returns lie in [-1, 0], progress and reward labels in [0, 1]."""
+        return -1.0 if self.frames.value.median() < 0 else 0.0
 
 
 def compute_file(cfg: ComputeAdvantagesConfig, policy: "PreTrainedConfig | None") -> Computed | None:
@@ -117,7 +143,7 @@ def compute_file(cfg: ComputeAdvantagesConfig, policy: "PreTrainedConfig | None"
         return None
     path = cfg.output_path or Path(meta.root) / ADVANTAGES_FILE
     rows = keep_other_episodes(path, meta, rows, values, advantages, provenance)
-    content, summaries = label_advantages(meta, evidence, rows, values, advantages, cfg, provenance)
+    content = label_advantages(meta, evidence, rows, values, advantages, cfg, provenance)
     write_advantage_file(path, content)
     if value_type == "progress":
         target = build_reward_labels(meta, labels).rewards.numpy()
@@ -125,7 +151,7 @@ def compute_file(cfg: ComputeAdvantagesConfig, policy: "PreTrainedConfig | None"
         known = np.full(table.n_frames, False)
         known[table.frames(np.flatnonzero(evidence.returns.is_terminal))] = True
         target = np.where(known, evidence.returns.values + (0.0 if policy is None else 1.0), np.nan)
-    return Computed(path, content, evidence, summaries, target)
+    return Computed(path, content, evidence, target)
 
 
 def _choose_n_steps(

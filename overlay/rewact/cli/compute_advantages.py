@@ -46,12 +46,8 @@ def compute_advantages(cfg: ComputeAdvantagesConfig) -> None:
     if computed is None:
         return
     _report(computed)
-    frames = computed.table.columns["index"]
-    found = (
-        []
-        if policy is None
-        else doubts(computed.table.columns["value"], computed.target[frames], "what they estimate")
-    )
+    frames = computed.frames
+    found = [] if policy is None else doubts(frames.value, frames.target, "what they estimate")
     for doubt in found:
         logging.warning(doubt)
     if cfg.plots_dir is not None:
@@ -75,30 +71,23 @@ def _thumbnails(cfg: ComputeAdvantagesConfig, episode: int) -> "list[np.ndarray]
 
 def _report(computed: "Computed") -> None:
     """Print what came out for each task, with 95 % intervals over episodes."""
-    import numpy as np
-
     from rewact.judge.intervals import mean_interval
     from rewact.judge.report import print_table
     from rewact.labels.outcomes import FAILURE, SUCCESS
 
-    table, columns = computed.evidence.table, computed.table.columns
-    rows = np.searchsorted(table.episodes, columns["episode_index"])
     lines, has_intervals = [], False
-    for task, summary in zip(np.unique(table.tasks[rows]), computed.summaries, strict=True):
-        cells = [f"{summary.positive:.1%}"]
+    for task, frames in computed.frames.groupby("task"):
+        threshold = computed.table.provenance["thresholds"][task]
+        cell = "-" if threshold is None else f"{threshold:.4g}"
+        line = [task, str(len(frames)), cell, f"{frames.positive.mean():.1%}"]
         for outcome in (SUCCESS, FAILURE):
-            chosen = (table.tasks[rows] == task) & (computed.evidence.outcomes[rows] == outcome)
-            episodes, counts = np.unique(rows[chosen], return_counts=True)
-            shares = [float(columns["positive"][rows == row].mean()) for row in episodes]
-            if not shares:
-                cells.append("-")
-                continue
-            interval = mean_interval(shares, counts)
-            ends = f" ({interval[0]:.0%} to {interval[1]:.0%})" if interval else ""
+            chosen = frames[frames.outcome == outcome]
+            by_episode = chosen.groupby("episode_index").positive
+            interval = mean_interval(by_episode.mean(), by_episode.size())
             has_intervals |= interval is not None
-            cells.append(f"{np.average(shares, weights=counts):.1%}{ends}")
-        threshold = "-" if summary.threshold is None else f"{summary.threshold:.4g}"
-        lines.append((summary.task, str(summary.n_frames), threshold, *cells))
+            ends = f" ({interval[0]:.0%} to {interval[1]:.0%})" if interval else ""
+            line.append(f"{chosen.positive.mean():.1%}{ends}" if len(chosen) else "-")
+        lines.append(line)
     print_table(
         f"Advantages, written to {computed.path}",
         ["task", "frames", "threshold", "positive", "of successes", "of failures"],

@@ -4,8 +4,10 @@
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 
 from rewact.advantages.run import Computed
@@ -23,10 +25,11 @@ from rewact.draw.style import (
     unit_axes,
     write_doubts,
 )
-from rewact.labels.outcomes import FAILURE, SUCCESS
+from rewact.labels.outcomes import FAILURE, SUCCESS, UNKNOWN
 
 VALUE_COLOR, ADVANTAGE_COLOR = MODEL_COLORS[:2]
-KNOWN = {SUCCESS: True, FAILURE: False}
+# As they are called in colours and words.
+OUTCOMES = {SUCCESS: True, FAILURE: False, UNKNOWN: None}
 MAX_EPISODES = 240
 N_COLUMNS = 8
 
@@ -65,8 +68,8 @@ def plot_overview(path: Path, computed: Computed, doubts: Sequence[str] = ()) ->
     Values are drawn over what they estimate, on axes of one unit, so that a value function which says nothing
     looks like it. Of very many episodes some are left out.
     """
-    columns, tasks = computed.table.columns, computed.summaries
-    episodes = np.unique(columns["episode_index"])
+    tasks, by_episode = computed.frames.groupby("task"), computed.frames.groupby("episode_index")
+    episodes = np.array(list(by_episode.groups))
     shown = episodes[np.linspace(0, len(episodes) - 1, min(MAX_EPISODES, len(episodes))).round().astype(int)]
     n_rows = math.ceil(len(shown) / N_COLUMNS)
     heights = [2.4 * math.ceil(len(tasks) / 2), max(1.1 * n_rows, 1.6)]
@@ -76,19 +79,19 @@ def plot_overview(path: Path, computed: Computed, doubts: Sequence[str] = ()) ->
     write_doubts(figure, doubts)
     above, below = figure.subfigures(2, 1, height_ratios=heights)
     places = above.subplots(math.ceil(len(tasks) / 2), min(len(tasks), 2), squeeze=False).ravel()
-    for number, axes in enumerate(places[: len(tasks)]):
-        _draw_histogram(axes, computed, number)
+    for axes, (task, frames) in zip(places, tasks, strict=False):
+        _draw_histogram(axes, computed, task, frames)
     for axes in places[len(tasks) :]:
         axes.set_axis_off()
     for cell, episode in enumerate(shown.tolist()):
         axes = below.add_subplot(n_rows, N_COLUMNS, cell + 1)
-        positive = _draw_values(axes, computed, episode, line_width=1.0)
-        outcome = _outcome(computed, episode)
+        frames = by_episode.get_group(episode)
+        _draw_values(axes, computed, frames, line_width=1.0)
+        positive, outcome = frames.positive.mean(), OUTCOMES[frames.outcome.iloc[0]]
         text = f"{episode}: {OUTCOME_WORDS[outcome]}, {positive:.0%} positive"
         axes.set_title(text, fontsize=6, color=OUTCOME_COLORS[outcome], pad=2)
         axes.set_xticks([])
-        low = _low(computed)
-        axes.set_yticks([low, low + 1], labels=None if cell % N_COLUMNS == 0 else [])
+        axes.set_yticks([computed.low, computed.low + 1], labels=None if cell % N_COLUMNS == 0 else [])
         axes.tick_params(labelsize=6, length=2)
     handles, names = axes.get_legend_handles_labels()
     below.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False, fontsize=8)
@@ -108,28 +111,26 @@ def plot_episode(
     reward is larger than anything else.
     """
     figure = new_figure(9, 6.2 if len(images) else 5)
-    outcome = _outcome(computed, episode)
+    frames = computed.frames[computed.frames.episode_index == episode]
+    outcome = OUTCOMES[frames.outcome.iloc[0]]
     title = f"{computed.evidence.table.repo_id}, episode {episode}: {OUTCOME_WORDS[outcome]}"
     figure.suptitle(title, fontsize=11, color=OUTCOME_COLORS[outcome])
     write_doubts(figure, doubts)
     place = figure
-    columns = _of_episode(computed, episode)
-    fps = computed.evidence.table.fps
     if len(images):
         strip, place = figure.subfigures(2, 1, height_ratios=(1, 3.2))
-        draw_strip(strip, images, thumbnail_frames(len(columns["value"])) / fps)
+        draw_strip(strip, images, frames.time.iloc[thumbnail_frames(len(frames))])
     above, below = place.subplots(2, 1, sharex=True)
-    positive = _draw_values(above, computed, episode, line_width=1.6)
+    _draw_values(above, computed, frames, line_width=1.6)
     above.set_ylabel("value")
     above.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8)
     limit = advantage_limit(computed)
-    time = columns["frame_index"] / fps
-    _shade(below, time, columns["positive"], fps)
-    below.plot(time, np.clip(columns["advantage"], -limit, limit), color=ADVANTAGE_COLOR, linewidth=1.6)
-    said = f"time (s); {positive:.0%} of the frames are positive"
-    if beyond := int((np.abs(columns["advantage"]) > limit).sum()):
+    _shade(below, computed, frames, "positive", color=POSITIVE_COLOR, alpha=0.18, linewidth=0)
+    below.plot(frames.time, frames.advantage.clip(-limit, limit), color=ADVANTAGE_COLOR, linewidth=1.6)
+    said = f"time (s); {frames.positive.mean():.0%} of the frames are positive"
+    if beyond := int((frames.advantage.abs() > limit).sum()):
         said += f", {beyond} lie beyond the axis of advantages"
-    threshold = _summary(computed, episode).threshold
+    threshold = computed.table.provenance["thresholds"][frames.task.iloc[0]]
     if threshold is not None:
         label = f"threshold {threshold:.3g}"
         below.axhline(threshold, color="black", linestyle="--", linewidth=1, label=label)
@@ -143,88 +144,45 @@ def plot_episode(
 
 def advantage_limit(computed: Computed) -> float:
     """End of the axis of advantages: of all episodes, but for their last N steps and the outermost 1 %."""
-    columns, table = computed.table.columns, computed.evidence.table
-    rows = np.searchsorted(table.episodes, columns["episode_index"])
-    left = table.lengths[rows] - columns["frame_index"]
-    inner = np.abs(columns["advantage"][left > computed.table.provenance["n_steps"]])
+    frames = computed.frames
+    inner = frames.advantage[frames.left > computed.table.provenance["n_steps"]].abs()
     return max(float(np.quantile(inner, 0.99)) if len(inner) else 1.0, 0.05) * 1.1
 
 
-def _draw_histogram(axes: Axes, computed: Computed, number: int) -> None:
+def _draw_histogram(axes: Axes, computed: Computed, task: str, frames: pd.DataFrame) -> None:
     """Draw the advantages of a task by outcome, and the threshold, into given axes."""
-    table, columns, summary = computed.evidence.table, computed.table.columns, computed.summaries[number]
-    rows = np.searchsorted(table.episodes, columns["episode_index"])
-    of_task = table.tasks[rows] == np.unique(table.tasks[rows])[number]
-    limit = advantage_limit(computed)
-    advantages = np.clip(columns["advantage"][of_task], -limit, limit)
-    outcomes = computed.evidence.outcomes[rows[of_task]]
+    limit, provenance = advantage_limit(computed), computed.table.provenance
     edges = np.linspace(-limit, limit, 61)
-    for outcome, word in OUTCOME_WORDS.items():
-        codes = [code for code in np.unique(outcomes) if KNOWN.get(int(code)) is outcome]
-        chosen = np.isin(outcomes, codes)
-        if chosen.any():
-            label = f"{word}: {chosen.sum()} frames"
+    for code, outcome in OUTCOMES.items():
+        advantages = frames.advantage[frames.outcome == code].clip(-limit, limit)
+        if len(advantages):
+            label = f"{OUTCOME_WORDS[outcome]}: {len(advantages)} frames"
             color = LABEL_COLOR if outcome is None else OUTCOME_COLORS[outcome]
-            axes.hist(advantages[chosen], edges, color=color, alpha=0.55, label=label)
-    if summary.threshold is not None:
-        label = f"threshold {summary.threshold:.3g}: {summary.positive:.0%} positive"
-        axes.axvline(summary.threshold, color="black", linestyle="--", label=label)
-    axes.set_title(summary.task or "(no task)", fontsize=9)
-    axes.set_xlabel(f"advantage over {computed.table.provenance['n_steps']} steps", fontsize=8)
+            axes.hist(advantages, edges, color=color, alpha=0.55, label=label)
+    threshold = provenance["thresholds"][task]
+    if threshold is not None:
+        label = f"threshold {threshold:.3g}: {frames.positive.mean():.0%} positive"
+        axes.axvline(threshold, color="black", linestyle="--", label=label)
+    axes.set_title(task or "(no task)", fontsize=9)
+    axes.set_xlabel(f"advantage over {provenance['n_steps']} steps", fontsize=8)
     axes.set_ylabel("frames", fontsize=8)
     axes.tick_params(labelsize=7)
     axes.legend(fontsize=7)
 
 
-def _draw_values(axes: Axes, computed: Computed, episode: int, line_width: float) -> float:
-    """Draw the values of an episode over their target, positive frames shaded; returns their share."""
-    columns = _of_episode(computed, episode)
-    fps = computed.evidence.table.fps
-    time = columns["frame_index"] / fps
-    _shade(axes, time, columns["positive"], fps)
-    target = computed.target[columns["index"]]
-    axes.plot(
-        time, target, color=LABEL_COLOR, linestyle="--", linewidth=line_width, label="what it estimates"
-    )
-    axes.plot(time, columns["value"], color=VALUE_COLOR, linewidth=line_width, label="value")
-    interventions = computed.evidence.interventions[columns["index"]]
-    for first, last in _runs(interventions):
-        span = (time[first] - 0.5 / fps, time[last] + 0.5 / fps)
-        axes.axvspan(*span, facecolor="none", edgecolor=WARNING_COLOR, hatch="//", label="intervention")
-    unit_axes(axes, time[-1], _low(computed))
-    return float(columns["positive"].mean())
+def _draw_values(axes: Axes, computed: Computed, frames: pd.DataFrame, line_width: float) -> None:
+    """Draw the values of an episode over their target, positive frames shaded."""
+    _shade(axes, computed, frames, "positive", color=POSITIVE_COLOR, alpha=0.18, linewidth=0)
+    style = {"color": LABEL_COLOR, "linestyle": "--", "label": "what it estimates"}
+    axes.plot(frames.time, frames.target, linewidth=line_width, **style)
+    axes.plot(frames.time, frames.value, color=VALUE_COLOR, linewidth=line_width, label="value")
+    _shade(axes, computed, frames, "intervention", facecolor="none", edgecolor=WARNING_COLOR, hatch="//")
+    unit_axes(axes, frames.time.iloc[-1], computed.low)
 
 
-def _shade(axes: Axes, time: np.ndarray, positive: np.ndarray, fps: float) -> None:
-    for number, (first, last) in enumerate(_runs(positive)):
-        label = "positive" if number == 0 else None
-        span = (time[first] - 0.5 / fps, time[last] + 0.5 / fps)
-        axes.axvspan(*span, color=POSITIVE_COLOR, alpha=0.18, linewidth=0, label=label)
-
-
-def _low(computed: Computed) -> float:
-    """Lower end of the values' axis: returns lie in [-1, 0], progress and reward labels in [0, 1]."""
-    values = computed.table.columns["value"]
-    return -1.0 if np.median(values) < 0 else 0.0
-
-
-def _of_episode(computed: Computed, episode: int) -> dict[str, np.ndarray]:
-    mine = computed.table.columns["episode_index"] == episode
-    return {name: column[mine] for name, column in computed.table.columns.items()}
-
-
-def _outcome(computed: Computed, episode: int) -> bool | None:
-    return KNOWN.get(int(computed.evidence.outcomes[computed.evidence.table.row(episode)]))
-
-
-def _summary(computed: Computed, episode: int):
-    table = computed.evidence.table
-    rows = np.searchsorted(table.episodes, np.unique(computed.table.columns["episode_index"]))
-    number = np.searchsorted(np.unique(table.tasks[rows]), table.tasks[table.row(episode)])
-    return computed.summaries[int(number)]
-
-
-def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
-    """First and last position of each run of set flags."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(np.int8), [0]])))
-    return [(int(first), int(end) - 1) for first, end in zip(edges[::2], edges[1::2], strict=True)]
+def _shade(axes: Axes, computed: Computed, frames: pd.DataFrame, name: str, **style: Any) -> None:
+    """Shade each run of frames that a column flags; the legend has one entry for them all."""
+    edges = np.flatnonzero(np.diff(frames[name].astype(int), prepend=0, append=0))
+    starts, ends = frames.time.iloc[0] + (edges.reshape(-1, 2).T - 0.5) / computed.evidence.table.fps
+    for number, span in enumerate(zip(starts, ends, strict=True)):
+        axes.axvspan(*span, label=name if number == 0 else None, **style)
