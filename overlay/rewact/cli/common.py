@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_h
 
 import draccus
 import yaml
+from draccus.utils import deflatten
 
 from rewact.options.errors import is_of_network, one_line, say_unread, shorten_torchcodec_warning
 from rewact.options.head import say_gone
@@ -105,28 +106,30 @@ def parse_options(options: type[T], arguments: Sequence[str]) -> T:
     given |= {name: _read_value(value) if name in known else value for name, value in flags.items()}
     content: dict[str, Any] = {}
     for name, value in given.items():
-        keys = name.split(".")
-        if keys[0] == "policy" and "policy.path" in known and name not in known:
-            if len(keys) < 2 or keys[1] == "type":
+        group, _, option = name.partition(".")
+        if group == "policy" and "policy.path" in known and name not in known:
+            if option.partition(".")[0] in ("", "type"):
                 raise ValueError(f"--{name}: give a trained policy's checkpoint with --policy.path")
-            if refusal := say_gone(keys[1]):
+            if refusal := say_gone(option.partition(".")[0]):
                 raise ValueError(refusal)
-            _merge(content, {"policy": {"overrides": {".".join(keys[1:]): _write_value(value)}}})
+            content.setdefault("policy.overrides", {})[option] = _write_value(value)
         elif name in known:
             _check_kind(name, known[name][0].type, value)
-            _merge(content, _nest(keys, value))
+            content[name] = value
         else:
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"; is --{close[0]} meant?" if close else "; --help lists all options"
             raise ValueError(f"there is no option --{name}{hint}")
     getattr(options, "fill_in", lambda content: None)(content)
-    if "policy" in content and not content["policy"].get("path") and "policy.path" in known:
+    groups = {name.partition(".")[0] for name in content}
+    if "policy" in groups and not content.get("policy.path") and "policy.path" in known:
         raise ValueError("a trained policy is needed: give its checkpoint with --policy.path")
     for name, (field, meaning) in known.items():
-        group = name.rsplit(".", 1)[0] if "." in name else None
+        group = name.rpartition(".")[0]
         is_needed = field.default is MISSING and field.default_factory is MISSING
-        if is_needed and not _has(content, name.split(".")) and (group in content or group not in optional):
+        if is_needed and name not in content and (group in groups or group not in optional):
             raise ValueError(f"--{name} is needed: {meaning}")
+    content = deflatten(content)
     for name in optional & content.keys():  # within an optional field, errors of its options would be hidden
         if group := _group(get_type_hints(options)[name]):
             with _undecoded_in_one_line(name):
@@ -308,26 +311,3 @@ def _check_kind(name: str, hint: Any, value: Any) -> None:
     for kind, form in {list: "a list, as '[..., ...]'", dict: "names with values, as '{...: ...}'"}.items():
         if kind in map(get_origin, (hint, *get_args(hint))) and not isinstance(value, (kind, type(None))):
             raise ValueError(f"--{name} takes {form}, got {value!r}")
-
-
-def _nest(keys: Sequence[str], value: Any) -> dict[str, Any]:
-    for key in reversed(keys):
-        value = {key: value}
-    return value
-
-
-def _merge(content: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
-    for key, value in more.items():
-        if isinstance(value, dict) and isinstance(content.get(key), dict):
-            _merge(content[key], value)
-        else:
-            content[key] = value
-    return content
-
-
-def _has(content: Any, keys: Sequence[str]) -> bool:
-    for key in keys:
-        if not isinstance(content, dict) or key not in content:
-            return False
-        content = content[key]
-    return True

@@ -95,15 +95,14 @@ class LabelRewardsConfig:
     @staticmethod
     def fill_in(content: dict[str, Any]) -> None:
         """Take the dataset's name from the file of labels, where it stands there and is not given."""
-        dataset = content.setdefault("dataset", {})
-        if isinstance(content.get("labels"), str) and "repo_id" not in dataset:
+        if isinstance(content.get("labels"), str) and "dataset.repo_id" not in content:
             path = Path(content["labels"]).expanduser()
             try:
                 labels = json.loads(path.read_text(encoding="utf-8"))
             except (OSError, ValueError) as error:
                 raise ValueError(say_unread(f"--labels={path}", error)) from error
             if isinstance(labels, dict) and isinstance(labels.get("repo_id"), str):
-                dataset["repo_id"] = labels["repo_id"]
+                content["dataset.repo_id"] = labels["repo_id"]
 
 
 def label_rewards(cfg: LabelRewardsConfig) -> "LabelSet":
