@@ -2,6 +2,7 @@
 """What the modules of a source tree define, read without importing them, and whether calls bind to it."""
 
 import ast
+import copy
 import inspect
 from collections.abc import Callable
 
@@ -9,6 +10,8 @@ from verify.statements import Definition, Source, read_source
 
 Read = Callable[[str], bytes | None]
 _SEVERAL = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
+_POSITIONAL = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
+_BY_KEYWORD = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD
 # Decorators that keep a signature; what others make of it is not known.
 _KEEPING = {"staticmethod", "torch.no_grad()", "torch.inference_mode()", "cache", "functools.cache"}
 
@@ -78,24 +81,11 @@ def absolute(node: ast.ImportFrom, module: str, *, package: bool) -> str:
 
 def signature_of(arguments: ast.arguments) -> inspect.Signature:
     """Parameters as they are written; what their defaults are does not matter."""
-    positional = [*arguments.posonlyargs, *arguments.args]
-    needed = len(positional) - len(arguments.defaults)
-    kind = inspect.Parameter
-    found = [
-        kind(
-            one.arg,
-            kind.POSITIONAL_ONLY if number < len(arguments.posonlyargs) else kind.POSITIONAL_OR_KEYWORD,
-            default=kind.empty if number < needed else None,
-        )
-        for number, one in enumerate(positional)
-    ]
-    if arguments.vararg:
-        found.append(kind(arguments.vararg.arg, kind.VAR_POSITIONAL))
-    for one, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
-        found.append(kind(one.arg, kind.KEYWORD_ONLY, default=kind.empty if default is None else None))
-    if arguments.kwarg:
-        found.append(kind(arguments.kwarg.arg, kind.VAR_KEYWORD))
-    return inspect.Signature(found)
+    default, bare = ast.Constant(None), copy.copy(arguments)
+    bare.defaults = [default] * len(arguments.defaults)
+    bare.kw_defaults = [one and default for one in arguments.kw_defaults]
+    function = ast.fix_missing_locations(ast.Expression(ast.Lambda(bare, default)))
+    return inspect.signature(eval(compile(function, "<signature>", "eval")))  # a lambda that holds no code
 
 
 def misfit_of_call(call: ast.Call, definition: Definition) -> str | None:
@@ -119,39 +109,32 @@ def misfit_of_call(call: ast.Call, definition: Definition) -> str | None:
 
 
 def misfit_of_decorator(decorator: Definition, decorated: Definition) -> str | None:
-    """Why what a decorator returns does not take the calls of the decorated function; None if it does.
+    """Why a hook does not take the calls of the function that it decorates; None if it does.
 
-    What it returns has to name its parameters as the function does, or to pass on `*args`, and the arguments
-    that it looks up by name (`inspect.signature(f).bind(...).arguments["name"]`) have to be parameters.
+    It is called with that function and its arguments (`rewact.hooks.decorator`). It has to name them as the
+    function does, or to pass on `*args`, and those that it looks up by name
+    (`inspect.signature(f).bind(...).arguments["name"]`) have to be parameters.
     """
     if not isinstance(decorator, ast.FunctionDef) or isinstance(decorated, ast.ClassDef):
         return None
-    theirs = signature_of(decorated.args)
-    every = {name for name, one in theirs.parameters.items() if one.kind not in _SEVERAL}
+    if "decorator" not in map(ast.unparse, decorator.decorator_list):
+        return None
+    parameters = signature_of(decorated.args).parameters.values()
+    every = {one.name for one in parameters if one.kind not in _SEVERAL}
     for node in ast.walk(decorator):
         match node:
             case ast.Subscript(value=ast.Attribute(attr="arguments"), slice=ast.Constant(value=str(name))):
                 if name not in every:
                     return f"it needs the parameter {name}"
-    for node in decorator.body:
-        if isinstance(node, ast.FunctionDef) and any(
-            isinstance(one, ast.Call) and ast.unparse(one.func) in ("wraps", "functools.wraps")
-            for one in node.decorator_list
-        ):
-            return _misfit_of_wrapper(node.args, decorated.args)
-    return None
-
-
-def _misfit_of_wrapper(ours: ast.arguments, decorated: ast.arguments) -> str | None:
-    names, theirs = (
-        [argument.arg for argument in (*side.posonlyargs, *side.args)] for side in (ours, decorated)
-    )
+    ours = decorator.args
+    _, *names = [argument.arg for argument in (*ours.posonlyargs, *ours.args)]
+    theirs = [one.name for one in parameters if one.kind in _POSITIONAL]
     if theirs[:1] == ["self"]:
         names[:1] = ["self"] * len(names[:1])
     if names != theirs[: len(names)]:
         return f"it takes {', '.join(names)}, the function {', '.join(theirs[: len(names)]) or 'nothing'}"
     if ours.vararg is None and len(theirs) > len(names):
         return f"it does not pass on {theirs[len(names)]}"
-    if ours.kwarg is None and (decorated.kwonlyargs or decorated.kwarg):
+    if ours.kwarg is None and any(one.kind in _BY_KEYWORD for one in parameters):
         return "it does not pass on what is given by keyword"
     return None

@@ -146,16 +146,10 @@ DECORATED = TRAIN.replace(b"import make\n", b"import make\nfrom rewact import ho
     b"def train", b"@hooks.labels\ndef train"
 )
 DECORATOR = b"""\
-from functools import wraps
-
-
-def labels(train):
-    @wraps(train)
-    def wrapped(cfg, *args, **kwargs):
-        called = signature(train).bind(cfg, *args, **kwargs)
-        return called.arguments["cfg"]
-
-    return wrapped
+@decorator
+def labels(train, cfg, *args, **kwargs):
+    called = signature(train).bind(cfg, *args, **kwargs)
+    return called.arguments["cfg"]
 """
 DECORATION = Change("0001-a.patch", False, {PATH: TRAIN}, {PATH: DECORATED})
 
@@ -170,8 +164,8 @@ def test_a_decorator_stays_on_its_function_whatever_its_parameters_are_now() -> 
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
-        (b"wrapped(cfg,", b"wrapped(config,", "takes config"),
-        (b"(cfg, *args, **kwargs):", b"(cfg):", "does not pass on log"),
+        (b"(train, cfg,", b"(train, config,", "takes config"),
+        (b"cfg, *args, **kwargs):", b"cfg):", "does not pass on log"),
         (b'["cfg"]', b'["policy"]', "needs the parameter policy"),
         (b"def labels", b"def label", "has no labels"),
     ],
