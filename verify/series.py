@@ -72,40 +72,35 @@ class PatchSet:
             and not any(name.endswith("/") and path.startswith(name) for name in self.without)
         }
 
-    def rivals(self, patch: Patch) -> list[Patch]:
-        """Optional patches of other copies of the same files: of all these one applies."""
-        return [
-            other
-            for other in self.patches
-            if patch.optional
-            and other.optional
-            and other.pre_images.keys() == patch.pre_images.keys()
-            and other.pre_images != patch.pre_images
-        ]
-
     def choose(self, is_there: Callable[[str], bool], holds: Callable[[str, str], bool]) -> list[Patch]:
         """The patches for one copy of the release.
 
-        An optional patch is left out where its files are not there, or where a rival was made for them. Where
+        An optional patch is left out where its files are not there, or where another was made for them. Where
         none was, the first is taken: its failure says what was expected.
 
         Args:
             is_there: whether the copy has a path.
             holds: whether it has a path with this blob id when pristine.
         """
-        chosen: list[Patch] = []
+        copies: dict[frozenset[str], dict[str, str]] = {}
         for patch in self.patches:
-            rivals = self.rivals(patch)
-            if patch.optional and not all(map(is_there, patch.pre_images)):
-                continue
-            if not _fits(patch, holds) and any(rival in chosen or _fits(rival, holds) for rival in rivals):
-                continue
-            chosen.append(patch)
-        return chosen
+            wanted = patch.pre_images
+            if patch.optional and all(map(is_there, wanted)):
+                first = copies.setdefault(frozenset(wanted), wanted)
+                if not all(holds(*one) for one in first.items()) and all(
+                    holds(*one) for one in wanted.items()
+                ):
+                    copies[frozenset(wanted)] = wanted
+        return [
+            patch
+            for patch in self.patches
+            if not patch.optional or copies.get(frozenset(patch.pre_images)) == patch.pre_images
+        ]
 
 
-def _fits(patch: Patch, holds: Callable[[str, str], bool]) -> bool:
-    return all(holds(path, identifier) for path, identifier in patch.pre_images.items())
+def _are_rivals(one: Patch, other: Patch) -> bool:
+    """Whether both are optional and made for other copies of the same files: at most one applies."""
+    return one.optional and other.optional and one.pre_images.keys() == other.pre_images.keys()
 
 
 def shortened(faults: list[str], most: int = 30) -> list[str]:
@@ -183,9 +178,8 @@ def load_patch_set(directory: Path) -> PatchSet:
     except RewactError as error:
         faults.append(str(error))
         without = ()
-    patch_set = PatchSet(directory.name, directory, tuple(patches), without)
     for number, patch in enumerate(patches):
-        others = [other for other in patches[:number] if other not in patch_set.rivals(patch)]
+        others = [other for other in patches[:number] if not _are_rivals(patch, other)]
         for path, identifier in patch.pre_images.items():
             if any(other.pre_images.get(path, identifier) != identifier for other in others):
                 faults.append(
@@ -193,7 +187,7 @@ def load_patch_set(directory: Path) -> PatchSet:
                 )
     if faults:
         raise _bad("\n".join(shortened(faults)))
-    return patch_set
+    return PatchSet(directory.name, directory, tuple(patches), without)
 
 
 def load_unread(directory: Path) -> PatchSet:
