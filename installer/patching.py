@@ -73,20 +73,13 @@ def originals_of(root: Path | None, *, offline: bool = False) -> Originals:
 
 
 def show_drift(drift: Drift) -> None:
-    """One line for each patch, and one for each file of it that has no place."""
+    """One line for each patch, and one for what is left out; `describe_misfit` has the rest."""
     for change in drift.fit.changes:
         advice = " (upstream has it: drop it)" if change.status == "merged" else ""
-        optional = " (optional: left out)" if change.change.optional and not change.fits else ""
         anchors = " ({} of {} anchors left)".format(*change.anchors) if change.anchors else ""
-        console.done(f"  {change.status:8} {change.change.name}{anchors}{advice}{optional}")
-        for file in change.files:
-            if not file.fits:
-                where = f" in {file.scope}" if file.scope else ""
-                console.done(f"             {file.path}{where}: {file.reason}")
-    for path in drift.taken:
-        console.done(f"  taken    {path}: another file is there")
-    for fault in drift.faults:
-        console.done(f"  fault    {fault}")
+        console.done(f"  {change.status:8} {change.change.name}{anchors}{advice}")
+    for line in describe_left_out(drift):
+        console.done(f"  {line}")
 
 
 def _keeps_originals(checkout: Checkout, state: State) -> bool:

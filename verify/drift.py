@@ -1,21 +1,15 @@
 # SPDX-License-Identifier: MIT
-"""How a patch series fares on a LeRobot tree it was not made for. Reads only.
-
-clean     the tree has the file that the patch was made for
-moved     placed by structure
-merged    the tree has the change already: the patch can be dropped
-conflict  it has no place there
-gone      a file it changes is not there
+"""How a patch series fares on a LeRobot tree it was not made for; see `verify.fit`. Reads only.
 
 The core of a series has to fit; what carries `Optional: yes` may be left out. What fits is proven.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from verify.applying import apply_series
 from verify.errors import ExitCode, RewactError
-from verify.fit import Change, FileFit, Read, SeriesFit, fit_series
+from verify.fit import Change, Read, SeriesFit, fit_series
 from verify.gitcmd import blob_id
 from verify.originals import Originals
 from verify.patch import ABSENT, Patch
@@ -47,8 +41,7 @@ class Drift:
         return not (self.fit.misfits or self.taken or self.faults)
 
     def as_json(self) -> dict:
-        """The report for programs; lines of files are text, with undecodable bytes replaced."""
-        lines = ("expected", "found")
+        """The report for programs."""
         return {
             "tag": self.tag,
             "tree": self.tree,
@@ -59,10 +52,7 @@ class Drift:
                     "status": change.status,
                     "optional": change.change.optional,
                     "anchors": change.anchors,
-                    "files": [
-                        asdict(file) | {name: getattr(file, name).decode(errors="replace") for name in lines}
-                        for file in change.files
-                    ],
+                    "files": [asdict(file) for file in change.files],
                 }
                 for change in self.fit.changes
             ],
@@ -221,9 +211,13 @@ def describe_misfit(drift: Drift) -> str:
     """Why the series that fits best does not fit: patch, scope, what was expected and what was found."""
     lines = [f"{drift.tree}: no series fits; the closest is that for {drift.tag}. Nothing was changed."]
     for change in drift.fit.misfits:
-        for file in change.files:
-            if not file.fits:
-                lines += _describe(change.change.name, file)
+        for file in (file for file in change.files if not file.fits):
+            where = f"{file.path}, in {file.scope}" if file.scope else file.path
+            lines.append(f"{change.change.name}: {where}: {file.reason}")
+            if file.expected:
+                lines[-1] += ": expected"
+                lines += _quoted(file.expected)
+                lines += ["  found" if file.found else "  found nothing like it", *_quoted(file.found)]
     lines += [f"{path} is there already, and is not our overlay's file." for path in drift.taken]
     lines += [f"{fault}." for fault in drift.faults]
     lines.append(f"Next: check out {drift.tag}, or a commit that the README's table of commits has.")
@@ -234,28 +228,17 @@ def describe_left_out(drift: Drift) -> list[str]:
     """One line for each optional patch that does not fit."""
     return [
         f"left out: {change.change.name} (optional): "
-        + "; ".join(_in_a_line(file) for file in change.files if not file.fits)
+        + "; ".join(
+            ": ".join([file.where, file.reason, *file.expected.strip().splitlines()[:1]])
+            for file in change.files
+            if not file.fits
+        )
         for change in drift.fit.left_out
     ]
 
 
-def _in_a_line(file: FileFit) -> str:
-    expected = file.expected.strip().splitlines()
-    return f"{file.where}: {file.reason}" + (f": {expected[0].decode(errors='replace')}" if expected else "")
-
-
-def _describe(name: str, file: FileFit) -> Iterator[str]:
-    where = f", in {file.scope}" if file.scope else ""
-    yield f"{name}: {file.path}{where}: {file.reason}" + (": expected" if file.expected else "")
-    if file.expected:
-        yield from _quoted(file.expected)
-        yield "  found" if file.found else "  found nothing like it"
-        yield from _quoted(file.found)
-
-
-def _quoted(text: bytes) -> Iterator[str]:
-    for line in text.decode(errors="replace").splitlines():
-        yield f"    | {line.rstrip()}"
+def _quoted(text: str) -> list[str]:
+    return [f"    | {line.rstrip()}" for line in text.splitlines()]
 
 
 if __name__ == "__main__":

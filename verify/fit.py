@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
 """A series of changes placed on a tree that it was not made for. Reads only what it is given.
 
-clean     the file is the one the change was made for
+clean     the tree has the file that the change was made for
 moved     placed by structure
 merged    the tree has the change already: the patch can be dropped
-conflict  it has no place
-gone      the file is not there
+conflict  it has no place there
+gone      a file it changes is not there
 """
 
 import functools
@@ -33,14 +33,14 @@ class Change:
 
 @dataclass(frozen=True)
 class FileFit:
-    """How one file of a change fits; of a conflict also why, where, and what was expected and found."""
+    """How one file of a change fits; of a conflict also why, where, and the lines expected and found."""
 
     path: str
     status: str
     reason: str = ""
     scope: str = ""
-    expected: bytes = b""
-    found: bytes = b""
+    expected: str = ""
+    found: str = ""
 
     @property
     def fits(self) -> bool:
@@ -170,4 +170,5 @@ def _fit_file(
     placed = _placed(path, before, after, tree)
     if isinstance(placed, bytes):
         return FileFit(path, "moved"), placed
-    return FileFit(path, "conflict", placed.reason, placed.scope, placed.expected, placed.found), None
+    expected, found = (text.decode(errors="replace") for text in (placed.expected, placed.found))
+    return FileFit(path, "conflict", placed.reason, placed.scope, expected, found), None

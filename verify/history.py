@@ -10,13 +10,11 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from verify.drift import Drift, Released, nearest
+from verify.drift import Released, nearest
 from verify.errors import ExitCode, RewactError
-from verify.fit import Read
 from verify.interpreter import PROJECT
 from verify.originals import Originals
 from verify.repository import opened
@@ -25,31 +23,21 @@ from verify.series import Content, load_overlay, load_patch_sets
 if TYPE_CHECKING:
     import git
 
-_SHOWN = ("clean", "moved", "merged", "left out", "misfit")
-_COLOURS = ("#1a7f37", "#7fc97f", "#9ecae1", "#f0ad4e", "#c0392b")
-
-
-@dataclass(frozen=True)
-class Commit:
-    """How the series that fits best fares on one commit.
-
-    Attributes:
-        patches: of each patch whether it is clean, moved, merged, left out (optional) or a misfit.
-        reasons: why it does not fit, or why patches are left out; one line each.
-    """
-
-    commit: str
-    date: str
-    tag: str
-    fits: bool
-    patches: dict[str, str]
-    reasons: tuple[str, ...]
+_COLOURS = {
+    "clean": "#1a7f37", "moved": "#7fc97f", "merged": "#9ecae1", "left out": "#f0ad4e", "misfit": "#c0392b"
+}  # fmt: skip
 
 
 def examine_history(
     git: Path, commits: str, stride: int, series: Mapping[str, Released], overlay: Mapping[str, Content]
-) -> list[Commit]:
-    """The first-parent commits of a range, oldest first; says on standard error how far it is.
+) -> list[dict]:
+    """How the series that fits best fares on each first-parent commit of a range, oldest first.
+
+    Says on standard error how far it is.
+
+    Returns:
+        commit, date, tag and fits of each; patches (of each patch whether it is clean, moved, merged, left
+        out as it is optional, or a misfit); reasons (one line for each that does not fit).
 
     Raises:
         RewactError: USAGE, where git does not know the range.
@@ -67,66 +55,56 @@ def examine_history(
         for number, commit in enumerate(chosen):
             if number % 10 == 0:
                 print(f"\r{number} of {len(chosen)} commits", end="", file=sys.stderr, flush=True)
-            date = commit.committed_datetime.date().isoformat()
-            rows.append(_row(commit.hexsha, date, nearest(series, overlay, _reader(commit), commit.hexsha)))
+
+            @functools.cache
+            def read(path: str, tree: "git.Tree" = commit.tree) -> bytes | None:
+                try:
+                    return (tree / path).data_stream.read()
+                except KeyError:
+                    return None
+
+            drift = nearest(series, overlay, read, commit.hexsha)
+            patches, reasons = {}, [*(f"{path} is taken" for path in drift.taken), *map(str, drift.faults)]
+            for change in drift.fit.changes:
+                name, unfit = change.change.name, "left out" if change.change.optional else "misfit"
+                patches[name] = change.status if change.fits else unfit
+                reasons += [
+                    f"{name} ({unfit}): {file.where}: {file.reason}" for file in change.files if not file.fits
+                ]
+            row = {"commit": commit.hexsha, "date": commit.committed_datetime.date().isoformat()}
+            row |= {"tag": drift.tag, "fits": drift.fits, "patches": patches, "reasons": reasons}
+            rows.append(row)
     print(f"\r{len(rows)} of {len(rows)} commits", file=sys.stderr)
     return rows
-
-
-def _reader(commit: "git.Commit") -> Read:
-    """Reads the files of a commit, each once."""
-
-    @functools.cache
-    def read(path: str) -> bytes | None:
-        try:
-            return (commit.tree / path).data_stream.read()
-        except KeyError:
-            return None
-
-    return read
-
-
-def _row(commit: str, date: str, drift: Drift) -> Commit:
-    patches, reasons = {}, [*(f"{path} is taken" for path in drift.taken), *map(str, drift.faults)]
-    for change in drift.fit.changes:
-        unfit = "left out" if change.change.optional else "misfit"
-        patches[change.change.name] = change.status if change.fits else unfit
-        reasons += [
-            f"{change.change.name} ({unfit}): {file.where}: {file.reason}"
-            for file in change.files
-            if not file.fits
-        ]
-    return Commit(commit, date, drift.tag, drift.fits, patches, tuple(reasons))
 
 
 def _share(part: int, whole: int) -> str:
     return f"{part} of {whole} ({100 * part / whole:.1f} %)" if whole else "none"
 
 
-def table(title: str, rows: Sequence[Commit], optional: Mapping[str, set[str]]) -> str:
-    """The share of commits that fit, of each patch the share of those it was tried on, and what is missing.
+def _title(commits: str, rows: Sequence[dict]) -> str:
+    return f"{commits}: {_share(sum(row['fits'] for row in rows), len(rows))} commits fit"
 
-    Args:
-        optional: of each series its optional patches.
-    """
-    lines = [f"{title}: {_share(sum(row.fits for row in rows), len(rows))} commits fit"]
-    whole = sum(row.fits and "left out" not in row.patches.values() for row in rows)
-    lines.append(f"with nothing left out: {_share(whole, len(rows))}")
-    for tag in sorted({row.tag for row in rows}):
-        of_tag = [row for row in rows if row.tag == tag]
+
+def table(commits: str, rows: Sequence[dict], series: Mapping[str, Released]) -> str:
+    """The share of commits that fit, of each patch of those it was tried on, and what is missing."""
+    whole = sum(row["fits"] and "left out" not in row["patches"].values() for row in rows)
+    lines = [_title(commits, rows), f"with nothing left out: {_share(whole, len(rows))}"]
+    for tag in sorted({row["tag"] for row in rows}):
+        of_tag = [row["patches"] for row in rows if row["tag"] == tag]
         lines.append(f"series for {tag}, the best on {len(of_tag)} commits:")
-        for name in dict.fromkeys(name for row in of_tag for name in row.patches):
-            states = [row.patches[name] for row in of_tag if name in row.patches]
+        for patch in series[tag].patch_set.patches:
+            states = [patches[patch.name] for patches in of_tag if patch.name in patches]
             fit = sum(state not in ("left out", "misfit") for state in states)
-            tier = "optional" if name in optional[tag] else "core"
-            lines.append(f"  {tier:8}  {name:36}  {_share(fit, len(states))}")
-    counts = Counter(reason for row in rows for reason in row.reasons)
-    first = {reason: row.commit[:9] for row in reversed(rows) for reason in row.reasons}
+            tier = "optional" if patch.optional else "core"
+            lines.append(f"  {tier:8}  {patch.name:36}  {_share(fit, len(states))}")
+    counts = Counter(reason for row in rows for reason in row["reasons"])
+    first = {reason: row["commit"][:9] for row in reversed(rows) for reason in row["reasons"]}
     lines += [f"{count} commits, first {first[reason]}: {reason}" for reason, count in counts.most_common()]
     return "\n".join(lines)
 
 
-def plot(title: str, rows: Sequence[Commit], path: Path) -> None:
+def plot(commits: str, rows: Sequence[dict], path: Path) -> None:
     """One line a patch, one column a commit."""
     try:
         from matplotlib import pyplot
@@ -136,23 +114,26 @@ def plot(title: str, rows: Sequence[Commit], path: Path) -> None:
         raise RewactError(
             ExitCode.USAGE, "--plot needs matplotlib: run with the Python of an environment that has it."
         ) from None
-    patches = sorted({(row.tag, name) for row in rows for name in row.patches})
+    patches = sorted({(row["tag"], name) for row in rows for name in row["patches"]})
+    shown = list(_COLOURS)
     cells = [
         [
-            _SHOWN.index(row.patches[name]) if row.tag == tag and name in row.patches else float("nan")
+            shown.index(row["patches"][name])
+            if row["tag"] == tag and name in row["patches"]
+            else float("nan")
             for row in rows
         ]
         for tag, name in patches
     ]
     figure, axes = pyplot.subplots(figsize=(11, 1.5 + 0.22 * len(patches)), layout="constrained")
-    colours = ListedColormap(_COLOURS)
+    colours = ListedColormap(list(_COLOURS.values()))
     axes.imshow(cells, aspect="auto", cmap=colours, vmin=-0.5, vmax=4.5, interpolation="nearest")
     names = [f"{tag} {name.removesuffix('.patch')}" for tag, name in patches]
     axes.set_yticks(range(len(names)), names, fontsize=7)
     ticks = range(0, len(rows), max(len(rows) // 8, 1))
-    axes.set_xticks(ticks, [rows[at].date for at in ticks], fontsize=7)
-    axes.set_title(f"{title}: {_share(sum(row.fits for row in rows), len(rows))} commits fit")
-    swatches = [Swatch(color=colour, label=word) for colour, word in zip(_COLOURS, _SHOWN, strict=True)]
+    axes.set_xticks(ticks, [rows[at]["date"] for at in ticks], fontsize=7)
+    axes.set_title(_title(commits, rows))
+    swatches = [Swatch(color=colour, label=word) for word, colour in _COLOURS.items()]
     figure.legend(handles=swatches, loc="outside lower center", ncols=5, frameon=False, fontsize=8)
     figure.savefig(path, dpi=150)
     pyplot.close(figure)
@@ -175,8 +156,8 @@ def main() -> int:
     try:
         if not git.is_dir():
             raise RewactError(ExitCode.USAGE, f"{git} is not a directory: name a clone or a git directory.")
-        patch_sets = load_patch_sets(PROJECT / "patches")
-        series = {tag: Released(patch_set, Originals(git)) for tag, patch_set in patch_sets.items()}
+        patch_sets, originals = load_patch_sets(PROJECT / "patches"), Originals(git)
+        series = {tag: Released(patch_set, originals) for tag, patch_set in patch_sets.items()}
         rows = examine_history(git, commits, arguments.stride, series, load_overlay(PROJECT / "overlay"))
         if arguments.plot is not None:
             plot(commits, rows, arguments.plot)
@@ -184,13 +165,9 @@ def main() -> int:
         print(f"verify: {error}", file=sys.stderr)
         return int(error.code)
     if arguments.json:
-        fits = sum(row.fits for row in rows)
+        fits = sum(row["fits"] for row in rows)
         facts = {"range": commits, "stride": arguments.stride, "commits": len(rows), "fits": fits}
-        print(json.dumps(facts | {"rows": [asdict(row) for row in rows]}, indent=2))
+        print(json.dumps(facts | {"rows": rows}, indent=2))
     else:
-        optional = {
-            tag: {patch.name for patch in patch_set.patches if patch.optional}
-            for tag, patch_set in patch_sets.items()
-        }
-        print(table(commits, rows, optional))
+        print(table(commits, rows, series))
     return ExitCode.OK
