@@ -265,26 +265,17 @@ def _is_transparent(node: ast.stmt, label: str, inner: Sequence[ast.stmt]) -> bo
     return isinstance(node, ast.If) and label == "else" and is_elif
 
 
-def _dump(*parts: object) -> str:
-    return " ".join(ast.dump(part) if isinstance(part, ast.AST) else str(part) for part in parts if part)
-
-
 def _normal_form(node: ast.stmt) -> tuple[str, str]:
     """`key` and `header` of a statement."""
-    kind = type(node).__name__
-    match node:
-        case ast.ClassDef():
-            return f"class {node.name}", _dump(*node.bases, *node.keywords)
-        case ast.FunctionDef() | ast.AsyncFunctionDef():
-            return f"def {node.name}", _dump(kind, node.args, node.returns)
-        case ast.If() | ast.While():
-            return _dump(kind, node.test), ""
-        case ast.For() | ast.AsyncFor():
-            return _dump(kind, node.target, node.iter), ""
-        case ast.With() | ast.AsyncWith():
-            return _dump(kind, *node.items), ""
-        case ast.Match():
-            return _dump(kind, node.subject), ""
-        case ast.ImportFrom():
-            return f"from {'.' * node.level}{node.module or ''} import", _dump(*node.names)
-    return (kind, "") if hasattr(node, "handlers") else (_dump(node), "")
+    # A definition's decorators have forms of their own, and so has what stands in blocks.
+    apart = {"body", "orelse", "finalbody", "handlers", "cases", "decorator_list", "name"}
+    if isinstance(node, ast.ImportFrom):
+        return f"from {'.' * node.level}{node.module or ''} import", " ".join(map(ast.dump, node.names))
+    if not (hasattr(node, "body") or hasattr(node, "cases")):
+        return ast.dump(node), ""
+    parts = [getattr(node, name) for name in node._fields if name not in apart]
+    parts = [one for part in parts if part for one in (part if isinstance(part, list) else [part])]
+    form = " ".join([type(node).__name__, *(ast.dump(one) for one in parts if isinstance(one, ast.AST))])
+    if isinstance(node, Definition):
+        return f"{'class' if isinstance(node, ast.ClassDef) else 'def'} {node.name}", form
+    return form, ""
