@@ -106,21 +106,16 @@ def recognise(checkout: Checkout, patch_sets: Mapping[str, PatchSet], state: Sta
     Raises:
         RewactError: UNSUPPORTED_VERSION, or EDITED when it is a supported release with edited files.
     """
-    wrong: dict[str, list[str]] = {}
-    for tag, patch_set in patch_sets.items():
-        wrong[tag] = [
-            path
-            for path, identifier in patch_set.pre_images.items()
-            if not is_blob(checkout.read(path), identifier)
-        ]
-        if not wrong[tag]:
+    wrong = {
+        tag: [path for path, one in patch_set.pre_images.items() if not is_blob(checkout.read(path), one)]
+        for tag, patch_set in patch_sets.items()
+    }
+    for tag in sorted(wrong, key=lambda tag: len(wrong[tag])):
+        patch_set = patch_sets[tag]
+        made = (patch_set.made_of(path, patch_set.pre_images[path]) for path in wrong[tag])
+        # What is not as released is patched: by this run, by hand, or committed here or in another clone.
+        if all(_is_one_of(checkout.read(path), ids) for path, ids in zip(wrong[tag], made, strict=True)):
             return patch_set
-    for tag, patch_set in patch_sets.items():
-        if all(
-            _is_one_of(checkout.read(path), patch_set.made_of(path, patch_set.pre_images[path]))
-            for path in wrong[tag]
-        ):
-            return patch_set  # patched: by this run, by hand, or committed here or in another clone
     if state is not None and state.tag in patch_sets and is_recorded_version(checkout, state):
         return patch_sets[state.tag]  # edited, half restored, or of an older patch set: see `plan_checkout`
     for tag, patch_set in patch_sets.items():
