@@ -195,6 +195,9 @@ def test_clearing(run, root):
     ("labels", "named"),
     [
         ("{", "labels.json is not valid JSON"),
+        ("[" * 100_000, "labels.json is not valid JSON"),
+        ("9" * 5000, "labels.json is not valid JSON"),
+        ('{"0": {"3": ' + "9" * 400 + "}}", r"reward of a keypoint must be in \[0, 1\]"),
         ([], "labels.json has no labels"),
         (["0"], "expected an object with 'episode_index', got '0'"),
         ({"zero": "failed"}, "expected an object with 'episodes'"),

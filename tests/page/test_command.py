@@ -36,12 +36,13 @@ def config(root, tmp_path):
 
 @pytest.fixture
 def during(monkeypatch):
-    """Do something in place of serving, with the application."""
+    """Do something in place of serving, with the application; then Ctrl+C."""
 
     def during(action):
         def run(server, sockets):
             action(server.config.app)
             assert sockets[0].getsockname()[1]
+            raise KeyboardInterrupt  # as uvicorn does, once it has ended
 
         monkeypatch.setattr("uvicorn.Server.run", run)
 

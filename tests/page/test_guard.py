@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """What the page's server refuses."""
 
+import asyncio
+
 from rewact.cli.label_page import page_address
 from rewact.page.guard import MAX_BODY
 from tests.page.conftest import browse
@@ -23,7 +25,7 @@ def test_names_of_this_machine_are_answered(client):
 
 
 def test_posts_of_other_pages_are_refused(client, root):
-    for origin in ("http://evil.example", "http://127.0.0.1:9999", "null"):
+    for origin in ("http://evil.example", "http://127.0.0.1:9999", "null", "http://[::1"):
         answer = client.put("/api/episodes/0/labels", json=EDIT, headers={"Origin": origin})
         assert answer.status_code == 403 and origin in answer.json()["error"]
     assert not (root / "rewact_extensions/outcomes.json").exists()
@@ -45,7 +47,30 @@ def test_what_is_posted_has_limits(client):
     assert client.put(path, content=iter([b"{}"]), headers=json).status_code == 411
     assert client.put(path, content=b"{", headers=json).json()["error"] == "the request is not valid JSON"
     assert client.put(path, content=b"[" * 100_000, headers=json).status_code == 400
-    assert client.request("DELETE", path, headers={**json, "Content-Length": "0"}).status_code == 405
+    for method in ("DELETE", "OPTIONS", "TRACE"):
+        answer = client.request(method, path)
+        assert answer.status_code == 405 and method in answer.json()["error"]
+    assert client.get("/api/episodes/" + "9" * 5000).status_code == 414
+
+
+def test_a_browser_that_goes_away_while_it_sends_is_no_failure(client, caplog):
+    """As when its tab is closed."""
+    headers = [
+        (b"host", b"127.0.0.1:8642"),
+        (b"content-type", b"application/json"),
+        (b"content-length", b"9"),
+    ]
+    path, sent = "/api/episodes/0/labels", []
+    scope = {"type": "http", "method": "PUT", "path": path, "query_string": b"", "headers": headers}
+
+    async def receive():
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(client.app({**scope, "server": ("127.0.0.1", 8642)}, receive, send))
+    assert sent[0]["status"] == 400 and "failed" not in caplog.text
 
 
 def test_addresses_never_become_paths(client):

@@ -105,6 +105,8 @@ def test_changes_of_other_programs_are_seen(client, page, root):
 WRONG = [
     ({**NOTHING, "keypoints": [{"frame_index": 24, "reward": 1}]}, "frame_index 24 lies outside"),
     ({**NOTHING, "keypoints": [{"frame_index": 0, "reward": 2}]}, r"must be in [0, 1], got 2"),
+    ({**NOTHING, "keypoints": [{"frame_index": 0, "reward": 10**400}]}, "must be in [0, 1]"),
+    ({**NOTHING, "keypoints": [{"timestamp": 10**400, "reward": 1}]}, "timestamp must be a number"),
     ({**NOTHING, "keypoints": [{"frame_index": 0, "reward": 1}] * 2}, "two keypoints at frame 0"),
     ({**NOTHING, "outcome": "won"}, "the outcome must be one of"),
     ({**NOTHING, "outcome": {}}, "the outcome must be one of"),
@@ -168,6 +170,20 @@ def test_a_folder_that_cannot_be_written_is_named(client, root, monkeypatch):
     answer = save(client, 0, FULL)
     assert answer.status_code == 500 and "reward_keypoints.json cannot be written" in answer.json()["error"]
     assert client.get("/api/episodes/0").json()["labels"] == NOTHING
+
+
+def test_a_dataset_that_was_moved_away_keeps_its_labels_and_gets_no_folder(client, root):
+    save(client, 0, FULL)
+    moved = root.rename(root.with_name("moved"))
+    (problem,) = client.get("/api/episodes").json()["problems"]
+    assert problem.startswith(f"{REPO_ID} is no longer in {root}: put it back")
+    assert client.get("/api/episodes/0").json()["labels"] == FULL
+    refused = save(client, 0, NOTHING, base=FULL)
+    assert refused.status_code == 500 and refused.json()["error"] == problem
+    assert not root.exists()
+    moved.rename(root)
+    assert client.get("/api/episodes").json()["problems"] == []
+    assert save(client, 0, NOTHING, base=FULL).status_code == 200
 
 
 def write_predictions(page, root, curves):

@@ -3,6 +3,7 @@
 
 import io
 import shutil
+import wave
 
 import av
 import numpy as np
@@ -92,6 +93,11 @@ def test_a_broken_video_is_a_sentence_and_the_rest_works(client, root):
     broken, whole = cameras(client, 0)
     assert f"{path} cannot be read as a video" in broken["problem"]
     assert whole["ready"] and client.get(whole["url"]).status_code == 200
+    with wave.open(str(path), "wb") as sound:
+        sound.setparams((1, 2, 8000, 0, "NONE", None))
+        sound.writeframes(bytes(16000))
+    said = (cameras(client, 0)[0]["problem"], client.get("/thumbnails/0/first").json()["error"])
+    assert all(str(path) in each and each.endswith(": there is no picture in it") for each in said)
     path.unlink()
     assert f"{path}: the video of episode 0 is missing" in cameras(client, 0)[0]["problem"]
     assert "missing" in client.get("/thumbnails/0/first").json()["error"]

@@ -27,6 +27,7 @@ lerobot-label-page --dataset.repo_id=me/pick --host=0.0.0.0 --push_to_hub=true
 import logging
 import secrets
 import socket
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -100,7 +101,8 @@ def label_page(cfg: LabelPageConfig) -> None:
         config = uvicorn.Config(
             page.app(cfg.host, token), log_level="warning", access_log=False, timeout_graceful_shutdown=2
         )
-        uvicorn.Server(config).run(sockets=[listener])
+        with suppress(KeyboardInterrupt):  # which uvicorn raises again once it has ended
+            uvicorn.Server(config).run(sockets=[listener])
     if cfg.push_to_hub:
         cleared = [name for name in before if not (Path(meta.root) / name).exists()]
         push_label_files(meta, cleared, cfg.dataset.revision)

@@ -58,11 +58,13 @@ def read_json(path: Path) -> Any:
         ValueError: naming the file, if it cannot be read or is not valid JSON.
     """
 
+    repeated: list[str] = []
+
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         content: dict[str, Any] = {}
         for key, value in pairs:
             if key in content:
-                raise ValueError(f"{path}: the key {key!r} appears twice")
+                repeated.append(key)
             content[key] = value
         return content
 
@@ -71,9 +73,12 @@ def read_json(path: Path) -> Any:
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(say_unread(path, error)) from error
     try:
-        return json.loads(text, object_pairs_hook=unique)
-    except json.JSONDecodeError as error:
+        content = json.loads(text, object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:  # of its form, or too deep, or a number of too many digits
         raise ValueError(f"{path} is not valid JSON ({error}); repair or delete it") from error
+    if repeated:
+        raise ValueError(f"{path}: the key {repeated[0]!r} appears twice")
+    return content
 
 
 def read_by_episode(path: Path, what: str) -> list[tuple[str, Any]]:
@@ -200,6 +205,6 @@ def is_integer(value: Any) -> bool:
 
 def is_number(value: Any) -> bool:
     """Whether it is a finite number, numpy's and torch's scalars included; True, False and text are not."""
-    with contextlib.suppress(TypeError, ValueError):
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
         return not isinstance(value, (bool, str)) and math.isfinite(float(value))
     return False

@@ -8,6 +8,7 @@ The file is ``rewact_extensions/outcomes.json`` in the dataset's folder::
 
 import logging
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -66,15 +67,19 @@ def read_outcomes(table: EpisodeTable, config: RewardLabelsConfig, from_columns:
                 outcomes[outcomes == UNKNOWN] = recorded[outcomes == UNKNOWN]
             elif (recorded == FAILURE).any():
                 # Many recordings carry the column without ever setting it.
-                logging.info(
-                    "%s is false in all of %s and says nothing about outcomes; "
-                    "--dataset.reward.outcomes=next.success takes it as failures",
-                    SUCCESS_KEY,
-                    table.repo_id,
+                _say_once(
+                    f"{SUCCESS_KEY} is false in all of {table.repo_id} and says nothing about outcomes; "
+                    "--dataset.reward.outcomes=next.success takes it as failures"
                 )
         if config.mask_actions_for_fail_data and table.name.startswith(FAIL_PREFIX):
             outcomes[outcomes == UNKNOWN] = FAILURE
     return outcomes
+
+
+@cache
+def _say_once(sentence: str) -> None:
+    """Log what the labelling page would repeat at each change."""
+    logging.info(sentence)
 
 
 def load_outcomes(path: Path, table: EpisodeTable) -> dict[int, str]:

@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
@@ -264,6 +264,8 @@ class LabelPage:
                 if request.method in ("POST", "PUT"):
                     body = _parse(await request.body())
                 return await run_in_threadpool(handler, request, body)
+            except ClientDisconnect:
+                return Response(status_code=400)  # which nobody reads
             except (ValueError, OSError) as error:
                 status = 500 if isinstance(error, OSError) else 400
                 return JSONResponse({"error": one_line(error)}, status_code=status)

@@ -27,6 +27,7 @@ from rewact.options.labels import RewardLabelsConfig
 if TYPE_CHECKING:
     from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
 
+INFO_FILE = "meta/info.json"
 # Sources that nobody made for this episode.
 GUESSES = (None, "linear")
 OUTCOME_NAMES = {code: name for name, code in OUTCOMES.items()}
@@ -73,6 +74,10 @@ class LabelBook:
     def refresh(self) -> None:
         """Read what other programs have written since."""
         with self._lock:
+            if not self._is_there():
+                # What is known stays on the page until the dataset is back.
+                self.problems, self._signature = [self._gone()], ()
+                return
             signature, before = self._stat(), self._signature
             if signature == before:
                 return
@@ -137,8 +142,10 @@ class LabelBook:
         Raises:
             ConflictError: if others have changed the episode since.
             ValueError: if a file that would be written is broken, or another file contradicts.
-            OSError: naming the file, if it cannot be written.
+            OSError: naming the file, if it cannot be written, or the folder, if the dataset is gone.
         """
+        if not self._is_there():
+            raise OSError(self._gone())
         with self._lock, writing_in(self.table.root / EXTENSIONS_DIR):
             self.refresh()
             stored = self._labels.of(episode)
@@ -167,6 +174,15 @@ class LabelBook:
     def _touch(self, episodes: Sequence[int]) -> None:
         self.version += 1
         self._changed |= dict.fromkeys(episodes, self.version)
+
+    def _is_there(self) -> bool:
+        return (self.table.root / INFO_FILE).is_file()
+
+    def _gone(self) -> str:
+        return (
+            f"{self.table.repo_id} is no longer in {self.table.root}: put it back, or start the page anew "
+            "with --dataset.root"
+        )
 
     def _stat(self) -> tuple[Any, ...]:
         """What tells whether a file has changed: first ours, in the order of `FORMATS`, then all others."""

@@ -17,7 +17,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SAFE_METHODS = ("GET", "HEAD")
+METHODS = (*SAFE_METHODS, "POST", "PUT")
 MAX_BODY = 1 << 20
+# Bytes of an address; more digits than these Python does not read as a number.
+MAX_ADDRESS = 2000
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' data:; media-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -61,10 +64,14 @@ class Guard:
             return _error(403, f"this page does not answer to the name {host!r}")
         if headers.get("sec-fetch-site") not in (None, "same-origin", "none") and scope["path"] != "/":
             return _error(403, "requests of other web sites are refused")
+        if len(scope["path"]) + len(scope["query_string"]) > MAX_ADDRESS:
+            return _error(414, f"addresses of more than {MAX_ADDRESS} bytes are refused")
+        if scope["method"] not in METHODS:
+            return _error(405, f"nothing here is asked by {scope['method']}")
         if scope["method"] in SAFE_METHODS:
             return None
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and origin.partition("://")[2] != host:
             return _error(403, f"requests of {origin} are refused")
         if headers.get("content-type", "").partition(";")[0].strip() != "application/json":
             return _error(415, "send JSON, with Content-Type: application/json")

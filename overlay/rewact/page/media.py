@@ -23,7 +23,7 @@ from PIL import Image
 from lerobot.datasets.video_utils import decode_video_frames
 from rewact.labels.episodes import EpisodeTable
 from rewact.labels.files import write_atomically
-from rewact.options.errors import say_unread
+from rewact.options.errors import reason_of, say_unread
 
 if TYPE_CHECKING:
     from lerobot.datasets.lerobot_dataset import LeRobotDataset, LeRobotDatasetMetadata
@@ -92,8 +92,7 @@ class Media:
         """
         if self._is_video(camera):
             path, start, end = self._span(episode, camera)
-            stat = path.stat()
-            codec, pixels, distance = inspect_video(path, start, end, (stat.st_mtime_ns, stat.st_size))
+            codec, pixels, distance = _inspect(path, start, end)
             if codec in plays and pixels in PLAYABLE.get(codec, ()) and distance <= MAX_KEY_FRAME_DISTANCE:
                 return Clip(path, start)
         cached = self._cached(episode, camera)
@@ -171,15 +170,17 @@ class Media:
         if frames is None:
             frames = list(range(self.table.length(episode)))
         if self._is_video(camera):
-            path, start, _ = self._span(episode, camera)
+            path, start, end = self._span(episode, camera)
+            _inspect(path, start, end)
             times = start + np.array(frames) / self.table.fps
             try:
                 for first in range(0, len(times), WINDOW):
                     wanted = times[first : first + WINDOW].tolist()
                     for frame in decode_video_frames(path, wanted, TOLERANCE_S, "pyav"):
                         yield (frame.permute(1, 2, 0) * 255).round().byte().numpy()
-            except av.FFmpegError as error:
-                raise ValueError(f"{path}: the video of episode {episode} is broken: {error}") from error
+            except Exception as error:  # of whatever kind LeRobot's decoders raise
+                reason = reason_of(error)
+                raise ValueError(f"{path}: the video of episode {episode} is broken: {reason}") from error
             return
         if camera not in self._depth:
             for frame in frames:
@@ -199,10 +200,9 @@ class Media:
                 try:
                     self._dataset = self._load()
                 except Exception as error:  # of whatever kind broken data raises
-                    reason = str(error).strip().partition("\n")[0]
                     raise ValueError(
                         f"the data of {self.table.repo_id} cannot be read, with the pictures of {camera}: "
-                        f"{reason}"
+                        f"{reason_of(error)}"
                     ) from error
             dataset = self._dataset
             index = dataset.hf_dataset.data.column("index").to_numpy()
@@ -210,6 +210,11 @@ class Media:
             if camera in self.meta.video_keys:
                 return np.asarray(dataset[row][camera])
             return np.asarray(dataset.hf_dataset.select_columns([camera])[row][camera])
+
+
+def _inspect(path: Path, start: float, end: float) -> tuple[str, str, int]:
+    stat = path.stat()
+    return inspect_video(path, start, end, (stat.st_mtime_ns, stat.st_size))
 
 
 @functools.cache
@@ -223,6 +228,8 @@ def inspect_video(path: Path, start: float, end: float, changed: Any = None) -> 
     """
     try:
         with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise ValueError(f"{path} cannot be read as a video: there is no picture in it")
             stream = container.streams.video[0]
             container.seek(max(0, round(start / stream.time_base)), backward=True, stream=stream)
             distance = largest = 0
@@ -234,7 +241,7 @@ def inspect_video(path: Path, start: float, end: float, changed: Any = None) -> 
                 if packet.pts * stream.time_base > end:
                     break
             return stream.codec.canonical_name, stream.codec_context.pix_fmt or "", largest
-    except (av.FFmpegError, IndexError, OSError) as error:
+    except (av.FFmpegError, OSError) as error:
         raise ValueError(say_unread(path, error, " as a video")) from error
 
 
