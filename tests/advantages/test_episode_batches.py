@@ -106,6 +106,27 @@ def test_episodes_are_read_by_id(tmp_path):
     assert read == [(e, {e}, LENGTHS[e]) for e in (0, 2, 3)]
 
 
+def test_data_that_is_not_what_the_metadata_says(tmp_path):
+    """Rows of another episode were read, as far as there were any."""
+    root = create_dataset(tmp_path / "data", camera=None)
+    (path,) = (root / "data").rglob("*.parquet")
+    table = pq.read_table(path)
+    shifted = pc.add(table["index"], LENGTHS[0])
+    pq.write_table(table.set_column(table.column_names.index("index"), "index", shifted), path)
+    with pytest.raises(ValueError, match="episode 0: the frames of its data are not those that its metadata"):
+        list(EpisodeBatches(load_dataset(root), [0], 4))
+
+
+def test_a_damaged_video_is_named(tmp_path):
+    """The decoder said neither which file nor which episode."""
+    root = create_dataset(tmp_path / "data", camera="video")
+    (path,) = (root / "videos").rglob("*.mp4")
+    path.write_bytes(path.read_bytes()[:100])
+    dataset = load_dataset(root)
+    with pytest.raises(ValueError, match=rf"{path}, in which {CAMERA} of episode 0 lies, cannot be decoded"):
+        list(EpisodeBatches(dataset, [0], 4))
+
+
 def test_no_batches_of_nothing(video_root):
     with pytest.raises(ValueError, match="batch_size"):
         EpisodeBatches(load_dataset(video_root), [0], 0)

@@ -258,6 +258,10 @@ def test_metadata_that_does_not_fit(load):
     dataset = LeRobotDatasetWithReward(FakeDataset())
     with pytest.raises(IndexError, match="frame 99 is not among its 8 frames"):
         dataset._labelled({"index": torch.tensor(99)})
+    with pytest.raises(
+        ValueError, match="frame 5 is of episode 0 in the data and of episode 1 in the metadata"
+    ):
+        dataset._labelled({"index": torch.tensor(5), "episode_index": torch.tensor(0)})
     broken = FakeDataset()
     broken.meta.episodes["dataset_from_index"] = [0, 4]
     with pytest.raises(ValueError, match="the metadata of episode 1 does not follow"):
@@ -300,7 +304,7 @@ class FakeDataset:
         return 8
 
     def __getitem__(self, index):
-        return {"index": torch.tensor(index)}
+        return {"index": torch.tensor(index), "episode_index": torch.tensor(int(index >= 5))}
 
 
 @pytest.mark.parametrize("horizon", [None, 3])

@@ -92,6 +92,32 @@ def test_a_dataset_that_is_not_there_is_told_with_its_folder(tmp_path):
         label_rewards(cfg)
 
 
+def _rewrite_info(root, **changes):
+    path = root / "meta/info.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+DAMAGED = {
+    "meta/stats.json cannot be read": lambda root: (root / "meta/stats.json").write_text("{"),
+    "meta/info.json cannot be read": lambda root: (root / "meta/info.json").write_text("{"),
+    "meta/episodes/chunk-000/file-000.parquet cannot": lambda root: (
+        root / "meta/episodes/chunk-000/file-000.parquet"
+    ).write_bytes(b"PAR1"),
+    r"lacks meta/tasks.parquet, and the Hub does not": lambda root: (root / "meta/tasks.parquet").unlink(),
+    "has the format v2.1, and this LeRobot reads v3.0": lambda root: _rewrite_info(
+        root, codebase_version="v2.1"
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", DAMAGED)
+def test_a_dataset_that_cannot_be_opened_is_told_with_what_is_wrong(run, root, fault):
+    """LeRobot's error named neither dataset nor file; that of an old format ended in a traceback."""
+    DAMAGED[fault](root)
+    with pytest.raises(ValueError, match=rf"^the dataset local/tiny in {root} (is damaged: )?{fault}"):
+        run()
+
+
 def test_no_connection_to_the_hub_is_told_in_a_line(tmp_path, monkeypatch):
     """Its client's errors of httpx are neither OSErrors nor RuntimeErrors: they ended in a traceback."""
     httpx = pytest.importorskip("httpx")

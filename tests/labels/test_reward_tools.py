@@ -295,16 +295,21 @@ def test_what_cannot_be_evaluated(data, checkpoint, camera_root, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_diverged_policy_is_named(data, checkpoint, tmp_path, monkeypatch):
+@pytest.mark.parametrize("is_in_the_data", [False, True])
+def test_a_prediction_that_is_no_number_is_explained(data, checkpoint, tmp_path, monkeypatch, is_in_the_data):
+    """Where the dataset had none, the policy's training was blamed."""
     call = RewardPredictor.__call__
 
     def diverged(self, batch):
         prediction = call(self, batch)
         prediction.reward[batch["index"].numpy() == 8] = np.nan
+        if is_in_the_data:
+            batch["observation.state"][batch["index"] == 8, 1] = torch.nan
         return prediction
 
     monkeypatch.setattr(RewardPredictor, "__call__", diverged)
-    with pytest.raises(ValueError, match="predicts nan for episode 1, frame 2: its training has diverged"):
+    why = "the dataset has no number for observation.state" if is_in_the_data else "its training has diverged"
+    with pytest.raises(ValueError, match=f"predicts nan for episode 1, frame 2: {why}"):
         eval_rewards(EvalRewardsConfig(data(), policy(checkpoint), output_dir=tmp_path))
 
 

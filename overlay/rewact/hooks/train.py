@@ -91,8 +91,11 @@ def adds_reward_labels(make: Callable, cfg: "TrainPipelineConfig") -> Any:
     """Add reward labels, where they are needed, to the dataset, or to those of training and evaluation."""
     if not (_wants_labels(cfg) or _wanted_advantages(cfg) or cfg.dataset.reward.is_used):
         return make(cfg)
-    require_episodes(cfg.dataset)
-    made = make(cfg)
+    from rewact.labels.opening import opening
+
+    with opening(cfg.dataset):
+        require_episodes(cfg.dataset)
+        made = make(cfg)
     if isinstance(made, tuple):
         return wrap_train_eval_datasets(cfg, *made)
     return wrap_train_eval_datasets(cfg, made, None)[0]

@@ -78,6 +78,7 @@ class _WithReward(KeypointEditing):
         if with_rewards:
             self.labels.require(self._labelled_episodes())
         self._ends = self.labels.table.ends.tolist()
+        self._episodes = self.labels.table.episodes.tolist()
 
     def __getattr__(self, name: str) -> Any:
         # Called only for what the wrapper itself lacks. Dunders are never delegated: torch would find the
@@ -125,25 +126,33 @@ class _WithReward(KeypointEditing):
                 f"{labels.table.repo_id}: frame {index} is not among its {len(labels.rewards)} frames; "
                 "the data and the metadata of the dataset do not fit together"
             )
+        row = bisect_right(self._ends, index)
+        if (episode := int(item["episode_index"])) != self._episodes[row]:
+            raise ValueError(
+                f"{labels.table.repo_id}: frame {index} is of episode {episode} in the data and of episode "
+                f"{self._episodes[row]} in the metadata, so that its label cannot be told; copy or "
+                "convert the dataset again"
+            )
+        end = self._ends[row]
         item = dict(item)
         if self.with_rewards:
-            item[REWARD_KEY], is_pad = self._window(labels.rewards, index, self.horizon)
+            item[REWARD_KEY], is_pad = self._window(labels.rewards, index, end, self.horizon)
             if is_pad is not None:
                 item[REWARD_PAD_KEY] = is_pad
             if self.trained_on is not None:
                 item[HELD_OUT_KEY] = torch.tensor(index)
         if labels.action_mask is not None:
-            item[ACTION_MASK_KEY], _ = self._window(labels.action_mask, index, self.action_horizon)
+            item[ACTION_MASK_KEY], _ = self._window(labels.action_mask, index, end, self.action_horizon)
         if self.advantages is not None:
             item[ADVANTAGE_KEY] = self.advantages[index].clone()
         item[LABELS_KEY] = self._marker
         return item
 
-    def _window(self, values: Tensor, index: int, horizon: int | None) -> tuple[Tensor, Tensor | None]:
+    @staticmethod
+    def _window(values: Tensor, index: int, end: int, horizon: int | None) -> tuple[Tensor, Tensor | None]:
         """The value of a frame; or those of this frame and the next ones, and which lie past the episode."""
         if horizon is None:
             return values[index].clone(), None  # a view would share, and pickle, the whole array
-        end = self._ends[bisect_right(self._ends, index)]
         left = end - index
         if left >= horizon:
             return values[index : index + horizon].clone(), torch.zeros(horizon, dtype=torch.bool)

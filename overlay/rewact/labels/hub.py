@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, snapshot_download
 from huggingface_hub.errors import RevisionNotFoundError
 
-from lerobot.utils import constants
 from rewact.keys import DAGGER_DIR, EXTENSIONS_DIR, FOREIGN_DIR, PROGRESS_FILES
 from rewact.labels import files
+from rewact.labels.opening import first_line, opening
 from rewact.options.errors import is_of_network
 
 if TYPE_CHECKING:
@@ -43,25 +43,12 @@ def open_metadata(data: Any) -> "LeRobotDatasetMetadata":
         data: Its ``repo_id``, ``root`` and ``revision``, as the command-line tools have them.
 
     Raises:
-        ValueError: naming its folder, if it is neither there nor on the Hub.
+        ValueError: naming its folder, if it is neither there nor on the Hub, damaged, or of another format.
     """
     from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
 
-    try:
-        with _asking_the_hub():
-            return LeRobotDatasetMetadata(data.repo_id, root=data.root, revision=data.revision)
-    except OSError as error:
-        folder = Path(data.root) if data.root is not None else constants.HF_LEROBOT_HOME / data.repo_id
-        if (folder / "meta" / "info.json").exists():
-            raise
-        raise ValueError(
-            f"the dataset {data.repo_id} is not in {folder}, and the Hub does not give it "
-            f"({_first_line(error)}); --dataset.root names the folder of one that lies elsewhere"
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0]
+    with opening(data):
+        return LeRobotDatasetMetadata(data.repo_id, root=data.root, revision=data.revision)
 
 
 def pull_label_files(meta: "LeRobotDatasetMetadata") -> None:
@@ -99,7 +86,7 @@ def pull_label_files(meta: "LeRobotDatasetMetadata") -> None:
             "there is",
             meta.repo_id,
             meta.revision,
-            _first_line(error),
+            first_line(error),
             root,
         )
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import av
 import numpy as np
 import torch
 from torch import Tensor
@@ -66,6 +67,12 @@ class EpisodeBatches(IterableDataset):
         length = int(self._table.lengths[row])
         start = int(np.searchsorted(self._index, self._table.starts[row]))
         rows = data.select_columns(self.columns)
+        wanted = np.arange(self._table.starts[row], self._table.ends[row])
+        if not np.array_equal(self._index[start : start + length], wanted):
+            raise ValueError(
+                f"{meta.repo_id}, episode {episode}: the frames of its data are not those that its metadata "
+                "names; copy the dataset again"
+            )
         timestamps = data.data.column("timestamp").to_numpy()[start : start + length]
         is_depth = bool(set(getattr(meta, "depth_keys", ())).intersection(self.videos + self.columns))
         frames = {} if is_depth else {key: self._decode(episode, key, timestamps) for key in self.videos}
@@ -93,7 +100,14 @@ class EpisodeBatches(IterableDataset):
         window = max(WINDOW_BYTES // frame_bytes // self.batch_size, 1) * self.batch_size
         for first in range(0, len(timestamps), window):
             wanted = (timestamps[first : first + window].astype(np.float64) + start).tolist()
-            for images in decode_video_frames(path, wanted, tolerance, backend).split(self.batch_size):
+            try:
+                decoded = decode_video_frames(path, wanted, tolerance, backend)
+            except (RuntimeError, OSError, IndexError, av.FFmpegError) as error:
+                raise ValueError(
+                    f"{path}, in which {key} of episode {episode} lies, cannot be decoded ({error}); copy it "
+                    "again, or leave the episode out with --dataset.episodes"
+                ) from error
+            for images in decoded.split(self.batch_size):
                 yield images.to(torch.float32) / 255 if images.dtype == torch.uint8 else images
 
 

@@ -5,11 +5,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from accelerate import PartialState
 from tqdm import tqdm
 
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from rewact.labels.episodes import EpisodeTable
+from rewact.labels.opening import opening
 from rewact.values.batches import EpisodeBatches, load_batches
 from rewact.values.checkpoint import held_out_episodes
 from rewact.values.prediction import Prediction
@@ -47,14 +49,19 @@ def episode_loader(cfg: "DatasetConfig", tolerance_s: float) -> EpisodeLoader:
         cfg: The dataset.
         tolerance_s: Seconds that the timestamp of a frame and its picture in the video may lie apart.
     """
-    return lambda episodes: LeRobotDataset(
-        cfg.repo_id,
-        root=cfg.root,
-        episodes=sorted(episodes),
-        revision=cfg.revision,
-        video_backend=cfg.video_backend,
-        tolerance_s=tolerance_s,
-    )
+
+    def load(episodes: Sequence[int]) -> LeRobotDataset:
+        with opening(cfg):
+            return LeRobotDataset(
+                cfg.repo_id,
+                root=cfg.root,
+                episodes=sorted(episodes),
+                revision=cfg.revision,
+                video_backend=cfg.video_backend,
+                tolerance_s=tolerance_s,
+            )
+
+    return load
 
 
 def share_episodes(
@@ -130,9 +137,12 @@ def predict_episodes(
         values = predictor(batch).as_array()
         broken = np.flatnonzero(~np.isfinite(values).all(axis=1))
         if len(broken):
+            at = int(broken[0])
+            unknown = [name for name in predictor.inputs if not torch.isfinite(batch[name][at]).all()]
+            missing = unknown and f"the dataset has no number for {unknown[0]} there"
             raise ValueError(
-                f"{predictor.config.pretrained_path} predicts {values[broken[0], 0]} for episode "
-                f"{episode}, frame {first + broken[0]}: its training has diverged"
+                f"{predictor.config.pretrained_path} predicts {values[at, 0]} for episode {episode}, frame "
+                f"{first + at}: {missing or 'its training has diverged'}"
             )
         return {"values": values}
 
