@@ -30,8 +30,8 @@ from rewact.options.labels import RewardLabelsConfig
 from rewact.options.tools import DataOptions, PolicyOptions
 from rewact.values import batches
 from rewact.values.checkpoint import held_out_episodes
+from rewact.values.feature_cache import FeatureCache
 from rewact.values.predictor import RewardPredictor
-from rewact.values.store import ValueStore
 from tests.versions import HAS_REWARD_MODELS, HELD_OUT, make_train_eval_datasets
 
 LENGTHS = (6, 9, 4, 7, 5)
@@ -164,14 +164,14 @@ def test_other_models_are_judged_by_their_files(data, camera_root, tmp_path):
 def test_an_interrupted_run_goes_on_where_it_stopped(data, checkpoint, tmp_path, counted, monkeypatch):
     saves = []
 
-    def interrupted(store, episode, values, save=ValueStore.save):
+    def interrupted(store, row, values, write=FeatureCache.write):
         if len(saves) == 3:
             raise KeyboardInterrupt
-        saves.append(episode)
-        save(store, episode, values)
+        saves.append(row)
+        write(store, row, values)
 
     with monkeypatch.context() as patch:
-        patch.setattr("rewact.values.store.ValueStore.save", interrupted)
+        patch.setattr("rewact.values.feature_cache.FeatureCache.write", interrupted)
         with pytest.raises(KeyboardInterrupt):
             eval_rewards(EvalRewardsConfig(data(), policy(checkpoint), output_dir=tmp_path))
     assert not (tmp_path / "eval_rewards.json").exists()
@@ -365,8 +365,8 @@ def test_an_error_leaves_no_half_video(data, checkpoint, tmp_path, monkeypatch):
 
     monkeypatch.setattr(RewardPredictor, "__call__", broken)
     with pytest.raises(ValueError, match="broken"):
-        visualize_rewards(VisualizeRewardsConfig(data(), policy(checkpoint), output_dir=tmp_path))
-    assert not list(tmp_path.iterdir())
+        visualize_rewards(VisualizeRewardsConfig(data(), policy(checkpoint), output_dir=tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_rerun_stream(data, checkpoint, tmp_path, monkeypatch):

@@ -14,9 +14,9 @@ from lerobot.policies.act.configuration_act import ACTConfig
 from rewact.cli.eval_rewards import EvalRewardsConfig, eval_rewards
 from rewact.options.tools import DataOptions, PolicyOptions
 from rewact.values import processes
+from rewact.values.feature_cache import FeatureCache
 from rewact.values.predictor import RewardPredictor
 from rewact.values.processes import join_on, join_processes, together
-from rewact.values.store import ValueStore
 from tests import warm
 
 
@@ -27,18 +27,18 @@ def main():
     """
     tool, log, diverged = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     del sys.argv[1:4]
-    save, call = ValueStore.save, RewardPredictor.__call__
+    write, call = FeatureCache.write, RewardPredictor.__call__
 
-    def logged_save(store, episode, values):
-        (log / f"{episode}-{os.environ['RANK']}").touch()
-        save(store, episode, values)
+    def logged_write(store, row, values):
+        (log / f"{store.table.episodes[row]}-{os.environ['RANK']}").touch()
+        write(store, row, values)
 
     def diverged_call(predictor, batch):
         prediction = call(predictor, batch)
         prediction.reward[batch["episode_index"].numpy() == diverged] = float("nan")
         return prediction
 
-    ValueStore.save, RewardPredictor.__call__ = logged_save, diverged_call
+    FeatureCache.write, RewardPredictor.__call__ = logged_write, diverged_call
     importlib.import_module(f"rewact.cli.{tool}").main()
 
 

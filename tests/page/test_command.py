@@ -18,7 +18,7 @@ from rewact.options.tools import DataOptions, PolicyOptions
 from rewact.values.prediction import Prediction
 from rewact.values.predictor import RewardPredictor
 from rewact.values.runner import episode_loader, predict_episodes
-from rewact.values.store import ValueStore
+from rewact.values.store import open_store
 from tests.labels.conftest import save_checkpoint
 from tests.page.conftest import LENGTHS, REPO_ID, browse
 from tests.page.test_labels import FULL, NOTHING, save
@@ -152,8 +152,8 @@ def test_a_policy_reads_the_episodes_in_the_background(root, page, tmp_path, cap
     detail = client.get("/api/episodes/1").json()
     load = episode_loader(DataOptions(REPO_ID, root=str(root), video_backend="pyav"), 1e-4)
     predictor = RewardPredictor(load_policy_config(policy), meta)
-    store = ValueStore(predictor, meta, tmp_path / "alone")
-    alone = predict_episodes(load, made.book.table, predictor, store, [1], batch_size=32)[1]
+    store = open_store(predictor, meta, tmp_path / "alone")
+    alone = predict_episodes(load, predictor, store, [1], batch_size=32)[1]
     assert detail["prediction"] == pytest.approx(alone.reward.tolist(), abs=1e-5)
     assert detail["lower"] == pytest.approx(alone.lower.tolist(), abs=1e-5)
     assert client.get("/api/dataset").json()["model"] == "rewact"
@@ -168,7 +168,7 @@ def test_a_model_that_fails_is_a_sentence_and_the_page_goes_on(page, monkeypatch
     meta = LeRobotDatasetMetadata(REPO_ID, root=root)
     path = save_checkpoint(tmp_path / "policy", meta, seed=0)
 
-    def predict(load, table, predictor, store, episodes, batch_size, **options):
+    def predict(load, predictor, store, episodes, batch_size, **options):
         if episodes == [1]:
             raise ValueError("its training has diverged")
         return {episodes[0]: Prediction(np.full(LENGTHS[episodes[0]], 0.5, dtype=np.float32))}

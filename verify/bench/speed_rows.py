@@ -20,11 +20,10 @@ from lerobot.configs.policies import PreTrainedConfig
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.policies.factory import make_policy, make_policy_config, make_pre_post_processors
 from rewact.labels import LeRobotDatasetWithReward, build_reward_labels
-from rewact.labels.episodes import EpisodeTable
 from rewact.options.labels import RewardLabelsConfig
 from rewact.values.predictor import RewardPredictor
 from rewact.values.runner import predict_episodes
-from rewact.values.store import ValueStore
+from rewact.values.store import open_store
 from verify.interpreter import PROJECT
 
 CHECKOUT = Path(lerobot.__file__).parents[2]
@@ -130,7 +129,6 @@ def measure_values(repeats: int = 3) -> Figures:
         dataset = _make_video(Path(folder) / "data")
         config = _make_checkpoint(Path(folder) / "value", dataset)
         plain = make_policy(config, ds_meta=dataset.meta).eval()
-        table = EpisodeTable.from_metadata(dataset.meta)
         preprocessor = RewardPredictor(config, dataset.meta).preprocessor
 
         @torch.no_grad()
@@ -144,8 +142,8 @@ def measure_values(repeats: int = 3) -> Figures:
 
             def read() -> None:
                 with tempfile.TemporaryDirectory() as home:
-                    store = ValueStore(predictor, dataset.meta, Path(home))
-                    predict_episodes(lambda _: dataset, table, predictor, store, [0], BATCH_SIZE)
+                    store = open_store(predictor, dataset.meta, Path(home))
+                    predict_episodes(lambda _: dataset, predictor, store, [0], BATCH_SIZE)
 
             return read
 

@@ -8,18 +8,17 @@ import logging
 import re
 import sys
 import textwrap
-import tokenize
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import draccus
 import yaml
 from draccus.utils import deflatten
+from draccus.wrappers.docstring import get_attribute_docstring
 
 from rewact.options.errors import is_of_network, one_line, say_unread, shorten_torchcodec_warning
 from rewact.options.head import say_gone
@@ -236,7 +235,7 @@ def list_options(options: type, prefix: str = "") -> dict[str, tuple[Field, str]
         if group := _group(hints[field.name]):
             found |= list_options(group, f"{prefix}{field.name}.")
         else:
-            found[prefix + field.name] = field, comments(options).get(field.name, "")
+            found[prefix + field.name] = field, _comment(options, field.name)
     return found
 
 
@@ -246,25 +245,10 @@ def _group(hint: Any) -> type | None:
 
 
 @cache
-def comments(options: type) -> dict[str, str]:
-    """The comment above each field of a dataclass, its own or inherited, as one line by field."""
-    described: dict[str, str] = {}
-    for base in options.__bases__:
-        if is_dataclass(base):
-            described |= comments(base)
-    source = textwrap.dedent(inspect.getsource(options))
-    above: list[str] = []
-    names = {field.name for field in fields(options)}
-    tokens = list(tokenize.generate_tokens(StringIO(source).readline))
-    for token, following in zip(tokens, tokens[1:], strict=False):
-        if token.type == tokenize.COMMENT and token.line.lstrip().startswith("#"):
-            above.append(token.string.lstrip("# ").strip())
-        elif token.type == tokenize.NAME and following.string == ":" and token.string in names:
-            described.setdefault(token.string, " ".join(above))
-            above = []
-        elif token.type == tokenize.NEWLINE:
-            above = []
-    return described
+def _comment(options: type, name: str) -> str:
+    """The comment above a field of a dataclass, where it was defined first, as one line."""
+    first = next(base for base in reversed(options.__mro__) if name in inspect.get_annotations(base))
+    return " ".join(get_attribute_docstring(first, name).comment_above.split())
 
 
 def _default(field: Field) -> str:

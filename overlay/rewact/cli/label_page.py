@@ -152,16 +152,15 @@ def _predictions(
     from rewact.page.predictions import CheckpointPredictions, Predictions, StoredPredictions, find_stored
     from rewact.values.predictor import RewardPredictor
     from rewact.values.runner import episode_loader
-    from rewact.values.store import ValueStore
+    from rewact.values.store import open_store
 
     if cfg.policy is not None:
         predictor = RewardPredictor(load_policy_config(cfg.policy), meta, cfg.rename_map)
         model = CheckpointPredictions(
             predictor,
             episode_loader(cfg.dataset, TOLERANCE_S),
-            book.table,
             book.episodes,
-            ValueStore(predictor, meta, cfg.values_dir),
+            open_store(predictor, meta, cfg.values_dir),
             cfg.batch_size,
             book.touch,
         )

@@ -19,11 +19,9 @@ from rewact.judge.metrics import (
 from rewact.judge.stopping import choose_stop
 from rewact.labels import RewardLabels, build_reward_labels
 from rewact.options.labels import RewardLabelsConfig
-from rewact.options.tools import DataOptions
+from rewact.options.tools import DataOptions, PredictionOptions
 from rewact.values.checkpoint import trained_episodes
-from rewact.values.predictor import RewardPredictor
-from rewact.values.runner import choose_episodes, episode_loader, predict_episodes
-from rewact.values.store import ValueStore
+from rewact.values.runner import choose_episodes, predict_policy
 from rewact.values.targets import done_by_label
 
 
@@ -59,10 +57,8 @@ def score(
     config = PreTrainedConfig.from_pretrained(path)
     config.pretrained_path = Path(path)
     config.device = config.device if device is None else str(device)
-    predictor = RewardPredictor(config, meta)
-    load = episode_loader(data, getattr(dataset, "tolerance_s", 1e-4))
-    store = ValueStore(predictor, meta, None)
-    predicted = predict_episodes(load, labels.table, predictor, store, judged, batch_size=32)
+    options = PredictionOptions(data, tolerance_s=getattr(dataset, "tolerance_s", 1e-4))
+    predicted = predict_policy(options, config, meta, judged)
     of_policy = collect_episodes(labels, predicted)
     seen = trained_episodes(path, meta)
     judgement = judge_models(labels, {"policy": of_policy}, seen)

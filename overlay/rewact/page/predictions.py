@@ -13,10 +13,10 @@ from rewact.advantages.file import ADVANTAGES_FILE
 from rewact.labels.episodes import EpisodeTable
 from rewact.labels.progress import load_progress, progress_paths
 from rewact.options.errors import one_line
+from rewact.values.feature_cache import FeatureCache
 from rewact.values.prediction import Prediction
 from rewact.values.predictor import RewardPredictor
 from rewact.values.runner import EpisodeLoader, predict_episodes
-from rewact.values.store import ValueStore
 
 
 class Predictions:
@@ -72,7 +72,6 @@ class CheckpointPredictions(Predictions):
     Args:
         predictor: The policy.
         load: Loads episodes of the dataset.
-        table: The dataset's episodes.
         episodes: Those to predict, in this order.
         store: Where predictions are kept from one run to the next.
         batch_size: Frames per forward pass.
@@ -83,15 +82,14 @@ class CheckpointPredictions(Predictions):
         self,
         predictor: RewardPredictor,
         load: EpisodeLoader,
-        table: EpisodeTable,
         episodes: Sequence[int],
-        store: ValueStore,
+        store: FeatureCache,
         batch_size: int,
         changed: Callable[[int], None],
     ) -> None:
         self.name = predictor.config.type
         self._predict = lambda episodes: predict_episodes(
-            load, table, predictor, store, episodes, batch_size, show_progress=False
+            load, predictor, store, episodes, batch_size, show_progress=False
         )
         self._waiting = list(episodes)
         self._known: dict[int, Prediction] = {}

@@ -80,26 +80,17 @@ def fill_cache(
     Raises:
         ValueError: Naming episode and camera, if a feature is not finite.
     """
-    table = cache.table
 
     def encode(episode: int, first: int, batch: dict[str, Any]) -> dict[str, np.ndarray]:
         part = {stream.key: _encode(backbone, stream, batch[stream.key]) for stream in cache.streams}
         for key, values in part.items():
             if not np.isfinite(values).all():
-                raise ValueError(f"{table.repo_id}, episode {episode}: a feature of {key} is not finite")
+                raise ValueError(
+                    f"{cache.table.repo_id}, episode {episode}: a feature of {key} is not finite"
+                )
         return part
 
-    share_episodes(
-        lambda: table.episodes[cache.missing(rows)].tolist(),
-        load,
-        table,
-        encode,
-        lambda episode, features: cache.write(table.row(episode), features),
-        cache.keys("float16"),
-        batch_size,
-        num_workers,
-        "Features",
-    )
+    share_episodes(cache, rows, load, encode, cache.keys("float16"), batch_size, num_workers, "Features")
 
 
 def _encode(backbone: Backbone | None, stream: Stream, values: torch.Tensor) -> np.ndarray:

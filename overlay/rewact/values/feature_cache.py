@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Features of a dataset's frames on disk, each computed once."""
+"""What is computed of a dataset's frames, once: features of a backbone, rewards that a policy predicts."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ DONE_FILE = "done.u1"
 
 
 class Stream(NamedTuple):
-    """What is kept of one key of the dataset: features of a camera as float16, or a state as float32."""
+    """What is kept under a key: features of a camera as float16; a state, or rewards, as float32."""
 
     key: str
     dim: int

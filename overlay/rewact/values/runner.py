@@ -14,10 +14,11 @@ from rewact.labels.episodes import EpisodeTable
 from rewact.labels.opening import opening
 from rewact.values.batches import EpisodeBatches, load_batches
 from rewact.values.checkpoint import held_out_episodes
+from rewact.values.feature_cache import FeatureCache
 from rewact.values.prediction import Prediction
 from rewact.values.predictor import RewardPredictor
 from rewact.values.processes import together
-from rewact.values.store import ValueStore
+from rewact.values.store import REWARDS, open_store
 
 if TYPE_CHECKING:
     from lerobot.configs.default import DatasetConfig
@@ -65,24 +66,22 @@ def episode_loader(cfg: "DatasetConfig", tolerance_s: float) -> EpisodeLoader:
 
 
 def share_episodes(
-    find_missing: Callable[[], Sequence[int]],
+    cache: FeatureCache,
+    rows: np.ndarray,
     load: EpisodeLoader,
-    table: EpisodeTable,
     compute: Callable[[int, int, dict[str, Any]], dict[str, np.ndarray]],
-    keep: Callable[[int, dict[str, np.ndarray]], None],
     cameras: list[str],
     batch_size: int,
     num_workers: int = 0,
     progress: str | None = None,
 ) -> None:
-    """Compute something of every frame of some episodes; each process of ``accelerate launch`` has its share.
+    """Compute what a cache lacks of some episodes; each process of ``accelerate launch`` has its share.
 
     Args:
-        find_missing: The episodes that are still to be computed.
+        cache: Takes an episode as soon as it is whole.
+        rows: Rows of its episode table.
         load: Loads episodes of the dataset.
-        table: Its episodes.
-        compute: From episode, number of the first frame and batch to arrays with a row for each frame.
-        keep: Takes an episode's arrays as soon as it is whole.
+        compute: From episode, number of the first frame and batch to a row of each stream for each frame.
         cameras: Those that are read.
         batch_size: Frames per forward pass.
         num_workers: Processes that decode, 0 for a thread.
@@ -91,32 +90,31 @@ def share_episodes(
     Raises:
         ChildProcessError: if another process has failed.
     """
-    state = PartialState()
+    state, table = PartialState(), cache.table
     with together():  # before any of them finishes an episode: they have to divide the same list
-        mine = list(find_missing())[state.process_index :: state.num_processes]
+        mine = table.episodes[cache.missing(rows)[state.process_index :: state.num_processes]].tolist()
     with together():
         if not mine:
             return
-        lengths = {episode: int(table.lengths[table.row(episode)]) for episode in mine}
         batches = EpisodeBatches(load(mine), mine, batch_size, cameras)
         started: dict[int, list[dict[str, np.ndarray]]] = {}  # workers take turns
-        is_hidden = progress is None or not state.is_main_process
-        with tqdm(total=sum(lengths.values()), desc=progress, unit="frame", disable=is_hidden) as bar:
+        total, is_hidden = sum(map(table.length, mine)), progress is None or not state.is_main_process
+        with tqdm(total=total, desc=progress, unit="frame", disable=is_hidden) as bar:
             for episode, first, batch in load_batches(batches, num_workers):
                 part = compute(episode, first, batch)
                 started.setdefault(episode, []).append(part)
                 n_frames = len(next(iter(part.values())))
-                if first + n_frames == lengths[episode]:
+                if first + n_frames == table.length(episode):
                     parts = started.pop(episode)
-                    keep(episode, {key: np.concatenate([each[key] for each in parts]) for key in part})
+                    whole = {key: np.concatenate([each[key] for each in parts]) for key in part}
+                    cache.write(table.row(episode), whole)
                 bar.update(n_frames)
 
 
 def predict_episodes(
     load: EpisodeLoader,
-    table: EpisodeTable,
     predictor: RewardPredictor,
-    store: ValueStore,
+    store: FeatureCache,
     episodes: Sequence[int],
     batch_size: int,
     num_workers: int = 0,
@@ -127,7 +125,7 @@ def predict_episodes(
     For most arguments see `share_episodes`. All processes return the whole.
 
     Args:
-        store: Where the predictions of each episode are stored as soon as they are there.
+        store: Of `open_store`.
 
     Raises:
         ValueError: naming episode and frame, if a prediction is not finite.
@@ -144,20 +142,13 @@ def predict_episodes(
                 f"{predictor.config.pretrained_path} predicts {values[at, 0]} for episode {episode}, frame "
                 f"{first + at}: {missing or 'its training has diverged'}"
             )
-        return {"values": values}
+        return {REWARDS: values}
 
-    share_episodes(
-        lambda: store.missing(episodes),
-        load,
-        table,
-        predict,
-        lambda episode, found: store.save(episode, found["values"]),
-        predictor.cameras,
-        batch_size,
-        num_workers,
-        "Predicting rewards" if show_progress else None,
-    )
-    return {episode: store.load(episode) for episode in episodes}
+    rows = np.array([store.table.row(episode) for episode in episodes], dtype=np.int64)
+    progress = "Predicting rewards" if show_progress else None
+    share_episodes(store, rows, load, predict, predictor.cameras, batch_size, num_workers, progress)
+    read = (Prediction(*store.read(row)[REWARDS].T) for row in rows)
+    return dict(zip(episodes, read, strict=True))
 
 
 def predict_policy(
@@ -166,12 +157,6 @@ def predict_policy(
     """Predict some episodes of the dataset of a tool, by a checkpoint or from the store, in all processes."""
     with together():
         predictor = RewardPredictor(policy, meta, cfg.rename_map)
-    return predict_episodes(
-        episode_loader(cfg.dataset, cfg.tolerance_s),
-        EpisodeTable.from_metadata(meta),
-        predictor,
-        ValueStore(predictor, meta, cfg.values_dir),
-        episodes,
-        cfg.batch_size,
-        cfg.num_workers,
-    )
+        store = open_store(predictor, meta, cfg.values_dir)
+    load = episode_loader(cfg.dataset, cfg.tolerance_s)
+    return predict_episodes(load, predictor, store, episodes, cfg.batch_size, cfg.num_workers)
