@@ -8,7 +8,7 @@ from pathlib import Path
 from verify.checkout import Checkout
 from verify.drift import LABEL
 from verify.errors import RewactError
-from verify.gitcmd import blob_id, require_git
+from verify.gitcmd import require_git
 from verify.interpreter import best
 from verify.originals import Originals
 from verify.parity import prove_parity
@@ -16,8 +16,10 @@ from verify.plan import plan_checkout
 from verify.recognition import unrecorded_states
 from verify.record import State
 from verify.series import lint_patch_set, load_overlay, load_patch_sets
-from verify.standing import file_states
+from verify.standing import file_states, is_blob
 from verify.upstream import compare_upstream_tests
+
+_PROOFS = ("parity", "upstream_tests")
 
 
 def collect(project: Path, directory: Path | None, *, proofs: bool = False) -> dict:
@@ -39,33 +41,23 @@ def collect(project: Path, directory: Path | None, *, proofs: bool = False) -> d
     if directory is not None:
         require_git()
         checkout = Checkout(directory)
-        report["checkout"] = _checkout(project, checkout) if sound else None
-        sound = sound and not report["checkout"]["faults"]
+        if sound:
+            report["checkout"] = _checkout(project, checkout)
+            sound = not report["checkout"]["faults"]
         if proofs and sound:
             report |= _proofs(checkout)
-            results = (report["parity"], report["upstream_tests"])
-            sound = not any(result["differences"] for result in results if result)
+            sound = not any((report[proof] or {}).get("differences") for proof in _PROOFS)
     report["sound"] = sound
-    report["verdict"] = _verdict(report)
-    return report
+    return report | {"verdict": _verdict(report)}
 
 
 def _checkout(project: Path, checkout: Checkout) -> dict:
     """Plans an installation without carrying it out, and lists what every file holds now."""
-    facts: dict = {
-        "root": str(checkout.root),
-        "tag": None,
-        "installed": False,
-        "fitted": False,
-        "outdated": False,
-        "files": {},
-        "other_policies": None,
-        "faults": [],
-    }
     state = checkout.state()
-    patch_sets = load_patch_sets(project / "patches")
+    facts: dict = {"root": str(checkout.root), "tag": None, "installed": state is not None, "fitted": False}
+    facts |= {"outdated": False, "files": {}, "other_policies": None, "faults": []}
     try:
-        overlay = load_overlay(project / "overlay")
+        patch_sets, overlay = load_patch_sets(project / "patches"), load_overlay(project / "overlay")
         plan, _ = plan_checkout(checkout, patch_sets, overlay, Originals(checkout.root))
         facts |= {"tag": plan.patch_set.tag, "fitted": plan.fitted}
         facts["files"] = unrecorded_states(checkout, plan.patch_set, overlay)
@@ -73,7 +65,7 @@ def _checkout(project: Path, checkout: Checkout) -> dict:
     except RewactError as error:
         facts["faults"] = str(error).splitlines()
     if state is not None:
-        facts.update(tag=state.tag, installed=True, files=file_states(checkout, state))
+        facts |= {"tag": state.tag, "files": file_states(checkout, state)}
         facts["other_policies"] = other_policies(checkout, state)
         wrong = [f"{path} is {name}" for path, name in facts["files"].items() if name != "applied"]
         facts["faults"] = facts["faults"] or wrong
@@ -85,17 +77,9 @@ def other_policies(checkout: Checkout, state: State) -> dict:
 
     Those that differ are somebody else's doing: what the installer writes is recorded.
     """
-    released = checkout.head_blobs(["src/lerobot/policies"])
-    others = {
-        path: identifier
-        for path, identifier in released.items()
-        if path.endswith(".py") and path not in state.files
-    }
-    changed = []
-    for path, identifier in sorted(others.items()):
-        found = checkout.read(path)
-        if found is None or identifier not in (found.blob, blob_id(found.normalised)):
-            changed.append(path)
+    released = sorted(checkout.head_blobs(["src/lerobot/policies"]).items())
+    others = {path: one for path, one in released if path.endswith(".py") and path not in state.files}
+    changed = [path for path, one in others.items() if not is_blob(checkout.read(path), one)]
     return {"files": len(others), "changed": changed}
 
 
@@ -103,17 +87,11 @@ def _proofs(checkout: Checkout) -> dict:
     """Runs LeRobot, and its tests, in processes of their own."""
     if checkout.state() is None:
         return {"not_run": "nothing is installed that could have changed anything"}
-    python = best(checkout.root)
-    if python is None:
-        return {
-            "not_run": f"no Python with LeRobot's requirements: run `python install.py dev {checkout.root}`"
-        }
-    proof = prove_parity(checkout, python)
-    tests = compare_upstream_tests(checkout, python)
-    return {
-        "parity": {**asdict(proof), "verdict": proof.verdict},
-        "upstream_tests": {**asdict(tests), "verdict": tests.verdict},
-    }
+    if (python := best(checkout.root)) is None:
+        command = f"python install.py dev {checkout.root}"
+        return {"not_run": f"no Python with LeRobot's requirements: run `{command}`"}
+    found = prove_parity(checkout, python), compare_upstream_tests(checkout, python)
+    return {name: asdict(one) | {"verdict": one.verdict} for name, one in zip(_PROOFS, found, strict=True)}
 
 
 def _verdict(report: dict) -> str:
@@ -129,7 +107,7 @@ def _verdict(report: dict) -> str:
             state += f" ({LABEL})" if checkout["fitted"] else ""
             state += ", with another version of the patch set" if checkout["outdated"] else ""
             parts.append(f"{checkout['root']} ({checkout['tag']}) {state}")
-    parts += [report[proof]["verdict"] for proof in ("parity", "upstream_tests") if report[proof]]
+    parts += [report[proof]["verdict"] for proof in _PROOFS if report[proof]]
     if report["not_run"]:
         parts.append(f"no proofs were run ({report['not_run']})")
     return ("SOUND: " if report["sound"] else "NOT SOUND: ") + "; ".join(parts)
@@ -142,29 +120,26 @@ def show(report: dict) -> str:
         lines.append(f"patches/{tag}: {'sound' if not faults else f'{len(faults)} faults'}")
         lines += [f"  {fault}" for fault in faults]
     if (checkout := report["checkout"]) is not None:
-        counts = ", ".join(
-            f"{count} {name}" for name, count in sorted(Counter(checkout["files"].values()).items())
-        )
-        lines.append(
-            f"{checkout['root']}: {checkout['tag'] or 'of no supported release'} ({counts or 'no files'})"
-        )
+        counts = sorted(Counter(checkout["files"].values()).items())
+        listing = ", ".join(f"{count} {name}" for name, count in counts) or "no files"
+        lines.append(f"{checkout['root']}: {checkout['tag'] or 'of no supported release'} ({listing})")
         lines += [f"  {state:9} {path}" for path, state in sorted(checkout["files"].items())]
         if (others := checkout["other_policies"]) is not None:
             same = others["files"] - len(others["changed"])
             lines.append(f"  {same} of {others['files']} other modules of LeRobot's policies are as released")
             lines += [f"  edited, not by the installer: {path}" for path in others["changed"]]
         lines += [f"  {fault}" for fault in checkout["faults"]]
-    if (parity := report["parity"]) is not None:
-        lines.append(parity["verdict"])
-        lines += [f"  {case}: {facts} facts" for case, facts in parity["compared"].items()]
-        lines += [f"  {difference}" for difference in parity["differences"]]
-    if (tests := report["upstream_tests"]) is not None:
-        lines.append(tests["verdict"])
-        lines += [f"  ran {path}" for path in tests["files"]]
-        lines += [f"  adapted {path}" for path in tests["adapted"]]
-        lines += [f"  {difference}" for difference in tests["differences"]]
-        lines += [f"  not runnable: {name} ({reason})" for name, reason in tests["not_runnable"].items()]
+    for proof in filter(None, (report[name] for name in _PROOFS)):
+        lines.append(proof["verdict"])
+        lines += [f"  {case}: {facts} facts" for case, facts in proof.get("compared", {}).items()]
         lines += [
-            f"  skipped: {count} ({reason})" for reason, count in Counter(tests["skipped"].values()).items()
+            f"  {verb} {path}"
+            for verb, key in (("ran", "files"), ("adapted", "adapted"))
+            for path in proof.get(key, ())
         ]
+        lines += [f"  {difference}" for difference in proof["differences"]]
+        missed = proof.get("not_runnable", {}).items()
+        lines += [f"  not runnable: {name} ({reason})" for name, reason in missed]
+        skipped = Counter(proof.get("skipped", {}).values()).items()
+        lines += [f"  skipped: {count} ({reason})" for reason, count in skipped]
     return "\n".join([*lines, report["verdict"]])
