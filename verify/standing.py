@@ -33,21 +33,17 @@ def _is_converted(found: OnDisk | None, recorded: Recorded | None) -> bool:
     """Whether only the line ends differ, all of them: git converts them when core.autocrlf was changed."""
     if found is None or recorded is None or not found.regular:
         return False
-    if b"\r\n" in found.data:
-        return found.crlf and blob_id(found.normalised) == recorded.blob
-    return blob_id(to_crlf(found.data)) == recorded.blob
+    return blob_id(found.normalised if found.crlf else to_crlf(found.data)) == recorded.blob
 
 
 def stands(found: OnDisk | None, record: FileRecord) -> str | None:
     """`applied`, `pristine`, or None for anything else."""
-    if is_exactly(found, record.target):
-        return "applied"
-    if is_exactly(found, record.pristine):
-        return "pristine"
+    sides = {"applied": record.target, "pristine": record.pristine}
     # A file that is ours alone is removed again: it has to be what was written, to the byte.
-    if record.pristine is not None and _is_converted(found, record.target):
-        return "applied"
-    return "pristine" if _is_converted(found, record.pristine) else None
+    likenesses = (is_exactly, _is_converted) if record.pristine is not None else (is_exactly,)
+    return next(
+        (name for is_like in likenesses for name, side in sides.items() if is_like(found, side)), None
+    )
 
 
 def _tracked(state: State) -> dict[str, FileRecord]:

@@ -229,20 +229,15 @@ class _Placement:
 
     def _in_its_place(self, statement: Statement) -> bytes:
         """What stands where a statement is expected: after the one before it, else what is most alike."""
-        scope, text = statement.block.scope, self.old.text(statement).strip()
-        before = statement.beside(-1)
+        scope, before = statement.block.scope, statement.beside(-1)
         if before is not None:
             ours, theirs = self._alike(scope, "key", before.key)
             following = theirs[ours.index(before)].beside(1) if len(ours) == len(theirs) else None
             if following is not None:
                 return self.tree.text(following)
         others = [self.tree.text(one) for one in self.tree.within(scope)]
-        alike = {
-            other: difflib.SequenceMatcher(None, text, other.strip(), autojunk=False).ratio()
-            for other in others
-        }
-        best = max(alike, key=alike.__getitem__, default=b"")
-        return best if alike.get(best, 0) > 0.4 else b""
+        alike = difflib.get_close_matches(self.old.text(statement), others, n=1, cutoff=0.4)
+        return alike[0] if alike else b""
 
 
 def _is_within(path: Path, other: Path) -> bool:
