@@ -97,44 +97,33 @@ class _RefusedError(Exception):
         self.line = line
 
 
-def _header(lines: Sequence[bytes]) -> tuple[dict[str, str], dict[str, str], int]:
-    """The fields, the pre-images, and how many lines come before the first diff."""
+def _header(lines: Sequence[bytes]) -> tuple[dict[str, str], dict[str, str]]:
+    """The fields, and the pre-images."""
+    try:
+        text = b"\n".join(lines).decode("utf-8")
+    except UnicodeDecodeError:
+        raise _RefusedError("the header is not UTF-8") from None
     fields: dict[str, str] = {}
     pre_images: dict[str, str] = {}
-    key = ""
-    for number, line in enumerate(lines, start=1):
-        if line.startswith(b"diff --git "):
-            return fields, pre_images, number - 1
-        try:
-            text = line.decode("utf-8")
-        except UnicodeDecodeError:
-            raise _RefusedError("the header is not UTF-8", number) from None
-        if text.startswith((" ", "\t")) and key:
-            fields[key] += "\n" + text.strip()
-        elif text:
-            key, colon, value = text.partition(":")
-            if not colon or key not in KNOWN_FIELDS:
-                known = ", ".join(KNOWN_FIELDS)
-                raise _RefusedError(
-                    f"the header line {text[:200]!r} is unknown; the fields are {known}", number
-                )
-            key = _add_field(fields, pre_images, key, value.strip(), number)
-    return fields, pre_images, len(lines)
-
-
-def _add_field(fields: dict[str, str], pre_images: dict[str, str], key: str, value: str, number: int) -> str:
-    """Adds one field; returns the key that continuation lines belong to."""
-    if key == "Pre-Image":
-        path, _, identifier = value.rpartition(" ")
-        if not re.fullmatch("[0-9a-f]{40}", identifier) or path in pre_images:
-            raise _RefusedError(f"{key}: {value[:200]!r} is not `<path> <blob id>`", number)
-        check_name(path)
-        pre_images[path] = identifier
-        return ""
-    if key in fields:
-        raise _RefusedError(f"the header field {key} appears twice", number)
-    fields[key] = value
-    return key
+    number = 1
+    for entry in re.split(r"\n(?![ \t])", text):  # with the lines that continue it
+        key, colon, value = entry.partition(":")
+        value = "\n".join(line.strip() for line in value.split("\n")).strip()
+        if entry and (not colon or key not in KNOWN_FIELDS):
+            known = ", ".join(KNOWN_FIELDS)
+            raise _RefusedError(f"the header line {entry[:200]!r} is unknown; the fields are {known}", number)
+        if key == "Pre-Image":
+            path, _, identifier = value.rpartition(" ")
+            if not re.fullmatch("[0-9a-f]{40}", identifier) or path in pre_images:
+                raise _RefusedError(f"{key}: {value[:200]!r} is not `<path> <blob id>`", number)
+            check_name(path)
+            pre_images[path] = identifier
+        elif key in fields:
+            raise _RefusedError(f"the header field {key} appears twice", number)
+        elif key:
+            fields[key] = value
+        number += 1 + entry.count("\n")
+    return fields, pre_images
 
 
 def _diffs(lines: Sequence[bytes], first: int, directory: Path) -> tuple[FileDiff, ...]:
@@ -232,7 +221,9 @@ def parse_patch(path: Path) -> Patch:
         lines = data.split(b"\n")[:-1]
         if lines[0].endswith(b"\r"):
             raise _RefusedError("the file has CRLF line ends: something converted it")
-        fields, pre_images, first = _header(lines)
+        starts = (number for number, line in enumerate(lines) if line.startswith(b"diff --git "))
+        first = next(starts, len(lines))
+        fields, pre_images = _header(lines[:first])
         diffs = _diffs(lines, first, path.parent) if first < len(lines) else ()
         _check(fields, pre_images, diffs)
     except FileNotFoundError:
