@@ -10,7 +10,7 @@ from lerobot.configs.default import DatasetConfig
 from lerobot.configs.train import TrainPipelineConfig
 from lerobot.policies.act.configuration_act import ACTConfig
 from lerobot.policies.diffusion.configuration_diffusion import DiffusionConfig
-from rewact.hooks.train import settle_reward_head
+from rewact.hooks.train import gives_new_act_a_head, settle_reward_head
 
 from .conftest import make_policy
 
@@ -22,8 +22,8 @@ def parse(monkeypatch, *arguments):
     monkeypatch.setattr("sys.argv", ["lerobot-train", *arguments])
 
     @parser.wrap()
+    @gives_new_act_a_head
     def main(cfg: TrainPipelineConfig):
-        settle_reward_head(cfg)
         return cfg
 
     return main()

@@ -6,6 +6,7 @@ Nothing here imports more than LeRobot has imported already, until one of our po
 
 from collections.abc import Callable
 from functools import wraps
+from inspect import signature
 from typing import Any
 
 
@@ -18,6 +19,8 @@ def decorator(call: Callable) -> Callable[[Callable], Callable]:
         def decorated(*args: Any, **kwargs: Any) -> Any:
             return call(function, *args, **kwargs)
 
+        # LeRobot's reader of command lines looks for the function's parameters, and does not unwrap it.
+        decorated.__signature__ = signature(function)
         return decorated
 
     return decorate
