@@ -200,16 +200,6 @@ def _load_advantages(cfg: "TrainPipelineConfig", datasets: list[Any]) -> "torch.
 @decorator
 def refuses_reward_options(submit: Callable, cfg: "TrainPipelineConfig", *args: Any, **kwargs: Any) -> Any:
     """Refuse a remote job that needs what its image lacks: it runs LeRobot without this project."""
-    if (needs := _needs_of(cfg)) is not None:
-        raise ValueError(
-            f"--job.target={cfg.job.target}: the remote machine runs LeRobot without {needs[0]}; train "
-            f"here, or send the job {needs[1]}."
-        )
-    return submit(cfg, *args, **kwargs)
-
-
-def _needs_of(cfg: "TrainPipelineConfig") -> tuple[str, str] | None:
-    """What of this project a run needs, and how it would need nothing."""
     policy = cfg.policy
     if policy is None:  # `--policy.path` is only read when the configuration is validated
         from lerobot.configs import parser
@@ -217,9 +207,18 @@ def _needs_of(cfg: "TrainPipelineConfig") -> tuple[str, str] | None:
 
         path, flags = parser.get_path_arg("policy"), parser.get_cli_overrides("policy") or []
         policy = path and PreTrainedConfig.from_pretrained(path, cli_overrides=flags)
-    if isinstance(policy, RewardHeadConfig):
-        if policy.type != "act":
-            return f"the policy type {policy.type}", "with --policy.type=act --policy.use_reward_head=false"
-        if policy.use_reward_head:
-            return "the reward head", "with --policy.use_reward_head=false"
-    return ("--dataset.reward.*", "without these options") if cfg.dataset.reward.is_used else None
+    if isinstance(policy, RewardHeadConfig) and policy.type != "act":
+        needed, remedy = (
+            f"the policy type {policy.type}",
+            "with --policy.type=act --policy.use_reward_head=false",
+        )
+    elif isinstance(policy, RewardHeadConfig) and policy.use_reward_head:
+        needed, remedy = "the reward head", "with --policy.use_reward_head=false"
+    elif cfg.dataset.reward.is_used:
+        needed, remedy = "--dataset.reward.*", "without these options"
+    else:
+        return submit(cfg, *args, **kwargs)
+    raise ValueError(
+        f"--job.target={cfg.job.target}: the remote machine runs LeRobot without {needed}; train here, or "
+        f"send the job {remedy}."
+    )
