@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lerobot.configs.policies import PreTrainedConfig
 from lerobot.configs.types import FeatureType
-from lerobot.policies.factory import get_policy_class, make_pre_post_processors
+from lerobot.policies.factory import get_policy_class
 from lerobot.processor import (
     AddBatchDimensionProcessorStep,
     DeviceProcessorStep,
@@ -18,6 +18,7 @@ from lerobot.processor import (
     RenameObservationsProcessorStep,
     UnnormalizerProcessorStep,
 )
+from rewact.values.checkpoint import open_processors
 
 POLICY_TYPES = ("act", "rewact", "actvantage")
 _PLAIN_STEPS = (AddBatchDimensionProcessorStep, DeviceProcessorStep, RenameObservationsProcessorStep)
@@ -95,15 +96,10 @@ def load_source(config: PreTrainedConfig, rename_map: Mapping[str, str]) -> Sour
     require_exportable(config)
     path = str(config.pretrained_path)
     device, config.device = str(config.device), "cpu"
-    overrides: dict[str, Any] = {"device_processor": {"device": "cpu"}}
-    if rename_map:
-        overrides["rename_observations_processor"] = {"rename_map": dict(rename_map)}
     backbone_weights, config.pretrained_backbone_weights = config.pretrained_backbone_weights, None
     policy = get_policy_class(config.type).from_pretrained(path, config=config).eval()
     policy.config.pretrained_backbone_weights = backbone_weights
-    processors = make_pre_post_processors(
-        policy.config, pretrained_path=path, preprocessor_overrides=overrides
-    )
+    processors = open_processors(path, policy.config, rename_map or None)
     kinds = (NormalizerProcessorStep, UnnormalizerProcessorStep)
     steps = [_only_step(each, kind, path) for each, kind in zip(processors, kinds, strict=True)]
     renamed: dict[str, str] = {}

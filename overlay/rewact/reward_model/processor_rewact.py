@@ -2,7 +2,6 @@
 from typing import Any
 
 from lerobot.configs.policies import PreTrainedConfig
-from lerobot.policies.factory import make_pre_post_processors
 from rewact.reward_model.configuration_rewact import RewACTHeadConfig
 
 
@@ -14,8 +13,8 @@ def make_rewact_pre_post_processors(
         raise ValueError(
             "The processors of 'rewact' are those of a trained policy: give its pretrained_path."
         )
-    return make_pre_post_processors(
-        PreTrainedConfig.from_pretrained(config.pretrained_path),
-        pretrained_path=str(config.pretrained_path),
-        preprocessor_overrides={"device_processor": {"device": str(config.device)}},
-    )
+    from rewact.values.checkpoint import open_processors
+
+    policy_config = PreTrainedConfig.from_pretrained(config.pretrained_path)
+    policy_config.device = config.device
+    return open_processors(config.pretrained_path, policy_config)

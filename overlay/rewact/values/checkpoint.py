@@ -17,10 +17,27 @@ from torch import Tensor
 from rewact.labels.episodes import EpisodeTable
 
 if TYPE_CHECKING:
+    from lerobot.configs.policies import PreTrainedConfig
     from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
 
 TRAIN_CONFIG = "train_config.json"
 WEIGHTS = "model.safetensors"
+
+
+def open_processors(
+    path: str | Path, config: "PreTrainedConfig", rename_map: Mapping[str, str] | None = None
+) -> tuple[Any, Any]:
+    """The pre- and postprocessor that were saved with a checkpoint, for the device of a configuration.
+
+    A ``rename_map`` has the policy's names for those observations that the dataset calls otherwise; without
+    it they are those that the checkpoint was trained with.
+    """
+    from lerobot.policies.factory import make_pre_post_processors
+
+    overrides: dict[str, Any] = {"device_processor": {"device": str(config.device)}}
+    if rename_map is not None:
+        overrides["rename_observations_processor"] = {"rename_map": dict(rename_map)}
+    return make_pre_post_processors(config, pretrained_path=str(path), preprocessor_overrides=overrides)
 
 
 def checkpoint_digest(path: Path) -> str | None:

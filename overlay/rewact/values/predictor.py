@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from lerobot.configs.policies import PreTrainedConfig
-from lerobot.policies.factory import make_policy, make_pre_post_processors
+from lerobot.policies.factory import make_policy
 from rewact.act.fast_backbone import fuse_norms
-from rewact.values.checkpoint import digest_tensors
+from rewact.values.checkpoint import digest_tensors, open_processors
 from rewact.values.prediction import Prediction
 
 if TYPE_CHECKING:
@@ -58,14 +58,7 @@ class RewardPredictor:
         self.cameras = [key for key in meta.camera_keys if key in self.inputs]
         self.has_band = getattr(config, "reward_head_type", None) == "distributional"
         self.policy = make_policy(config, ds_meta=meta, rename_map=rename_map).eval()
-        self.preprocessor, _ = make_pre_post_processors(
-            config,
-            pretrained_path=str(config.pretrained_path),
-            preprocessor_overrides={
-                "device_processor": {"device": str(config.device)},
-                "rename_observations_processor": {"rename_map": rename_map},
-            },
-        )
+        self.preprocessor, _ = open_processors(config.pretrained_path, config, rename_map)
         fast_path = getattr(config, "fast_path", False)  # rounds otherwise
         tensors = dict(self.policy.state_dict())
         for number, step in enumerate(self.preprocessor.steps):
