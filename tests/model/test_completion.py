@@ -11,6 +11,7 @@ from rewact.hooks.episodes import (
     PREDICTED_REWARD,
     WatchedEnv,
     average_episodes,
+    list_episodes,
     summarize_episodes,
 )
 from rewact.judge.completion import CompletionWatch
@@ -120,24 +121,24 @@ def rollout_of(rewards, ends, stopped_at=None):
     return data if stopped_at is None else {**data, "stopped_at_step": torch.tensor(stopped_at)}
 
 
-def with_successes(episodes, successes):
-    return [{**episode, "success": success} for episode, success in zip(episodes, successes, strict=True)]
+def average(episodes, successes):
+    return average_episodes([{**list_episodes(episodes), "successes": successes}])
 
 
 def test_the_report_says_when_it_stopped_and_what_the_environment_said():
     rewards = [[0.2, 0.95, 0.95], [0.1, 0.2, 0.3], [0.95, 0.95, 0.0]]
     episodes = summarize_episodes(rollout_of(rewards, [2, 2, 1], [2, -1, 1]))
     assert [episode["stopped_at_step"] for episode in episodes] == [2, None, 1]
-    averages = average_episodes(with_successes(episodes, [True, True, False]))
+    averages = average(episodes, [True, True, False])
     assert averages["n_stopped"] == 2
     assert averages["n_stopped_successes"] == 1
     assert averages["avg_stopped_at_step"] == 1.5
 
 
 def test_nothing_stopped_is_not_nothing_asked_for():
-    averages = average_episodes(with_successes(summarize_episodes(rollout_of([[0.2]], [0], [-1])), [True]))
+    averages = average(summarize_episodes(rollout_of([[0.2]], [0], [-1])), [True])
     assert averages["n_stopped"] == 0 and averages["avg_stopped_at_step"] is None
-    plain = average_episodes(with_successes(summarize_episodes(rollout_of([[0.2]], [0])), [True]))
+    plain = average(summarize_episodes(rollout_of([[0.2]], [0])), [True])
     assert "n_stopped" not in plain
 
 

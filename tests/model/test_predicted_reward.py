@@ -10,7 +10,7 @@ import torch
 from lerobot.processor.converters import policy_action_to_transition
 from lerobot.processor.pipeline import TransitionKey
 from rewact.draw.bar import draw_reward
-from rewact.hooks.episodes import average_episodes, episodes_of, list_episodes, summarize_episodes
+from rewact.hooks.episodes import average_episodes, list_episodes, summarize_episodes
 from rewact.hooks.evaluation import (
     averages_predicted_reward,
     lists_predicted_reward,
@@ -76,13 +76,15 @@ def test_without_forecasts_none_are_reported():
     assert short["forecast_reward_mean"] is None
 
 
-def test_lists_and_episodes_are_the_same():
+def test_averages_are_of_the_lists_of_all_episodes():
     episodes = summarize_episodes(rollout_data([[0.0, 0.5], [0.2, 1.0]], [False, False], [1, 1]))
     lists = list_episodes(episodes)
     assert lists["predicted_reward_max"] == [0.5, 1.0]
-    again = episodes_of([{**lists, "successes": [True, False]}])
-    assert again == [{"success": s, **e} for s, e in zip([True, False], episodes, strict=True)]
-    assert average_episodes(again)["avg_predicted_reward_final"] == pytest.approx(0.75)
+    more = list_episodes([{"predicted_reward_final": 0.0, "forecast_reward_max": 0.5}, {}])
+    assert more == {"predicted_reward_final": [0.0, None], "forecast_reward_max": [0.5, None]}
+    averages = average_episodes([lists, more])
+    assert averages["avg_predicted_reward_final"] == pytest.approx(0.5)
+    assert averages["avg_forecast_reward_max"] == 0.5
 
 
 class FakeEnv:

@@ -5,7 +5,7 @@ A reading is what the reward head makes of the current observation; a forecast w
 planned. `predicted_reward_*` is of readings, `forecast_reward_*` of forecasts.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,41 +59,35 @@ def summarize_episodes(data: Mapping[str, Any]) -> list[Episode]:
 
 
 def list_episodes(episodes: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """One list for each key that all episodes have."""
+    """One list for each key that any of the episodes has, with `None` for those that lack it."""
     return {
-        key: [episode[key] for episode in episodes]
+        key: [episode.get(key) for episode in episodes]
         for key in EPISODE_KEYS
-        if all(key in episode for episode in episodes)
+        if any(key in episode for episode in episodes)
     }
 
 
-def episodes_of(tasks: Iterable[Mapping[str, Any]]) -> list[Episode]:
-    """The episodes of several tasks, whose metrics are lists as of `list_episodes`, and "successes"."""
-    episodes: list[Episode] = []
-    for metrics in tasks:
-        lists = {key: metrics[key] for key in EPISODE_KEYS if key in metrics}
-        for success, *values in zip(metrics["successes"], *lists.values(), strict=True):
-            episodes.append({"success": success, **dict(zip(lists, values, strict=True))})
-    return episodes
-
-
-def average_episodes(episodes: Sequence[Mapping[str, Any]]) -> dict[str, float | int | None]:
-    """Average what episodes report.
+def average_episodes(tasks: Sequence[Mapping[str, Any]]) -> dict[str, float | int | None]:
+    """Average what the episodes of some tasks report, of each in lists as of `list_episodes`.
 
     Returns:
         `avg_<key>` for each key that an episode has a number for. With `stop_on_completion` also how many
-        episodes were stopped, `n_stopped`, how many of these the environment calls a success,
-        `n_stopped_successes`, and at which step on average, `avg_stopped_at_step`, `None` if none was.
+        episodes were stopped, `n_stopped`, how many of these the environment calls a success (by the list
+        "successes" of their task), `n_stopped_successes`, and at which step on average,
+        `avg_stopped_at_step`, `None` if none was.
     """
     averages: dict[str, float | int | None] = {}
     for key in EPISODE_KEYS:
-        numbers = [episode[key] for episode in episodes if episode.get(key) is not None]
+        numbers = [number for lists in tasks for number in lists.get(key, ()) if number is not None]
         if numbers:
             averages[f"avg_{key}"] = float(np.mean(numbers))
-    if any(STOPPED_AT_STEP in episode for episode in episodes):
-        stopped = [episode for episode in episodes if episode.get(STOPPED_AT_STEP) is not None]
-        averages["n_stopped"] = len(stopped)
-        averages["n_stopped_successes"] = sum(bool(episode["success"]) for episode in stopped)
+    watched = [lists for lists in tasks if STOPPED_AT_STEP in lists]
+    if watched:
+        ends = (
+            end for lists in watched for end in zip(lists["successes"], lists[STOPPED_AT_STEP], strict=True)
+        )
+        stopped = [bool(success) for success, step in ends if step is not None]
+        averages |= {"n_stopped": len(stopped), "n_stopped_successes": sum(stopped)}
         averages.setdefault(f"avg_{STOPPED_AT_STEP}", None)
     return averages
 

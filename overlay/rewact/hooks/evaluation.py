@@ -74,11 +74,12 @@ def reports_predicted_reward(eval_policy: Callable[..., dict], *args: Any, **kwa
     with _collecting_episodes() as summaries:
         info = eval_policy(*args, **kwargs)
     if summaries:
-        from rewact.hooks.episodes import average_episodes
+        from rewact.hooks.episodes import average_episodes, list_episodes
 
         for episode, summary in zip(info["per_episode"], summaries, strict=False):
             episode.update(summary)
-        averages = average_episodes(info["per_episode"])
+        successes = [episode["success"] for episode in info["per_episode"]]
+        averages = average_episodes([{**list_episodes(info["per_episode"]), "successes": successes}])
         info["aggregated"].update(averages)
         if "n_stopped" in averages:
             logger.info(
@@ -112,11 +113,9 @@ def averages_predicted_reward(eval_all: Callable[..., dict], *args: Any, **kwarg
         if "predicted_reward_final" in task["metrics"]:
             groups[task["task_group"]].append(task["metrics"])
     if groups:
-        from rewact.hooks.episodes import average_episodes, episodes_of
+        from rewact.hooks.episodes import average_episodes
 
-        episodes = {group: episodes_of(metrics) for group, metrics in groups.items()}
-        for group, some in episodes.items():
-            info["per_group"][group].update(average_episodes(some))
-        everything = [episode for some in episodes.values() for episode in some]
-        info["overall"].update(average_episodes(everything))
+        for group, tasks in groups.items():
+            info["per_group"][group].update(average_episodes(tasks))
+        info["overall"].update(average_episodes([task for tasks in groups.values() for task in tasks]))
     return info
