@@ -8,10 +8,10 @@ rebinding), not by posting to it, not by embedding its videos.
 import ipaddress
 import secrets
 import socket
-from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -48,14 +48,9 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
-            return
-        if scope["type"] != "http":
-            return
-        response = self._refuse(scope) or self._admit(scope)
-        if response is not None:
-            await response(scope, receive, _with_headers(send))
-            return
-        await self.app(scope, receive, _with_headers(send))
+        elif scope["type"] == "http":
+            answer = self._refuse(scope) or self._admit(scope) or self.app
+            await answer(scope, receive, _with_headers(send))
 
     def _refuse(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
@@ -98,19 +93,13 @@ class Guard:
         """Check the token, which the page keeps in a cookie so that it leaves the address bar."""
         if self.token is None:
             return None
-        given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
-        name = f"rewact_page_{scope['server'][1]}"
+        asked = HTTPConnection(scope)
+        given, name = asked.query_params.get("token", ""), f"rewact_page_{scope['server'][1]}"
         if scope["path"] == "/" and secrets.compare_digest(given.encode(), self.token.encode()):
             response = RedirectResponse("/", status_code=303)
             response.set_cookie(name, self.token, httponly=True, samesite="lax")
             return response
-        cookies = SimpleCookie()
-        try:
-            cookies.load(Headers(scope=scope).get("cookie", ""))
-        except CookieError:
-            cookies = SimpleCookie()
-        kept = cookies[name].value if name in cookies else ""
-        if secrets.compare_digest(kept.encode(), self.token.encode()):
+        if secrets.compare_digest(asked.cookies.get(name, "").encode(), self.token.encode()):
             return None
         return _error(403, "open the address with ?token=... that lerobot-label-page printed")
 
