@@ -34,8 +34,6 @@ class RewardLabels:
     numpy arrays because torch hands them to data loading workers through shared memory, without a copy.
 
     Attributes:
-        config: What they were built from.
-        table: The dataset's episodes.
         rewards: float32 ``(N,)`` in [0, 1]; NaN at frames without a label: of episodes that no source has
             labels for, and those that the source left out.
         action_mask: bool ``(N,)``, False where the action must not be trained on; None without masks.
@@ -117,10 +115,6 @@ def shorten(episodes: Iterable[int]) -> str:
 
 def build_reward_labels(meta: "LeRobotDatasetMetadata", config: RewardLabelsConfig) -> RewardLabels:
     """Label every frame of a dataset.
-
-    Args:
-        meta: Metadata of the dataset.
-        config: The sources and their settings.
 
     Raises:
         ValueError: naming file, episode and value, if a label file is broken or is not for this dataset.

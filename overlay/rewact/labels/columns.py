@@ -13,12 +13,7 @@ from rewact.options.errors import say_unread
 
 
 def read_parquet(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> dict[str, np.ndarray]:
-    """Read some columns of a parquet file.
-
-    Args:
-        path: The file.
-        columns: Their names.
-        optional: More of them, which may be missing.
+    """Read some columns of a parquet file, of which the ``optional`` ones may be missing.
 
     Raises:
         ValueError: naming the file, if it is not a whole parquet file or lacks a column.
@@ -38,7 +33,6 @@ def read_frame_column(table: EpisodeTable, name: str, missing: float | bool) -> 
     """One value per frame of a column of the dataset.
 
     Args:
-        table: The dataset's episodes.
         name: A column of scalars.
         missing: Value for frames whose data is not on this machine; decides the dtype.
 

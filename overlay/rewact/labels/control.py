@@ -61,7 +61,6 @@ def read_interventions(table: EpisodeTable, config: RewardLabelsConfig, is_neede
     """Frames at which a human intervened: the column ``intervention``, and what the control modes call human.
 
     Args:
-        table: The dataset's episodes.
         config: Where control modes come from.
         is_needed: Whether it is an error if the column's data is not on this machine.
 

@@ -40,7 +40,6 @@ class _WithReward(KeypointEditing):
         action_horizon: int | None = None,
         labels: RewardLabels | None = None,
         advantages: Tensor | None = None,
-        with_rewards: bool = True,
         trained_on: Sequence[int] | None = None,
     ):
         short = RewardLabelsConfig(
@@ -54,7 +53,14 @@ class _WithReward(KeypointEditing):
                 "give the reward settings as arguments, as a config or as labels, only one of them"
             )
         if policy is not None:
-            horizon, action_horizon, with_rewards = _needs(policy, horizon, action_horizon, with_rewards)
+            if (horizon, action_horizon) != (None, None):
+                raise ValueError(
+                    "the policy says which labels it needs; leave out horizon and action_horizon"
+                )
+            horizon = getattr(policy, "reward_label_horizon", None)
+            # One mask entry per action of a chunk, where it takes chunks of this and the next actions.
+            steps = list(getattr(policy, "action_delta_indices", None) or [])
+            action_horizon = len(steps) if steps and steps == list(range(len(steps))) else None
         for name, value in (("horizon", horizon), ("action_horizon", action_horizon)):
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
@@ -69,13 +75,13 @@ class _WithReward(KeypointEditing):
         self.action_horizon = action_horizon
         self.labels = build_reward_labels(dataset.meta, config or short) if labels is None else labels
         self.advantages = advantages
-        self.with_rewards = with_rewards
+        self.with_rewards = policy is None or getattr(policy, "use_reward_head", False)
         self.trained_on = trained_on
         names = self._label_names()
         self._refuse_to_hide_columns(names)
         # RECAP's columns stay as they are and count as labels, too.
         self._marker = " ".join([*names, *(key for key in RECAP_KEYS if key in dataset.meta.features)])
-        if with_rewards:
+        if self.with_rewards:
             self.labels.require(self._labelled_episodes())
         self._ends = self.labels.table.ends.tolist()
         self._episodes = self.labels.table.episodes.tolist()
@@ -160,23 +166,6 @@ class _WithReward(KeypointEditing):
         return torch.cat([values[index:end], repeated]), torch.arange(horizon) >= left
 
 
-def _needs(
-    policy: Any, horizon: int | None, action_horizon: int | None, with_rewards: bool
-) -> tuple[int | None, int | None, bool]:
-    """The horizons and the rewards that a policy's configuration asks for."""
-    if (horizon, action_horizon, with_rewards) != (None, None, True):
-        raise ValueError(
-            "the policy says which labels it needs; leave out horizon, action_horizon and with_rewards"
-        )
-    # One mask entry per action of a chunk, where the policy takes chunks of this and the next actions.
-    steps = list(getattr(policy, "action_delta_indices", None) or [])
-    return (
-        getattr(policy, "reward_label_horizon", None),
-        len(steps) if steps and steps == list(range(len(steps))) else None,
-        getattr(policy, "use_reward_head", False),
-    )
-
-
 class LeRobotDatasetWithReward(_WithReward, Dataset):
     """A LeRobot dataset whose items carry reward labels.
 
@@ -204,14 +193,12 @@ class LeRobotDatasetWithReward(_WithReward, Dataset):
         mask_actions_for_fail_data: Mask all actions if its name starts with ``fail_``, and those of episodes
             known to have failed.
         config: All settings in one object, instead of the four above.
-        policy: Configuration of the policy to train. It says what is needed: rewards or none, and the two
-            horizons.
+        policy: Configuration of the policy to train. It says what is needed: rewards, or masks and
+            advantages alone, and the two horizons.
         horizon: Labels per item, at least 1; None for a scalar.
         action_horizon: Entries of ``action_mask`` per item, at least 1; None for a scalar.
         labels: Labels built before, to share between several datasets on the same data.
         advantages: float32 ``(N,)`` by absolute frame index.
-        with_rewards: False leaves the rewards out, and needs no labels, where masks or advantages are all
-            that is wanted.
         trained_on: Episodes that a run trains on, where this dataset is held out of it. A policy then keeps
             what its reward head says of the items, to be judged.
 

@@ -104,7 +104,6 @@ def parse_episodes(
     Args:
         entries: Episodes as the file names them, and what it says of each.
         path: The file, for messages.
-        table: The dataset's episodes.
         parse: Takes an entry, the length of its episode, the table, and the start of an error message.
 
     Raises:

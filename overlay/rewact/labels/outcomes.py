@@ -37,7 +37,6 @@ def read_outcomes(table: EpisodeTable, config: RewardLabelsConfig, from_columns:
     """Outcome of each episode, in the way that ``config.outcomes`` asks for.
 
     Args:
-        table: The dataset's episodes.
         config: Where outcomes come from.
         from_columns: Whether the column ``next.success`` may say what no file says.
 

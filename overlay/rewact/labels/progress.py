@@ -123,8 +123,6 @@ def load_progress(path: Path, table: EpisodeTable, column: str | None = None) ->
     """Read a progress file, or a folder with a labelled-rewards file per episode.
 
     Args:
-        path: File or folder.
-        table: The dataset that it is for.
         column: Progress column; by default ``progress_sparse``, or ``progress_dense`` if there is no other.
 
     Returns:
@@ -160,7 +158,6 @@ def save_progress(
 
     Args:
         path: The file, by convention ``<model>_progress.parquet`` in the dataset's folder.
-        table: The dataset.
         rewards: ``(N,)`` in [0, 1] by absolute frame index, NaN at frames without; one array for the column
             ``progress_sparse``, or several by column. Episodes without any are left out.
         metadata: Text to keep in the file, such as the checkpoint it comes from.
@@ -213,8 +210,6 @@ def _load_into(
 
     Args:
         rewards: float32 ``(N,)`` to put them into.
-        path: The file.
-        table: The dataset.
         layout: Names of index, episode, frame and reward. Episode and frame may be missing in a file that is
             named for its episode.
         named: That episode.

@@ -53,7 +53,6 @@ def compute_returns(
     In a success, what a policy did until a human took over counts as a failure that ends there.
 
     Args:
-        table: The dataset's episodes.
         outcomes: int8 ``(E,)``: 1 success, 0 failure, -1 unknown, which costs nothing at the end.
         c_fail: Penalty of a failure in steps; by default the length of the task's longest episode.
         failure_return: "steps" (None is the same) or "worst", see `Returns`.

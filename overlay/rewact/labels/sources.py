@@ -111,8 +111,6 @@ def label_rows(
     """Labels of some episodes, each from the first source that has some.
 
     Args:
-        table: The dataset's episodes.
-        config: The sources and their settings.
         outcomes: int8 ``(E,)``, see :func:`.outcomes.read_outcomes`.
         rows: Rows of the table, int64.
         known: The source of each name.

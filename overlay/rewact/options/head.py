@@ -100,13 +100,10 @@ class RewardHeadConfig:
 
     def _unused_options(self) -> set[str]:
         """What a saved configuration leaves out: without a head it is plain ACT's, for LeRobot to load."""
-        if self._is_plain():
+        if self.type == "act" and not self.use_reward_head:  # type: ignore[attr-defined]
             unused = {field.name for field in fields(RewardHeadConfig)}
             return unused - {"fast_path"} if self.fast_path else unused
         return {*GONE_OPTIONS}
-
-    def _is_plain(self) -> bool:
-        return self.type == "act" and not self.use_reward_head  # type: ignore[attr-defined]
 
     def _find_problem(self) -> str | None:
         if self.reward_head_type not in REWARD_HEAD_TYPES:

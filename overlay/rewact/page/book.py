@@ -44,7 +44,6 @@ class LabelBook:
     written. All methods may be called from several threads.
 
     Args:
-        meta: Metadata of the dataset.
         config: The sources of labels, as training has them.
         episodes: The episodes on the page.
 

@@ -57,7 +57,6 @@ class Media:
     """The cameras of a dataset.
 
     Args:
-        meta: Metadata of the dataset.
         load: Loads the dataset, when its pictures or depth are first asked for.
         cache: Folder for what is encoded here; it may be deleted at any time.
 

@@ -43,7 +43,6 @@ class StoredPredictions(Predictions):
 
     Args:
         path: The file; where there is none, it is looked for in the dataset's folder.
-        table: The dataset's episodes.
         episodes: Those on the page.
 
     Raises:
