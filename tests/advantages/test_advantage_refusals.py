@@ -36,7 +36,7 @@ from .conftest import (
         (["--from_returns=true", "--batch_size=0"], "batch_size"),
         (["--from_returns=true", "--dataset.reward.c_fail=-1"], "c_fail must be above 0"),
         (["--from_returns=true", "--dataset.reward.failure_return=best"], "must be one of steps, worst"),
-        (["--from_returns=true", "--plots_dir=/nowhere", "--plot_episodes=[0,9]"], "episode 9 is not among"),
+        (["--from_returns=true", "--plots_dir=plots", "--plot_episodes=[0,9]"], "episode 9 is not among"),
         (["--from_returns=true", "--plot_episodes=[0]"], "--plots_dir"),
         ([], "--from_returns=true"),
         (["--policy.type=rewact"], "--policy.path"),
@@ -47,6 +47,12 @@ def test_bad_options(run, root, flags, message):
     output = run(*flags)
     assert message in output and len(output.splitlines()) == 1
     assert sorted(root.rglob("*")) == before
+
+
+def test_a_dataset_that_cannot_be_written_is_refused_before_the_work(run, root, checkpoint):
+    (root / ADVANTAGES_FILE).mkdir()
+    message = run(f"--policy.path={checkpoint}")
+    assert message.startswith(f"error: --output_path={root / ADVANTAGES_FILE} cannot be written: it is a")
 
 
 def test_a_checkpoint_without_a_head(run, root, tmp_path):

@@ -363,6 +363,10 @@ def test_without_an_environment(commands, tmp_path, caplog):
         (["--output_dir=x"], "--dataset.repo_id"),
         (["--output_dir=x", "--dataset.repo_id=a/b", "--stages=training"], "no stage 'training'"),
         (["--output_dir=x", "--dataset.repo_id=a/b", "--stepz=3"], "--<stage>.stepz"),
+        (
+            ["--output_dir=x", "--dataset.repo_id=a/b", "--advantages.output_path=a.parquet"],
+            "--advantages.output_path: all stages write under --output_dir",
+        ),
         (["--output_dir=x", "--dataset.repo_id=a/b", "--verbose"], "--verbose needs a value"),
         (["--output_dir"], "--output_dir needs a value"),
         (["--output_dir=x", "--dataset.repo_id=a/b", "--eval.episodes=3"], "has no option --episodes"),
@@ -372,6 +376,19 @@ def test_without_an_environment(commands, tmp_path, caplog):
 def test_bad_command_lines(flags, message):
     with pytest.raises(ValueError, match=message):
         Loop.parse(flags)
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--output_dir", "--output_dir=.*is not a folder"),
+        ("--advantages.plots_dir", "--advantages.plots_dir="),
+    ],
+)
+def test_where_it_will_write_is_checked_before_the_first_stage(commands, tmp_path, flag, message):
+    with pytest.raises(ValueError, match=message):
+        run_loop(Loop.parse([f"--output_dir={tmp_path / 'run'}", *BASE, f"{flag}={__file__}"]))
+    assert not commands and not list(tmp_path.iterdir())
 
 
 def test_help_names_every_stage(monkeypatch, capsys):

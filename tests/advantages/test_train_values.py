@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from rewact.labels.episodes import EpisodeTable
 from rewact.labels.progress import load_progress
 from rewact.options.labels import RewardLabelsConfig
 from rewact.options.tools import PolicyOptions
-from rewact.values import backbones, extraction, processes
+from rewact.values import backbones, extraction, processes, runner
 from rewact.values.backbones import Backbone
 from rewact.values.batches import EpisodeBatches, load_batches
 from rewact.values.feature_cache import FeatureCache
@@ -213,10 +214,11 @@ def test_on_another_dataset_all_ensembles_answer(train, root, tmp_path):
     assert np.corrcoef(predicted[:22], np.arange(22))[0, 1] > 0.8
 
 
-def test_a_second_run_computes_no_features(train, root, encoded, tmp_path):
+def test_a_second_run_computes_no_features(train, root, encoded, tmp_path, monkeypatch):
     first = train(root)
     n_pictures = sum(encoded)
     assert n_pictures >= sum(LENGTHS)
+    monkeypatch.setattr(runner, "require_writable", Mock(side_effect=ValueError))  # read-only will do
     again = train(root)
     assert sum(encoded) - n_pictures <= 1  # one to learn the size of a feature
     assert again == first
@@ -281,6 +283,13 @@ def test_success_as_target_needs_outcomes(train, root):
 
 def test_a_negative_time_is_refused(train, root):
     assert "smooth_s must be at least 0 seconds, got -1.0" in train(root, "--smooth_s=-1")
+
+
+def test_a_cache_that_cannot_be_written_is_refused(train, root, encoded):
+    message = train(root, f"--cache_dir={__file__}")
+    assert (
+        message.startswith(f"error: --cache_dir={__file__}/") and f": {__file__} is not a folder" in message
+    )
 
 
 def test_a_done_column_has_to_be_there(train, root):

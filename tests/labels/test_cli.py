@@ -111,6 +111,43 @@ def test_mistakes_are_one_line(monkeypatch, arguments, message):
 
 
 @pytest.mark.parametrize(
+    ("tool", "arguments", "option"),
+    [
+        ("eval_rewards", [DATA, "--progress=[x]"], "output_dir"),
+        ("visualize_rewards", [DATA], "output_dir"),
+        ("compute_advantages", [DATA, "--from_returns=true"], "plots_dir"),
+        ("compute_advantages", [DATA, "--from_returns=true"], "folds_dir"),
+        ("compute_advantages", [DATA, "--from_returns=true"], "output_path"),
+        ("train_values", [DATA], "output_dir"),
+        ("export", ["--policy.path=x"], "output_dir"),
+    ],
+)
+def test_where_a_tool_will_write_is_checked_before_it_works(monkeypatch, tmp_path, tool, arguments, option):
+    options, worked = getattr(import_module(f"rewact.cli.{tool}"), TOOLS[tool]), []
+    file = tmp_path / "file"
+    file.touch()
+
+    def run(path):
+        monkeypatch.setattr(sys, "argv", ["tool", *arguments, f"--{option}={path}"])
+        run_tool(options, worked.append, "")
+
+    is_file = option.endswith("_path")
+    for path, problem in {
+        file / "deeper": f"{file} is not a folder",
+        "/proc/rewact/x": "nothing can be made in /proc (",
+        tmp_path / ("x" * 300) / "x": "nothing can be made in ",
+        (tmp_path if is_file else file): "it is a folder" if is_file else f"{file} is not a folder",
+    }.items():
+        with pytest.raises(SystemExit) as exit:
+            run(path)
+        said = exit.value.code
+        assert said.startswith(f"error: --{option}={path} cannot be written: ") and problem in said
+        assert "; name another " in said and not worked
+    run(tmp_path / "new" / "deeper")
+    assert worked and list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [
         (b"dataset: 3", "there is no option --dataset; is --dataset.root meant?"),

@@ -5,6 +5,7 @@ import importlib
 import json
 import shutil
 from pathlib import Path
+from unittest.mock import Mock
 
 import av
 import numpy as np
@@ -256,6 +257,11 @@ def test_a_threshold_is_chosen_from_held_out_episodes_and_saved(data, checkpoint
     with pytest.raises(ValueError, match=r"was trained on 1 of these 2 episodes \(the first is 1\)"):
         evaluate([1, 2], save_threshold=True)
     assert not (chosen / "completion.json").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr("rewact.options.tools.tempfile.mkdtemp", Mock(side_effect=OSError(30, "Read-only")))
+        with pytest.raises(ValueError, match="--policy.path=.* cannot be written: nothing can be made in"):
+            evaluate([2, 3, 4], save_threshold=True)
+    assert not (tmp_path / "values").exists()
     kept = evaluate([2, 3, 4], save_threshold=True)
     (judged,) = kept["models"].values()
     stop = judged["stop"]
@@ -287,6 +293,9 @@ def test_what_cannot_be_evaluated(data, checkpoint, camera_root, tmp_path):
     with pytest.raises(ValueError, match="no reward labels"):
         unlabelled = data(reward=RewardLabelsConfig(sources=["keypoints"]))
         eval_rewards(EvalRewardsConfig(unlabelled, policy(checkpoint), output_dir=tmp_path))
+    with pytest.raises(ValueError, match=r"--values_dir=.* cannot be written: .* is not a folder"):
+        somewhere = {"output_dir": tmp_path, "values_dir": Path(__file__)}
+        eval_rewards(EvalRewardsConfig(data(episodes=[0]), policy(checkpoint), **somewhere))
     with pytest.raises(ValueError, match="is not a checkpoint: it has no config.json"):
         policy(tmp_path)
     with pytest.raises(ValueError, match="has no reward head"):

@@ -2,6 +2,7 @@
 """`lerobot-label-page` and its model."""
 
 import socket
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -110,6 +111,8 @@ def test_wrong_settings_are_said(config, tmp_path):
         config(port=70_000)
     with pytest.raises(ValueError, match="--dataset.reward.keypoints_path: the page labels the files in"):
         LabelPageConfig(DataOptions(REPO_ID, reward=RewardLabelsConfig(keypoints_path="k.json")))
+    with pytest.raises(ValueError, match=f"--cache_dir={__file__} cannot be written: .* is not a folder"):
+        label_page(config(cache_dir=Path(__file__)))
     with pytest.raises(ValueError, match="there is no file of predictions"):
         label_page(config(predictions=tmp_path / "nothing.parquet"))
     with pytest.raises(OSError, match="cannot listen on 203.0.113.1"):

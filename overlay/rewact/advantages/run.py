@@ -31,8 +31,10 @@ from rewact.labels.episodes import EpisodeTable
 from rewact.labels.hub import open_metadata, pull_label_files
 from rewact.options.advantages import ComputeAdvantagesConfig
 from rewact.options.labels import FAILURE_RETURNS
+from rewact.options.tools import require_writable
 from rewact.values.checkpoint import checkpoint_digest, guess_value_type, read_train_config, trained_labels
 from rewact.values.predictor import require_reward_head
+from rewact.values.processes import together
 from rewact.values.runner import choose_episodes, predict_policy
 
 if TYPE_CHECKING:
@@ -96,9 +98,14 @@ def compute_file(cfg: ComputeAdvantagesConfig, policy: "PreTrainedConfig | None"
     processes = PartialState()
     meta = open_metadata(cfg.dataset)
     episodes = sorted(choose_episodes(cfg.dataset, meta))
-    if processes.is_main_process:
-        pull_label_files(meta)  # LeRobot leaves them out where it loads some of the episodes
-    processes.wait_for_everyone()
+    path = cfg.output_path or Path(meta.root) / ADVANTAGES_FILE
+    folds_dir = None if cfg.policy is None else cfg.folds_dir or Path(cfg.policy.path).parent / "folds"
+    with together():
+        if processes.is_main_process:
+            require_writable("--output_path", path, is_file=True)
+            if cfg.folds:
+                require_writable("--folds_dir", folds_dir)
+            pull_label_files(meta)  # LeRobot leaves them out where it loads some of the episodes
     train_config = None if policy is None else read_train_config(policy.pretrained_path)
     labels = cfg.dataset.reward
     for name in ("c_fail", "failure_return"):  # as in the labels of the value function, unless told otherwise
@@ -131,7 +138,6 @@ def compute_file(cfg: ComputeAdvantagesConfig, policy: "PreTrainedConfig | None"
     if policy is None:
         values, advantages = advantages_from_returns(evidence, rows)
     else:
-        folds_dir = cfg.folds_dir or Path(cfg.policy.path).parent / "folds"
         values = _compute_values(cfg, policy, meta, evidence, rows, folds_dir)
         provenance |= {
             "checkpoint": cfg.policy.path,
@@ -141,7 +147,6 @@ def compute_file(cfg: ComputeAdvantagesConfig, policy: "PreTrainedConfig | None"
         values, advantages = estimate_advantages(evidence, rows, values, value_type, cfg)
     if not processes.is_main_process:
         return None
-    path = cfg.output_path or Path(meta.root) / ADVANTAGES_FILE
     rows = keep_other_episodes(path, meta, rows, values, advantages, provenance)
     content = label_advantages(meta, evidence, rows, values, advantages, cfg, provenance)
     write_advantage_file(path, content)

@@ -8,7 +8,7 @@ import logging
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
@@ -22,7 +22,7 @@ from draccus.wrappers.docstring import get_attribute_docstring
 
 from rewact.options.errors import is_of_network, one_line, say_unread, shorten_torchcodec_warning
 from rewact.options.head import say_gone
-from rewact.options.tools import PolicyOptions
+from rewact.options.tools import PolicyOptions, require_writable
 
 if TYPE_CHECKING:
     from lerobot.configs.policies import PreTrainedConfig
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 WIDTH = 110
 PLUGINS = "discover_packages_path"
+CACHES = ("cache_dir", "values_dir")
 
 
 def run_tool(options: type[T], work: Callable[[T], Any], description: str) -> None:
@@ -46,9 +47,24 @@ def run_tool(options: type[T], work: Callable[[T], Any], description: str) -> No
         return
     with report_errors():
         config = parse_options(options, arguments)
+        require_outputs(options, vars(config))
         start_logging()
         work(config)
         leave_processes()
+
+
+def require_outputs(options: type, values: Mapping[str, Any], prefix: str = "--") -> None:
+    """Check that a tool can write what its options name.
+
+    Options of the type `Path` name what is written: a file where they end in `_path`, else a folder. Caches,
+    which may be whole already, are checked where something is missing.
+
+    Raises:
+        ValueError: As `require_writable` does.
+    """
+    for name, hint in get_type_hints(options).items():
+        if Path in (hint, *get_args(hint)) and values.get(name) and name not in CACHES:
+            require_writable(f"{prefix}{name}", Path(values[name]), is_file=name.endswith("_path"))
 
 
 def start_logging() -> None:

@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rewact.cli.common import load_policy_config, run_tool
-from rewact.options.tools import DataOptions, PolicyOptions, require_readable
+from rewact.options.tools import DataOptions, PolicyOptions, require_readable, require_writable
 
 if TYPE_CHECKING:
     from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
@@ -51,7 +51,7 @@ class LabelPageConfig:
     dataset: DataOptions
     policy: PolicyOptions | None = None
     # A file with a curve: `*_progress.parquet`, or an advantages file. Default: that in the dataset's folder.
-    predictions: Path | None = None
+    predictions: str | None = None
     # Address to listen on. Any but this machine's own asks for a token.
     host: str = "127.0.0.1"
     # Its port.
@@ -122,6 +122,7 @@ def make_page(cfg: LabelPageConfig, meta: "LeRobotDatasetMetadata") -> "LabelPag
     from rewact.values.runner import choose_episodes, episode_loader
 
     cache = cfg.cache_dir or Path(constants.HF_LEROBOT_HOME) / "label_page"
+    require_writable("--cache_dir", cache)
     episodes = choose_episodes(cfg.dataset, meta)
     load = partial(episode_loader(cfg.dataset, TOLERANCE_S), episodes)
     media = Media(meta, load, cache / "media")
@@ -167,7 +168,7 @@ def _predictions(
         model.start()
         return model
     if cfg.predictions is not None:
-        return StoredPredictions(cfg.predictions, book.table, book.episodes)
+        return StoredPredictions(Path(cfg.predictions), book.table, book.episodes)
     path = None if "parquet" in cfg.dataset.reward.sources else find_stored(book.table)
     try:
         return Predictions() if path is None else StoredPredictions(path, book.table, book.episodes)

@@ -57,9 +57,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rewact.cli.common import indent_examples, report_errors, start_logging
+from rewact.cli.common import indent_examples, report_errors, require_outputs, start_logging
 from rewact.cli.comparison import compare
 from rewact.cli.recap_options import COMPUTE, CONDITIONS, EVAL, STAGES, TRAIN, Loop
+from rewact.options.advantages import ComputeAdvantagesConfig
+from rewact.options.tools import require_writable
 
 RESULTS = "results.json"
 PAGE = "recap.html"
@@ -69,7 +71,8 @@ def run_loop(loop: Loop) -> None:
     """Run the stages that are not done, and print the comparison.
 
     Raises:
-        ValueError: If a stage finds the result of another run, or lacks that of an earlier stage.
+        ValueError: If a stage finds the result of another run, or lacks that of an earlier stage, or cannot
+            write where it is to write.
         RuntimeError: If a stage fails.
     """
     from rewact.draw.recap_page import write_page
@@ -81,6 +84,8 @@ def run_loop(loop: Loop) -> None:
                 raise ValueError(
                     f"the stage {name!r} needs the result of {earlier!r}, which has not been run"
                 )
+    require_writable("--output_dir", loop.output_dir)
+    require_outputs(ComputeAdvantagesConfig, loop.stages["advantages"].flags, "--advantages.")
     results_path = loop.output_dir / RESULTS
     for number, name in enumerate(loop.chosen, 1):
         heading, stage = f"[{number}/{len(loop.chosen)}] {name}", loop.stages[name]

@@ -84,6 +84,8 @@ class Loop:
         shared, training, own = {}, {}, {stage: {} for stage in STAGES}
         for name, value in given.items():
             stage, _, option = name.partition(".")
+            if stage in STAGES and option in ("output_dir", "output_path"):
+                raise ValueError(f"--{name}: all stages write under --output_dir; leave it out")
             if stage in STAGES and option:
                 own[stage][_full_name(known, stage, option)] = value
             elif stage in ("dataset", "env") and option or name in ("seed", "device"):

@@ -12,6 +12,7 @@ import numpy as np
 from rewact.judge.intervals import share_interval
 from rewact.labels.files import read_json, write_json
 from rewact.options.completion import CompletionDetectorConfig
+from rewact.options.tools import require_writable
 from rewact.values.checkpoint import trained_episodes
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ def require_held_out(checkpoint: str | Path, meta: "LeRobotDatasetMetadata", epi
     """Stop with a ValueError, unless a checkpoint can be written to and was not trained on some episodes."""
     if not (Path(checkpoint) / CONFIG_NAME).is_file():
         raise ValueError(f"{checkpoint} is not a folder of this machine: a threshold cannot be saved there")
+    require_writable("--policy.path", Path(checkpoint))
     seen = trained_episodes(checkpoint, meta)
     if seen is None:
         raise ValueError(

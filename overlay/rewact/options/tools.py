@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: MIT
 """What the command-line tools have in common: the dataset and the policy that they read."""
 
+import os
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rewact.options.errors import reason_of
 from rewact.options.labels import RewardLabelsConfig
 
 
@@ -42,6 +45,42 @@ def require_readable(options: Any) -> None:
         value = getattr(options, name, least)
         if not value >= least:
             raise ValueError(f"--{name} must be at least {least}, got {value}")
+
+
+def require_writable(option: str, path: Path, is_file: bool = False) -> None:
+    """Check, before a tool works for hours, that it can write what an option names. Nothing stays behind.
+
+    Args:
+        option: With its dashes.
+        path: A folder, or the file to replace, or to make with the folders above it.
+        is_file: Which of the two.
+
+    Raises:
+        ValueError: Naming option, path, and what is in the way.
+    """
+    place = path.parent if is_file else path
+    try:
+        while not _is_there(place):
+            place = place.parent
+        if is_file and path.is_dir():
+            problem = "it is a folder"
+        elif not place.is_dir():
+            problem = f"{place} is not a folder"
+        else:
+            os.rmdir(tempfile.mkdtemp(dir=place))
+            return
+    except OSError as error:
+        problem = f"nothing can be made in {place} ({reason_of(error)})"
+    kind = "file" if is_file else "folder"
+    raise ValueError(f"{option}={path} cannot be written: {problem}; name another {kind}")
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 @dataclass

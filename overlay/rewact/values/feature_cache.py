@@ -14,6 +14,7 @@ import numpy as np
 
 from rewact.labels.episodes import EpisodeTable
 from rewact.labels.files import read_json, write_json
+from rewact.options.tools import require_writable
 
 SOURCE_FILE = "source.json"
 DONE_FILE = "done.u1"
@@ -39,10 +40,16 @@ class FeatureCache:
     folder: Path
     table: EpisodeTable
     streams: tuple[Stream, ...]
+    option: str
 
     @classmethod
     def open(
-        cls, folder: Path, table: EpisodeTable, streams: Iterable[Stream], source: Mapping[str, Any]
+        cls,
+        folder: Path,
+        table: EpisodeTable,
+        streams: Iterable[Stream],
+        source: Mapping[str, Any],
+        option: str = "--cache_dir",
     ) -> "FeatureCache":
         """Open the cache of a source under a folder, or make an empty one.
 
@@ -51,13 +58,14 @@ class FeatureCache:
             table: The dataset's episodes.
             streams: What is kept.
             source: What the features depend on, as JSON values.
+            option: Chooses the folder on a command line, for messages.
 
         Raises:
-            OSError: Naming the file, if it cannot be written.
+            ValueError: Naming the folder, if it has to be made and cannot be.
         """
         source = {**source, "streams": [list(stream) for stream in streams]}
         digest = hashlib.sha256(json.dumps(source, sort_keys=True).encode()).hexdigest()
-        return cls(folder / f"{table.name}-{digest[:16]}", table, tuple(streams))._create(source)
+        return cls(folder / f"{table.name}-{digest[:16]}", table, tuple(streams), option)._create(source)
 
     def shard(self, index: int, count: int) -> "FeatureCache":
         """The part of a cache that one of several machines fills, in a folder of its own within this one."""
@@ -66,6 +74,7 @@ class FeatureCache:
 
     def _create(self, source: Mapping[str, Any]) -> "FeatureCache":
         if not (self.folder / SOURCE_FILE).is_file():
+            require_writable(self.option, self.folder)
             self.folder.mkdir(parents=True, exist_ok=True)
             sizes = {
                 self._file(stream): stream.dim * np.dtype(stream.dtype).itemsize * self.table.n_frames

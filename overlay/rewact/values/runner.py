@@ -12,6 +12,7 @@ from tqdm import tqdm
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from rewact.labels.episodes import EpisodeTable
 from rewact.labels.opening import opening
+from rewact.options.tools import require_writable
 from rewact.values.batches import EpisodeBatches, load_batches
 from rewact.values.checkpoint import held_out_episodes
 from rewact.values.feature_cache import FeatureCache
@@ -88,11 +89,15 @@ def share_episodes(
         progress: What the bar of the main process says, None for no bar.
 
     Raises:
+        ValueError: naming the cache's folder, if something is missing there and cannot be written.
         ChildProcessError: if another process has failed.
     """
     state, table = PartialState(), cache.table
     with together():  # before any of them finishes an episode: they have to divide the same list
-        mine = table.episodes[cache.missing(rows)[state.process_index :: state.num_processes]].tolist()
+        missing = cache.missing(rows)
+        if len(missing):
+            require_writable(cache.option, cache.folder)
+        mine = table.episodes[missing[state.process_index :: state.num_processes]].tolist()
     with together():
         if not mine:
             return

@@ -31,7 +31,7 @@ def open_store(
         home: Where the folder stands; by default beside what else LeRobot caches.
 
     Raises:
-        OSError: Naming the file, if it cannot be written.
+        ValueError: Naming the folder, if it has to be made and cannot be.
     """
     table, stats = EpisodeTable.from_metadata(meta), meta.stats or {}
     source = {
@@ -47,6 +47,5 @@ def open_store(
         },
     }
     home = home or Path(constants.HF_LEROBOT_HOME) / "rewact_values"
-    return FeatureCache.open(
-        home, table, [Stream(REWARDS, 3 if predictor.has_band else 1, "float32")], source
-    )
+    streams = [Stream(REWARDS, 3 if predictor.has_band else 1, "float32")]
+    return FeatureCache.open(home, table, streams, source, "--values_dir")
