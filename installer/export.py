@@ -14,25 +14,26 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from installer.files import sync_directory, write_atomically, write_new
 from installer.patching import finish_swap, load, originals_of
-from verify.checkout import Checkout
+from verify.checkout import Checkout, OnDisk
 from verify.drift import Drift, Released, describe_misfit, examine
 from verify.errors import ExitCode, RewactError
-from verify.fit import Read
+from verify.fit import ChangeFit, Read
 from verify.gitcmd import blob_id
 from verify.originals import Originals
-from verify.patch import ABSENT
+from verify.patch import ABSENT, ALLOWED_MODES, Patch
 from verify.paths import check_name
 from verify.recognition import pristine_reader
 from verify.record import State
-from verify.repository import Scratch, scratch_repository, stored_blob
-from verify.series import Content, load_patch_set
+from verify.repository import scratch_repository, stored_blob
+from verify.series import Content, load_patch_set, read_series
 
-Files = Mapping[str, bytes | None]
+# Path to what it holds before and after; None: no such file.
+Edits = Mapping[str, tuple[bytes | None, bytes | None]]
 
 
 @dataclass(frozen=True)
@@ -53,68 +54,6 @@ class Export:
     copied: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     since: str | None = None
-
-
-def diff_of(scratch: Scratch, before: Files, after: Files, executable: frozenset[str]) -> bytes:
-    """The diff that makes `after` of `before`; files that are the same on both sides leave no trace."""
-    trees = []
-    for files in (before, after):
-        scratch.set_index(
-            {
-                path: ("100755" if path in executable else "100644", data)
-                for path, data in files.items()
-                if data is not None
-            }
-        )
-        trees.append(scratch.write_tree())
-    return scratch.diff(*trees)
-
-
-def _header(fields: Mapping[str, str], pristine: Files) -> bytes:
-    touched = sorted(pristine)
-    lines = [
-        f"{key}: {value}".replace("\n", "\n ") for key, value in fields.items() if key != "Upstream-Files"
-    ]
-    lines.insert(1, f"Upstream-Files: {', '.join(touched)}")
-    lines += [
-        f"Pre-Image: {path} {blob_id(pristine[path])}" for path in touched if pristine[path] is not None
-    ]
-    return ("\n".join(lines) + "\n\n").encode()
-
-
-def _edits(
-    checkout: Checkout, drift: Drift, ours: Iterable[str], commit: str
-) -> tuple[dict[str, bytes | None], dict[str, bytes | None]]:
-    """Upstream files whose content is not what the series makes of them: before and after.
-
-    Args:
-        ours: paths that belong in the overlay.
-        commit: where the edits began.
-    """
-    before: dict[str, bytes | None] = {}
-    after: dict[str, bytes | None] = {}
-    for path in sorted({*drift.fit.targets, *checkout.modified(commit)}.difference(ours)):
-        found = checkout.read(path)
-        if found is not None and not found.regular:
-            if _is_link_of_before(checkout, path, commit):
-                continue  # only its date is another one, as in a copied clone
-            raise RewactError(ExitCode.EDITED, f"{path} is not a regular file: it cannot be exported.")
-        now = None if found is None else found.stored
-        if path in drift.fit.targets:
-            was = drift.fit.targets[path]
-        else:
-            identifier = checkout.head_blobs([path], commit).get(path)
-            was = stored_blob(checkout.root, identifier) if identifier else None
-        if now != was:
-            before[path], after[path] = was, now
-    return before, after
-
-
-def _is_link_of_before(checkout: Checkout, path: str, commit: str) -> bool:
-    full = checkout.root / path
-    if not full.is_symlink():
-        return False
-    return checkout.head_blobs([path], commit).get(path) == blob_id(os.fsencode(os.readlink(full)))
 
 
 def export(project: Path, checkout: Checkout, *, name: str, description: str) -> Export:
@@ -141,12 +80,12 @@ def export(project: Path, checkout: Checkout, *, name: str, description: str) ->
     drift = examine(Released(patch_set, originals_of(checkout.root)), None, read, str(checkout.root))
     if not drift.fits:
         raise RewactError(ExitCode.CONFLICT, describe_misfit(drift))
-    new_tag = f"v{checkout.declared_version}" if state.fitted else state.tag
-    if state.fitted and new_tag in patch_sets:
+    tag = f"v{checkout.declared_version}" if state.fitted else state.tag
+    if state.fitted and tag in patch_sets:
         raise RewactError(
             ExitCode.EDITED,
             f"{checkout.root} calls itself LeRobot {checkout.declared_version}, for which there is "
-            f"patches/{new_tag}, but holds other files: change the version in its pyproject.toml.",
+            f"patches/{tag}, but holds other files: change the version in its pyproject.toml.",
         )
     commit = state.commit or checkout.commit()
     if commit is None:
@@ -155,169 +94,184 @@ def export(project: Path, checkout: Checkout, *, name: str, description: str) ->
             f"{checkout.root} has no commit, so nobody can tell which files are edited: run `install.py "
             "uninstall`, commit LeRobot as it was released, then `install.py dev`, edit, and export.",
         )
-    ours = {*overlay, *_written(state), *_new_files(checkout, state)}
-    before, after = _edits(checkout, drift, ours, commit)
+    ours = _files_of_ours(checkout, state)
+    edits = _edits(checkout, drift, {*overlay, *ours}, commit)
 
-    def read_released(path: str) -> bytes | None:
+    def released(path: str) -> bytes | None:
         """Files that no patch touched so far are edited on disk; that commit has them as released."""
-        return before[path] if path in before and path not in drift.fit.targets else read(path)
+        return edits[path][0] if path in edits and path not in drift.fit.targets else read(path)
 
-    made = _Series(patch_set.directory, read_released, checkout)
+    made: dict[str, bytes] = {}  # the new set, in order
+    rewritten, dropped, added = [], [], None
     placed = {found.change.name: found for found in drift.fit.changes if found.fits}
     for patch in patch_set.patches:
-        if (found := placed.get(patch.name)) is None:
-            made.keep(patch.name, patch.data)
+        found = placed.get(patch.name)
+        # One for files this tree does not have, and so says nothing about, stays as it is.
+        if found is None or _is_made_for(patch, found, released):
+            made[patch.name] = patch.data
+        elif changed := {
+            path: (data, found.after[path])
+            for path, data in found.before.items()
+            if data != found.after[path]
+        }:
+            made[patch.name] = _make_patch(checkout, patch.fields, changed, released)
+            rewritten.append(patch.name)
         else:
-            made.add(patch.name, patch.data, patch.fields, found.before, found.after)
-    edited = _edited_overlay(checkout, state, overlay)
-    added = made.add_edits(name, description, before, after) if before else None
-    result = made.write(patches, new_tag, added)
-    for path, file in edited.items():
-        target = project / "overlay" / path.removeprefix("src/")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(target, file.data, executable=file.executable)
-    missing = [path for path in _written(state) if path in overlay and checkout.read(path) is None]
-    return replace(
-        result,
-        copied=tuple(path.removeprefix("src/") for path in edited),
-        missing=tuple(path.removeprefix("src/") for path in missing),
-        since=commit if commit != checkout.commit() else None,
-    )
-
-
-def _edited_overlay(checkout: Checkout, state: State, overlay: Mapping[str, Content]) -> dict[str, Content]:
-    """What the overlay's files hold in the checkout, where that is not what was installed.
-
-    Raises:
-        RewactError: EDITED for a file that overlay/ has in another version than was installed.
-    """
-    found: dict[str, Content] = {}
-    for path in (*_written(state), *_new_files(checkout, state)):
-        file, record = checkout.read(path), state.files.get(path)
-        installed = record.target.blob if record and record.target else None
-        if file is None or not file.regular or file.blob == installed:
-            continue
-        ours = blob_id(overlay[path].data) if path in overlay else None
-        if ours == file.blob:
-            continue
-        if ours != installed:
-            raise RewactError(
-                ExitCode.EDITED,
-                f"{checkout.root / path} is edited, and so is overlay/{path.removeprefix('src/')} since the "
-                "installation: bring the two together in overlay/, and put the same in the checkout.",
-            )
-        found[path] = Content(file.data, file.executable)
-    return found
-
-
-def _written(state: State) -> list[str]:
-    return [path for path, record in state.files.items() if record.kind == "overlay"]
-
-
-def _new_files(checkout: Checkout, state: State) -> list[str]:
-    """Files in the directories that the installation made, which it did not write and git does not ignore."""
-    found = []
-    options = ("-z", "--full-name", "--cached", "--others", "--exclude-standard", "--deduplicate")
-    words = ["--literal-pathspecs", "ls-files", *options, "--", *state.directories]
-    for path in sorted(checkout.listed(*words)) if state.directories else ():
-        file = checkout.read(path)
-        # No part of the overlay, as when it is read.
-        cache = path.endswith(".pyc") or "__pycache__" in path.split("/")
-        if path not in state.files and file is not None and file.regular and not cache:
-            check_name(path)
-            found.append(path)
-    return found
-
-
-def _is_made_for(data: bytes, before: Files, pristine: Files) -> bool:
-    """Whether a patch's own lines name these very files: what it changes, and what the release has."""
-    ids = {blob_id(content) if content is not None else ABSENT for content in before.values()}
-    text = data.decode(errors="replace")
-    if set(re.findall(r"^index ([0-9a-f]{40})", text, re.MULTILINE)) != ids:
-        return False
-    named = dict(re.findall(r"^Pre-Image: (.*) ([0-9a-f]{40})$", text, re.MULTILINE))
-    return all(
-        named.get(path) == blob_id(content) for path, content in pristine.items() if content is not None
-    )
-
-
-class _Series:
-    """A patch set in the making."""
-
-    def __init__(self, old: Path, read: Read, checkout: Checkout) -> None:
-        self._old, self._read, self._checkout = old, read, checkout
-        self._files: dict[str, bytes] = {}  # in the order of the series
-        self._rewritten: list[str] = []
-        self._dropped: list[str] = []
-
-    def keep(self, name: str, data: bytes) -> None:
-        """Adds a patch as it is: for files this tree does not have, and so says nothing about."""
-        self._files[name] = data
-
-    def add(self, name: str, data: bytes, fields: Mapping[str, str], before: Files, after: Files) -> None:
-        """Adds a patch of the old series, with a new diff where its files are not those it was made for."""
-        changed = {path for path in before if before[path] != after.get(path, before[path])}
-        if not changed:
-            self._dropped.append(name)
-            return
-        before = {path: before[path] for path in changed}
-        if _is_made_for(data, before, {path: self._read(path) for path in changed}):
-            self.keep(name, data)
-            return
-        self._make(name, fields, before, {path: after[path] for path in changed})
-        self._rewritten.append(name)
-
-    def add_edits(self, name: str, description: str, before: Files, after: Files) -> str:
-        """Adds a patch at the end and returns its name."""
+            dropped.append(patch.name)
+    edited = _edited_overlay(checkout, state, ours, overlay)
+    if edits:
         if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
             raise RewactError(
                 ExitCode.USAGE, f"--name {name!r}: use small letters, digits and single hyphens."
             )
-        number = max((int(old[:4]) for old in self._files if old[:4].isdigit()), default=0) + 1
-        full = f"{number:04d}-{name}.patch"
+        number = max((int(old[:4]) for old in made if old[:4].isdigit()), default=0) + 1
+        added = f"{number:04d}-{name}.patch"
         fields = {
             "Description": description,
             "Upstream-Files": "",
             "Forwarded": "no",
             "Drop-When": "upstream has it.",
         }
-        self._make(full, fields, before, after)
-        return full
+        made[added] = _make_patch(checkout, fields, edits, released)
+    _write(patch_set.directory, patches / tag, made, released)
+    for path, file in edited.items():
+        target = project / "overlay" / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(target, file.data, executable=file.executable)
+    return Export(
+        patches / tag,
+        kept=len(made) - len(rewritten) - (added is not None),
+        rewritten=tuple(rewritten),
+        dropped=tuple(dropped),
+        added=added,
+        copied=tuple(edited),
+        missing=tuple(
+            path.removeprefix("src/") for path, file in ours.items() if file is None and path in overlay
+        ),
+        since=commit if commit != checkout.commit() else None,
+    )
 
-    def _make(self, name: str, fields: Mapping[str, str], before: Files, after: Files) -> None:
-        """Adds a patch with a header and a diff made here."""
-        found = {path: self._checkout.read(path) for path in before}
-        executable = frozenset(path for path, file in found.items() if file is not None and file.executable)
-        with scratch_repository() as scratch:
-            body = diff_of(scratch, before, after, executable)
-        self._files[name] = _header(fields, {path: self._read(path) for path in before}) + body
 
-    def write(self, patches: Path, tag: str, added: str | None) -> Export:
-        """Writes the set aside, checks it, and puts it in the place of the old one."""
-        target, staged, old = patches / tag, patches / f".{tag}.new", patches / f".{tag}.old"
-        series = "".join(f"{name}\n" for name in self._files).encode()
-        old_series = self._old / "series"
-        if [line for line in old_series.read_text().split() if line] == list(self._files):
-            series = old_series.read_bytes()
-        without = {path.name: path.read_bytes() for path in self._old.glob("without")}
+def _files_of_ours(checkout: Checkout, state: State) -> dict[str, OnDisk | None]:
+    """The overlay's files: those installed, and new ones in directories that are the overlay's alone.
+
+    A new one that git ignores, a link and a cache are no part of it.
+    """
+    files = {path: checkout.read(path) for path, record in state.files.items() if record.kind == "overlay"}
+    options = ("-z", "--full-name", "--cached", "--others", "--exclude-standard", "--deduplicate")
+    words = ["--literal-pathspecs", "ls-files", *options, "--", *state.directories]
+    for path in sorted(checkout.listed(*words)) if state.directories else ():
+        file = checkout.read(path)
+        cache = path.endswith(".pyc") or "__pycache__" in path.split("/")
+        if path not in state.files and file is not None and file.regular and not cache:
+            check_name(path)
+            files[path] = file
+    return files
+
+
+def _edits(checkout: Checkout, drift: Drift, ours: Iterable[str], commit: str) -> Edits:
+    """Upstream files whose content is not what the series makes of them.
+
+    Args:
+        ours: paths that belong in the overlay.
+        commit: where the edits began.
+    """
+    targets = drift.fit.targets
+    paths = sorted({*targets, *checkout.modified(commit)}.difference(ours))
+    stored = checkout.head_blobs(paths, commit)
+    edits = {}
+    for path in paths:
+        found = checkout.read(path)
+        if found is not None and not found.regular:
+            if found.blob == stored.get(path):
+                continue  # a link, of which only its date is another one, as in a copied clone
+            raise RewactError(ExitCode.EDITED, f"{path} is not a regular file: it cannot be exported.")
+        now = None if found is None else found.stored
+        was = stored_blob(checkout.root, stored[path]) if path in stored else None
+        if path in targets:
+            was = targets[path]
+        if now != was:
+            edits[path] = was, now
+    return edits
+
+
+def _edited_overlay(
+    checkout: Checkout, state: State, ours: Mapping[str, OnDisk | None], overlay: Mapping[str, Content]
+) -> dict[str, OnDisk]:
+    """The overlay's files that are not as they were installed, by their path below overlay/.
+
+    Raises:
+        RewactError: EDITED for a file that overlay/ has in another version than was installed.
+    """
+    found: dict[str, OnDisk] = {}
+    for path, file in ours.items():
+        record, name = state.files.get(path), path.removeprefix("src/")
+        installed = record.target.blob if record and record.target else None
+        here = blob_id(overlay[path].data) if path in overlay else None
+        if file is None or not file.regular or file.blob in (installed, here):
+            continue
+        if here != installed:
+            raise RewactError(
+                ExitCode.EDITED,
+                f"{checkout.root / path} is edited, and so is overlay/{name} since the "
+                "installation: bring the two together in overlay/, and put the same in the checkout.",
+            )
+        found[name] = file
+    return found
+
+
+def _is_made_for(patch: Patch, found: ChangeFit, released: Read) -> bool:
+    """Whether these very files are those that a patch was made for, and so are the release's."""
+    pristine = ((released(path), identifier) for path, identifier in patch.pre_images.items())
+    return all(file.status == "clean" for file in found.files) and all(
+        identifier == (ABSENT if data is None else blob_id(data)) for data, identifier in pristine
+    )
+
+
+def _make_patch(checkout: Checkout, fields: Mapping[str, str], edits: Edits, released: Read) -> bytes:
+    """A patch with a header and a diff made here."""
+    touched = sorted(edits)
+    lines = [
+        f"{key}: {value}".replace("\n", "\n ") for key, value in fields.items() if key != "Upstream-Files"
+    ]
+    lines.insert(1, f"Upstream-Files: {', '.join(touched)}")
+    pristine = {path: released(path) for path in touched}
+    lines += [f"Pre-Image: {path} {blob_id(data)}" for path, data in pristine.items() if data is not None]
+    found = {path: checkout.read(path) for path in touched}
+    modes = {path: ALLOWED_MODES[bool(file and file.executable)] for path, file in found.items()}
+    with scratch_repository() as scratch:
+        trees = []
+        for side in (0, 1):
+            files = {path: both[side] for path, both in edits.items() if both[side] is not None}
+            scratch.set_index({path: (modes[path], data) for path, data in files.items()})
+            trees.append(scratch.write_tree())
+        return "\n".join([*lines, "", ""]).encode() + scratch.diff(*trees)
+
+
+def _write(old: Path, target: Path, made: Mapping[str, bytes], released: Read) -> None:
+    """Writes a set aside, checks it, and puts it in the place of the old one."""
+    patches, tag = target.parent, target.name
+    staged, aside = patches / f".{tag}.new", patches / f".{tag}.old"
+    files = {**made, "series": "".join(f"{name}\n" for name in made).encode()}
+    if read_series(old) == list(made):
+        files["series"] = (old / "series").read_bytes()
+    files |= {path.name: path.read_bytes() for path in old.glob("without")}
+    shutil.rmtree(staged, ignore_errors=True)
+    staged.mkdir()
+    try:
+        for name, data in files.items():
+            write_new(staged / name, data)
+        check = examine(Released(load_patch_set(staged), Originals(None)), None, released, tag)
+        if any(change.status != "clean" for change in check.fit.changes):
+            raise RewactError(
+                ExitCode.INTERNAL, "The new series does not apply to the files it was made from."
+            )
+        if target.exists():
+            os.rename(target, aside)
+        os.rename(staged, target)
+    except BaseException:
         shutil.rmtree(staged, ignore_errors=True)
-        staged.mkdir()
-        try:
-            for name, data in {**self._files, **without, "series": series}.items():
-                write_new(staged / name, data)
-            check = examine(Released(load_patch_set(staged), Originals(None)), None, self._read, tag)
-            if any(change.status != "clean" for change in check.fit.changes):
-                raise RewactError(
-                    ExitCode.INTERNAL, "The new series does not apply to the files it was made from."
-                )
-            if target.exists():
-                os.rename(target, old)
-            os.rename(staged, target)
-        except BaseException:
-            shutil.rmtree(staged, ignore_errors=True)
-            finish_swap(patches)
-            raise
-        sync_directory(patches)
-        shutil.rmtree(old, ignore_errors=True)
-        kept = len(self._files) - len(self._rewritten) - (added is not None)
-        return Export(target, kept, tuple(self._rewritten), tuple(self._dropped), added)
+        finish_swap(patches)
+        raise
+    sync_directory(patches)
+    shutil.rmtree(aside, ignore_errors=True)

@@ -21,7 +21,7 @@ from installer.files import write_atomically
 from installer.transaction import OnStep, ignore_step
 from verify.checkout import Checkout
 from verify.errors import ExitCode, RewactError
-from verify.gitcmd import blob_id, run_git, users_environment
+from verify.gitcmd import run_git, users_environment
 from verify.record import checked, read_json
 from verify.standing import is_blob
 
@@ -155,7 +155,12 @@ def _take_back_half_a_checkout(checkout: Checkout, target: str | None) -> None:
     changed = checkout.modified()
     others = checkout.listed("ls-files", "-z", "--others", "--exclude-standard")
     wanted = checkout.head_blobs([*changed, *others], target) if changed or others else {}
-    written = [path for path in (*changed, *others) if _is_as_stored(checkout, path, wanted.get(path))]
+    written = [
+        path
+        for path in (*changed, *others)
+        if is_blob(found := checkout.read(path), wanted.get(path))
+        or (found is not None and found.blob == wanted.get(path))  # a link
+    ]
     if back := [path for path in written if path in changed]:
         words = ["--literal-pathspecs", "checkout", "HEAD", "--pathspec-from-file=-", "--pathspec-file-nul"]
         names = b"".join(os.fsencode(path) + b"\0" for path in back)
@@ -163,14 +168,6 @@ def _take_back_half_a_checkout(checkout: Checkout, target: str | None) -> None:
     for path in written:
         if path not in changed:
             (checkout.root / path).unlink()
-
-
-def _is_as_stored(checkout: Checkout, path: str, identifier: str | None) -> bool:
-    found = checkout.read(path)
-    if found is None or found.regular:
-        return is_blob(found, identifier)
-    full = checkout.root / path
-    return full.is_symlink() and blob_id(os.fsencode(os.readlink(full))) == identifier
 
 
 def _note(checkout: Checkout, before: Before | None) -> None:

@@ -19,7 +19,10 @@ from verify.record import Record, State
 
 @dataclass(frozen=True)
 class OnDisk:
-    """A file as found: raw bytes and permission bits. `regular` is False for links, directories, devices."""
+    """A file as found: raw bytes and permission bits. `regular` is False for links, directories, devices.
+
+    Of a link the bytes are where it leads, as git stores it.
+    """
 
     data: bytes
     mode: int
@@ -152,7 +155,8 @@ class Checkout:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except ValueError:
-            return OnDisk(b"", mode, regular=False)
+            data = os.fsencode(os.readlink(full)) if full.is_symlink() else b""
+            return OnDisk(data, mode, regular=False)
 
     def listed(self, *words: str, at: Path | None = None) -> list[str]:
         """What a git command with -z lists.
