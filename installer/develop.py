@@ -48,7 +48,7 @@ def open_or_fetch(project: Path, directory: Path | None, version: str | None) ->
         raise RewactError(
             ExitCode.NOT_LEROBOT, f"{target} exists, but is not a LeRobot clone: rename it, or name a clone."
         )
-    fetch.unpack(fetch.archive(release), release, target)
+    fetch.new_clone(release, target)
     return Checkout(target)
 
 
@@ -84,8 +84,7 @@ def dev_own(project: Path) -> Setup:
             raise RewactError(
                 ExitCode.NOT_LEROBOT, f"{directory} exists, but is not a LeRobot clone: rename it."
             )
-        require_git()
-        fetch.unpack(fetch.archive(DEFAULT), DEFAULT, directory)
+        fetch.new_clone(DEFAULT, directory)
     return dev(project, directory, None, install=True)
 
 
@@ -93,8 +92,7 @@ def dev_apart(project: Path, release: Release) -> Setup:
     """`dev` for one release in a checkout and an environment of its own, both beside install.py."""
     directory = project / f"lerobot-{release.version}"
     if not directory.exists():
-        require_git()
-        fetch.unpack(fetch.archive(release), release, directory)
+        fetch.new_clone(release, directory)
     return dev(project, directory, None, install=True, prefix=project / f".venv-{release.version}")
 
 

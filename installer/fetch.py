@@ -9,8 +9,7 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from installer import console, programs
 from installer.faults import explain
@@ -18,7 +17,7 @@ from installer.files import write_atomically
 from installer.pythons import candidates
 from installer.releases import Release
 from verify.errors import ExitCode, RewactError
-from verify.gitcmd import OWN, git_output
+from verify.gitcmd import OWN, git_output, require_git
 from verify.paths import cache_directory, check_name
 
 # Build products and caches: never part of the first commit, never shown by `git status`.
@@ -43,6 +42,26 @@ def find_pip() -> list[str]:
     raise RewactError(ExitCode.INDEX, "No Python with pip was found to fetch with: install pip.")
 
 
+def pinned(what: str, requirements: str, command: list[str], directory: Path, remedy: str) -> None:
+    """Lets pip or uv fetch what the requirements name; their hashes are compared before anything is opened.
+
+    Args:
+        directory: for the list of the requirements.
+
+    Raises:
+        RewactError: INDEX, with the reason and the remedy.
+    """
+    listing = directory / "requirements.txt"
+    listing.write_text(requirements)
+    result = programs.run([*command, "--require-hashes", "--no-deps", "--requirement", str(listing)])
+    if result.returncode:
+        lines = [line for line in result.stdout.splitlines() if line.startswith("ERROR")]
+        reason = lines[-1] if lines else "no reason given"
+        if "DO NOT MATCH THE HASHES" in result.stdout.upper():
+            reason = "the package index has it with another sha256 than was released; it was not opened"
+        raise RewactError(ExitCode.INDEX, f"{what} could not be fetched ({reason}): {remedy}")
+
+
 def _kept(release: Release) -> Path:
     return cache_directory() / f"lerobot-{release.version}.tar.gz"
 
@@ -59,23 +78,25 @@ def archive(release: Release) -> Path:
         RewactError: INDEX, when it cannot be fetched or is not what was released.
     """
     kept = _kept(release)
-    if _holds(kept, release):
+    if is_kept(release):
         console.step(f"LeRobot {release.version}: using {kept}")
         return kept
     console.step(f"fetching LeRobot {release.version} from the package index")
+    what, remedy = (
+        f"LeRobot {release.version}",
+        f"check the network, or put the release's source archive at {kept}.",
+    )
     with tempfile.TemporaryDirectory(prefix="rewact-fetch-") as temporary:
-        requirement = Path(temporary, "requirement.txt")
-        requirement.write_text(f"lerobot=={release.version} --hash=sha256:{release.sha256}\n")
-        # pip compares the hash before it looks into the archive; asked for one archive, it takes no wheel.
+        # Asked for one archive, pip takes no wheel.
         command = [
-            *find_pip(), "download", "--disable-pip-version-check", "--require-hashes",
-            "--no-deps", "--no-binary", "lerobot", "--ignore-requires-python", "--dest", temporary,
-            "--requirement", str(requirement),
+            *find_pip(), "download", "--disable-pip-version-check", "--no-binary", "lerobot",
+            "--ignore-requires-python", "--dest", temporary,
         ]  # fmt: skip
-        result = programs.run(command)
+        requirement = f"lerobot=={release.version} --hash=sha256:{release.sha256}\n"
+        pinned(what, requirement, command, Path(temporary), remedy)
         found = Path(temporary, kept.name)
-        if result.returncode or not _holds(found, release):
-            raise _failure(release, kept, result.stdout)
+        if not _holds(found, release):
+            raise RewactError(ExitCode.INDEX, f"{what} was not what pip fetched, by its sha256: {remedy}")
         try:
             kept.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(kept, found.read_bytes())
@@ -84,32 +105,10 @@ def archive(release: Release) -> Path:
     return kept
 
 
-def _failure(release: Release, kept: Path, reason: str) -> RewactError:
-    if "DO NOT MATCH THE HASHES" in reason.upper():
-        return RewactError(
-            ExitCode.INDEX,
-            f"The archive of LeRobot {release.version} on the package index has another sha256 than the "
-            f"release ({release.sha256}): it was not opened.",
-        )
-    lines = [line for line in reason.splitlines() if line.startswith("ERROR")] or ["no reason given"]
-    return RewactError(
-        ExitCode.INDEX,
-        f"LeRobot {release.version} could not be fetched ({lines[-1]}), and {kept} does not hold it: "
-        "check the network, or put the release's source archive there.",
-    )
-
-
-def _members(opened: tarfile.TarFile, prefix: str) -> list[tuple[tarfile.TarInfo, str]]:
-    """Regular files and their paths below the archive's one directory; anything else refuses the archive."""
-    found = []
-    for member in opened.getmembers():
-        top, _, path = member.name.partition("/")
-        if top != prefix or not (member.isreg() or member.isdir()):
-            raise RewactError(ExitCode.INDEX, f"The archive holds {member.name!r}, which no release has.")
-        if member.isreg():
-            check_name(path)
-            found.append((member, path))
-    return found
+def new_clone(release: Release, target: Path) -> None:
+    """Fetches a release where it has to be, and unpacks it to `target`."""
+    require_git()
+    unpack(archive(release), release, target)
 
 
 def unpack(source: Path, release: Release, target: Path) -> None:
@@ -129,19 +128,26 @@ def unpack(source: Path, release: Release, target: Path) -> None:
         ) from None
     try:
         os.chmod(building, 0o755)
-        paths = []
+        moment = 0.0
         with tarfile.open(source) as opened:
-            members = _members(opened, f"lerobot-{release.version}")
-            for member, path in members:
+            for member in opened:
+                top, _, path = member.name.partition("/")
+                if top != f"lerobot-{release.version}" or not (member.isreg() or member.isdir()):
+                    raise RewactError(
+                        ExitCode.INDEX, f"The archive holds {member.name!r}, which no release has."
+                    )
+                if member.isdir():
+                    continue
+                check_name(path)
                 destination = building / path
                 destination.parent.mkdir(parents=True, exist_ok=True)
-                with opened.extractfile(member) as content, open(destination, "wb") as file:
-                    shutil.copyfileobj(content, file)
+                with opened.extractfile(member) as content:
+                    destination.write_bytes(content.read())
                 os.chmod(destination, 0o755 if member.mode & 0o100 else 0o644)
-                if not any(part.endswith(".egg-info") for part in PurePosixPath(path).parts):
-                    paths.append(path)
-            moment = max(member.mtime for member, _ in members)
-        _commit(building, building / ".git", paths, f"LeRobot {release.version} as released", moment)
+                moment = max(moment, member.mtime)
+        message = f"LeRobot {release.version} as released"
+        # What was released is committed, also where LeRobot's own .gitignore names it.
+        _commit(building, building / ".git", message, moment, "--force", "--", ".", ":!*.egg-info/*")
         try:
             os.rename(building, target)
         except OSError:
@@ -163,35 +169,31 @@ def make_repository(directory: Path) -> None:
     try:
         with tempfile.TemporaryDirectory(prefix=".git-", dir=directory) as building:
             repository = Path(building, ".git")
-            _commit(directory, repository, None, "LeRobot as unpacked", time.time())
+            _commit(directory, repository, "LeRobot as unpacked", time.time())
             os.rename(repository, directory / ".git")
     except OSError as error:
         raise explain(error, directory) from None
 
 
-def _commit(directory: Path, repository: Path, paths: list[str] | None, message: str, moment: float) -> None:
+def _commit(directory: Path, repository: Path, message: str, moment: float, *added: str) -> None:
     """Makes the repository, with the files of `directory` as its one commit.
 
     Args:
-        paths: of the files; None: all but those that are ignored.
+        added: options of `git add --all`, which leaves out what is ignored.
     """
     # With the archive's own date and a fixed author the commit is the same on every machine.
     who = {"NAME": "rewACT-LeRobot", "EMAIL": "rewact-lerobot@localhost", "DATE": f"{int(moment)} +0000"}
     env = OWN | {f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in who.items()}
-    _git(repository.parent, env, "init", "--quiet", "--template=", "--initial-branch=main")
+
+    init = ["init", "--quiet", "--template=", "--initial-branch=main"]
+    git_output(init, cwd=repository.parent, env=env)
     (repository / "info").mkdir(exist_ok=True)
     (repository / "info" / "exclude").write_text(_EXCLUDES + "/.git-*/\n")
-    here = [f"--git-dir={repository}", f"--work-tree={directory}"]
-    _git(directory, env, *here, "config", "core.autocrlf", "false")
-    if paths is None:
-        _git(directory, env, *here, "add", "--all")
-    else:
-        listing = b"\0".join(os.fsencode(path) for path in paths)
-        options = ("--force", "--pathspec-from-file=-", "--pathspec-file-nul")
-        _git(directory, env, *here, "add", *options, stdin=listing)
-    _git(directory, env, *here, "commit", "--quiet", "--no-verify", "--no-gpg-sign", "-m", message)
+    for words in (
+        ["config", "core.autocrlf", "false"],
+        ["add", "--all", *added],
+        ["commit", "--quiet", "--no-verify", "--no-gpg-sign", "-m", message],
+    ):
+        here = [f"--git-dir={repository}", f"--work-tree={directory}"]
+        git_output([*here, *words], cwd=directory, env=env)
     (repository / "info" / "exclude").write_text(_EXCLUDES)
-
-
-def _git(cwd: Path, env: Mapping[str, str], *arguments: str, stdin: bytes = b"") -> None:
-    git_output(list(arguments), cwd=cwd, env=env, stdin=stdin)

@@ -10,9 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from installer import console, programs
+from installer import console, fetch
 from installer.faults import explain
-from installer.fetch import find_pip
 from verify.errors import ExitCode, RewactError
 from verify.tools import REQUIREMENTS, directory, use_kept
 
@@ -37,7 +36,7 @@ def require() -> None:
 def _installer() -> list[str]:
     """The pip of any Python, else uv."""
     try:
-        return [*find_pip(), "install", "--disable-pip-version-check", "--no-compile"]
+        return [*fetch.find_pip(), "install", "--disable-pip-version-check", "--no-compile"]
     except RewactError:
         if (uv := shutil.which("uv")) is None:
             raise
@@ -49,27 +48,19 @@ def _make(target: Path) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="tools-", dir=target.parent) as temporary:
-            requirements, wheels = Path(temporary, "requirements.txt"), Path(temporary, "wheels")
-            requirements.write_text(REQUIREMENTS)
-            result = programs.run(
-                [
-                    *_installer(), "--require-hashes", "--no-deps", "--only-binary", ":all:",
-                    "--target", str(wheels), "--requirement", str(requirements),
-                ],
-            )  # fmt: skip
-            if result.returncode:
-                lines = [line for line in result.stdout.splitlines() if line.startswith("ERROR")]
-                raise RewactError(
-                    ExitCode.INDEX,
-                    f"GitPython and unidiff, which install.py needs, could not be fetched "
-                    f"({(lines or ['no reason given'])[-1]}): check the network, name a folder that holds "
-                    "their wheels in PIP_FIND_LINKS, or `pip install 'GitPython>=3.2.1' unidiff`.",
-                )
+            wheels = Path(temporary, "wheels")
+            fetch.pinned(
+                "GitPython and unidiff, which install.py needs,",
+                REQUIREMENTS,
+                [*_installer(), "--only-binary", ":all:", "--target", str(wheels)],
+                Path(temporary),
+                "check the network, name a folder that holds their wheels in PIP_FIND_LINKS, or `pip install "
+                "'GitPython>=3.2.1' unidiff`.",
+            )
             try:
                 os.rename(wheels, target)
             except OSError:
                 if not target.is_dir():
-                    raise
-                shutil.rmtree(wheels, ignore_errors=True)  # another run was faster
+                    raise  # else another run was faster
     except OSError as error:
         raise explain(error, target, "XDG_CACHE_HOME names another place for it.") from None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from installer import patching, tools
+from installer import fetch, patching, tools
 from tests.install.upstreams import Project, git, refused
 from verify import tools as kept_tools
 from verify.checkout import Checkout
@@ -59,7 +59,7 @@ def test_tools_are_made_once_and_whole(
     program = tmp_path / "pip.py"
     head = "import os, shutil, sys; target = sys.argv[sys.argv.index('--target') + 1]; "
     program.write_text(head + "os.makedirs(target); print('ERROR: broken', file=sys.stderr); sys.exit(1)")
-    monkeypatch.setattr(tools, "find_pip", lambda: [sys.executable, "-S", str(program)])
+    monkeypatch.setattr(fetch, "find_pip", lambda: [sys.executable, "-S", str(program)])
     assert "broken" in refused(ExitCode.INDEX, tools.require)
     assert not any(path.is_dir() for path in (tmp_path / "cache" / "rewact-lerobot").iterdir())
     program.write_text(head + f"shutil.copytree({str(kept)!r}, target)")
