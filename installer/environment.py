@@ -64,19 +64,11 @@ class Environment:
     def bin(self) -> Path:
         return self.python.executable.parent
 
-    @property
-    def marker_path(self) -> Path:
-        """Our note of what was installed, by which a second run sees that all is there."""
-        return self.prefix / "rewact-environment.json"
-
     def marker(self) -> dict:
-        try:
-            return dict(json.loads(self.marker_path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
-            return {}
+        return read_note(self.prefix)
 
     def mark(self, facts: dict) -> None:
-        write_atomically(self.marker_path, json.dumps(facts, indent=1).encode())
+        write_atomically(note_path(self.prefix), json.dumps(facts, indent=1).encode())
 
     def variables(self) -> dict[str, str]:
         """The process environment as if this one was activated."""
@@ -95,6 +87,19 @@ class Environment:
             if os.name == "nt"
             else f"source {shlex.quote(str(self.prefix))}/bin/activate"
         )
+
+
+def note_path(prefix: Path) -> Path:
+    """Our note of what was installed, by which a second run sees that all is there."""
+    return prefix / "rewact-environment.json"
+
+
+def read_note(prefix: Path) -> dict:
+    """What the note says; {} where there is none that can be read."""
+    try:
+        return dict(json.loads(note_path(prefix).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def _executable(prefix: Path) -> Path:
@@ -142,7 +147,7 @@ def choose(
             )
         if _is_free(prefix):
             return _make(prefix, release)
-        environment = _opened(prefix, ours=(prefix / "rewact-environment.json").exists())
+        environment = _opened(prefix, ours=note_path(prefix).exists())
         if environment is None or environment.python.version < release.python:
             raise RewactError(
                 ExitCode.NO_PYTHON,

@@ -4,59 +4,42 @@
 Once the patches are gone they would fail. Only files that start one of our modules are removed.
 """
 
-import json
 import re
 from pathlib import Path
 
+from installer.environment import note_path, read_note
 from installer.files import write_atomically
 from installer.locate import parse_direct_url
-from verify.checkout import Checkout
 from verify.paths import read_regular
 from verify.record import State
 
-_SCRIPT = re.compile(r'^"?([\w.-]+)"?\s*=\s*"([\w.]+):[\w.]+"\s*$', re.MULTILINE)
+_SCRIPT = re.compile(r"^([\w.-]+)\s*=\s*([\w.]+):", re.MULTILINE)
 
 
-def added(checkout: Checkout, state: State) -> dict[str, str]:
-    """The console scripts that the patches declare, each with its module."""
-    record, found = state.files.get("pyproject.toml"), checkout.read("pyproject.toml")
-    before = checkout.record.kept_blob(record.pristine.blob) if record and record.pristine else None
-    if before is None or found is None:
-        return {}
-    there = _scripts(before)
-    return {
-        name: module
-        for name, module in _scripts(found.data).items()
-        if name.startswith("lerobot-") and name not in there
-    }
+def take_out(prefix: Path, state: State, root: Path) -> list[str]:
+    """Removes the scripts that start a module of ours from an environment that holds `root`, editable.
 
-
-def _scripts(project_file: bytes) -> dict[str, str]:
-    text = project_file.decode(errors="replace").replace("\r", "")
-    _, _, table = text.partition("\n[project.scripts]\n")
-    return dict(_SCRIPT.findall(re.split(r"^\[", table, maxsplit=1, flags=re.MULTILINE)[0]))
-
-
-def take_out(prefix: Path, scripts: dict[str, str], root: Path) -> list[str]:
-    """Removes scripts from an environment that holds the checkout at `root`, editable.
+    Args:
+        state: what was installed in the checkout at `root`.
 
     Returns:
         The names of those that were there.
     """
-    places = [*prefix.glob("lib/python3*/site-packages"), prefix / "Lib" / "site-packages"]
-    distributions = [found for place in places for found in place.glob("lerobot-*.dist-info")]
+    made = [path for path, record in state.files.items() if record.pristine is None]
+    modules = {path.removeprefix("src/").removesuffix(".py").replace("/", ".") for path in made}
     removed = []
-    for distribution in distributions:
-        if parse_direct_url(_text(distribution / "direct_url.json")) != root:
-            continue
-        for name, module in scripts.items():
-            removed += [name] if _remove(prefix, name, module) else []
-        names = "|".join(map(re.escape, scripts)) or "(?!)"
-        _without(distribution / "entry_points.txt", rf"({names})\s*=.*\n")
-        _without(distribution / "RECORD", rf"[./\\]*/(bin|Scripts)/({names})(\.exe)?,.*\n")
-    marker = prefix / "rewact-environment.json"
-    if removed and json.loads(_text(marker) or "{}").get("checkout") == str(root):
-        marker.unlink()  # the next `dev` installs again, with the scripts
+    for place in (*prefix.glob("lib/python3*/site-packages"), prefix / "Lib" / "site-packages"):
+        for distribution in place.glob("lerobot-*.dist-info"):
+            if parse_direct_url(_text(distribution / "direct_url.json")) != root:
+                continue
+            points = _SCRIPT.findall(_text(distribution / "entry_points.txt"))
+            scripts = {name: module for name, module in points if module in modules}
+            removed += [name for name, module in scripts.items() if _remove(prefix, name, module)]
+            names = "|".join(map(re.escape, scripts)) or "(?!)"
+            _without(distribution / "entry_points.txt", rf"({names})\s*=.*\n")
+            _without(distribution / "RECORD", rf"[./\\]*/(bin|Scripts)/({names})(\.exe)?,.*\n")
+    if removed and read_note(prefix).get("checkout") == str(root):
+        note_path(prefix).unlink()  # the next `dev` installs again, with the scripts
     return removed
 
 

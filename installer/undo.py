@@ -77,24 +77,24 @@ def _ask_patches(question: str, project: Path, *arguments: object):
     return getattr(patching, question)(project, *arguments)
 
 
-def _take_out_scripts(checkout: Checkout, state: State | None, ours: dict[str, str]) -> None:
+def _take_out_scripts(checkout: Checkout, state: State) -> None:
     """From the environment that `dev` used, and from those that this one would use now."""
-    prefixes = [Path(state.environment)] if state is not None and state.environment else []
+    prefixes = [Path(state.environment)] if state.environment else []
     prefixes += environment.prefixes(installer.PROJECT, checkout.root)
     for prefix in dict.fromkeys(prefixes):
-        if removed := scripts.take_out(prefix, ours, checkout.root):
+        if removed := scripts.take_out(prefix, state, checkout.root):
             console.step(f"{console.plural(len(removed), 'console script')} taken out of {prefix}")
 
 
 def command(checkout: Checkout) -> int:
     """What `install.py uninstall` does; returns the exit code."""
     state = checkout.state()
-    ours = scripts.added(checkout, state) if state is not None else {}
     if os.path.lexists(checkout.record.update_path):  # an `update` that was killed is over
         with locked(checkout):
             checkout.record.update_path.unlink()
     if uninstall(installer.PROJECT, checkout):
-        _take_out_scripts(checkout, state, ours)
+        if state is not None:
+            _take_out_scripts(checkout, state)
         console.done(
             "Checkpoints with a reward head need the patches: to use one with LeRobot alone, install again "
             "and save it with --policy.use_reward_head=false."

@@ -273,7 +273,7 @@ def test_probe_without_packaging_assumes_nothing(made: Path) -> None:
 
 
 def test_damaged_note_is_as_good_as_none(opened: Environment) -> None:
-    opened.marker_path.write_bytes(b'{"checkout":')
+    environment.note_path(opened.prefix).write_bytes(b'{"checkout":')
     assert opened.marker() == {}
     opened.mark({"checkout": "x"})
     assert opened.marker() == {"checkout": "x"}
@@ -391,6 +391,7 @@ def test_uninstall_takes_our_console_scripts_out(
 ) -> None:
     """They start modules that are gone. Scripts of LeRobot's, and files of the user's, stay."""
     before = PYPROJECT + SCRIPTS
+    project.add_overlay("rewact/cli/label.py")
     write(upstream, {"pyproject.toml": before})
     git(upstream, "commit", "--quiet", "--all", "--message", "scripts")
     project.add_patch("0004-d.patch", {"pyproject.toml": before}, {"pyproject.toml": before + OURS})
@@ -416,10 +417,19 @@ def test_uninstall_takes_our_console_scripts_out(
     assert b"lerobot-train" in (info / "RECORD").read_bytes() and opened.marker() == {}
 
 
-def test_script_of_another_program_stays(opened: Environment, tmp_path: Path) -> None:
-    url = {"url": tmp_path.as_uri(), "dir_info": {"editable": True}}
+def test_script_of_another_program_stays(opened: Environment, project: Project, checkout: Checkout) -> None:
+    """One of ours stays in an environment that holds another clone, and where a note is damaged."""
+    project.add_overlay("rewact/cli/label.py")
+    patching.install(project.root, checkout)
+    url = {"url": checkout.root.as_uri(), "dir_info": {"editable": True}}
     distribution(opened.prefix, "lerobot", "9.9.1", direct_url=url)
+    (info,) = opened.prefix.glob("lib/*/site-packages/lerobot-9.9.1.dist-info")
+    write(info, {"entry_points.txt": b"[console_scripts]\nlerobot-label = rewact.cli.label:main\n"})
     write(opened.bin, {"lerobot-label": b"#!/bin/sh\necho mine\n"})
-    assert scripts.take_out(opened.prefix, {"lerobot-label": "rewact.cli.label"}, tmp_path) == []
-    assert scripts.take_out(opened.prefix, {"lerobot-label": "rewact.cli.label"}, tmp_path / "other") == []
+    assert scripts.take_out(opened.prefix, checkout.state(), checkout.root.parent) == []
+    assert scripts.take_out(opened.prefix, checkout.state(), checkout.root) == []
     assert (opened.bin / "lerobot-label").exists()
+    write(opened.bin, {"lerobot-label": b"from rewact.cli.label import main\n"})
+    write(info, {"entry_points.txt": b"[console_scripts]\nlerobot-label = rewact.cli.label:main\n"})
+    environment.note_path(opened.prefix).write_bytes(b'{"checkout":')
+    assert scripts.take_out(opened.prefix, checkout.state(), checkout.root) == ["lerobot-label"]
