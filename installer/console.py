@@ -21,12 +21,18 @@ def _drop_output() -> None:
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (closed when the process ends)
 
 
-def _say(text: str) -> None:
+def done(text: str) -> None:
+    """The last words: the result, and what to run next."""
     try:
         print(text, flush=True)
     except OSError:
         # Whoever listened has gone (`| head`), or the log's disk is full: the work goes on.
         _drop_output()
+
+
+def step(text: str) -> None:
+    """Says what is being done, or was found."""
+    done(f"- {text}")
 
 
 def answer(text: str) -> None:
@@ -38,16 +44,6 @@ def answer(text: str) -> None:
     except OSError as error:
         _drop_output()
         raise explain(error, Path("standard output")) from None
-
-
-def step(text: str) -> None:
-    """Says what is being done, or was found."""
-    _say(f"- {text}")
-
-
-def done(text: str) -> None:
-    """The last words: the result, and what to run next."""
-    _say(text)
 
 
 def fault(text: str) -> None:

@@ -5,7 +5,6 @@ import contextlib
 import errno
 import os
 import socket
-import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -40,27 +39,6 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
-def _open(path: Path) -> int:
-    """Opens the lock file, which is made where there is none.
-
-    Raises:
-        RewactError: DAMAGED_STATE for a link or a device in its place: it would be truncated.
-    """
-    try:
-        descriptor = os.open(path, _OPEN_FLAGS | os.O_CREAT, 0o666)
-    except OSError as error:
-        if error.errno not in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
-            raise
-        descriptor = None
-    if descriptor is not None:
-        if stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return descriptor
-        os.close(descriptor)
-    raise RewactError(
-        ExitCode.DAMAGED_STATE, f"{path} is not a regular file, which install.py makes there: remove it."
-    )
-
-
 @contextlib.contextmanager
 def hold(directory: Path, what: str = "this checkout") -> Iterator[None]:
     """Holds the lock file in `directory`, which is made when missing and removed again when left empty.
@@ -72,12 +50,13 @@ def hold(directory: Path, what: str = "this checkout") -> Iterator[None]:
 
     Raises:
         RewactError: BUSY, saying who holds it.
+        OSError: also for a link, a pipe or a device in its place.
     """
     path = directory / "lock"
     while True:
         try:
             make_directory(directory)
-            descriptor = _open(path)
+            descriptor = os.open(path, _OPEN_FLAGS | os.O_CREAT, 0o666)
             own_like_parent(path)
         except FileNotFoundError:
             if not directory.parent.is_dir():
@@ -94,7 +73,10 @@ def hold(directory: Path, what: str = "this checkout") -> Iterator[None]:
             ) from None
         if not locked:
             os.close(descriptor)
-            raise _busy(path, what)
+            raise RewactError(
+                ExitCode.BUSY,
+                f"Another run is at work on {what} ({_holder(path) or 'just begun'}): wait for it to end.",
+            )
         if _is_still(path, descriptor):
             break
         os.close(descriptor)
@@ -109,17 +91,6 @@ def hold(directory: Path, what: str = "this checkout") -> Iterator[None]:
         yield
     finally:
         _release(path, descriptor)
-
-
-def refuse_held(directory: Path) -> None:
-    """Raises BUSY where another run holds the lock of a checkout; nothing is made or written."""
-    if is_held(directory):
-        raise _busy(directory / "lock", "this checkout")
-
-
-def _busy(path: Path, what: str) -> RewactError:
-    holder = _holder(path) or "just begun"
-    return RewactError(ExitCode.BUSY, f"Another run is at work on {what} ({holder}): wait for it to end.")
 
 
 def is_held(directory: Path) -> bool:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Installs the patch set in a checkout."""
 
+import contextlib
 import functools
 import os
 import re
@@ -8,10 +9,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from installer import console, fetch, lock, transaction
+from installer import console, fetch, transaction
 from installer.releases import RELEASES
 from installer.transaction import OnStep, ignore_step
-from installer.undo import locked, recover, recover_locked
+from installer.undo import recover, repaired
 from verify.checkout import Checkout, looks_like_lerobot
 from verify.drift import LABEL, Drift, Released, describe_left_out, nearest
 from verify.errors import ExitCode, RewactError
@@ -140,21 +141,16 @@ def install(
         RewactError: with the checkout as it was.
     """
     recover(project, checkout)
-    lock.refuse_held(checkout.state_dir)
-    plan, drift = _in_place(project, checkout), None
-    in_place = plan is not None and not (plan.fitted and exact)
-    if not in_place:
-        plan, drift = read_plan(project, checkout, exact=exact)
-    _say_what_it_is(checkout, plan, drift)
-    accept(plan)
-    if in_place or _is_recorded(plan, checkout):
-        console.step("patches and overlay are in place already: nothing changed")
-        return plan
-    with locked(checkout):
-        # Both again, now that nobody else writes: another run may have been killed in between.
-        recover_locked(checkout)
-        plan, _ = read_plan(project, checkout, exact=exact)
+    plan, drift = None if exact else _in_place(project, checkout), None
+    # Where all is in place nothing is written, not even who holds the lock.
+    with repaired(project, checkout) if plan is None else contextlib.nullcontext():
+        if plan is None:
+            plan, drift = read_plan(project, checkout, exact=exact)
+        _say_what_it_is(checkout, plan, drift)
         accept(plan)
+        if _is_recorded(plan, checkout):
+            console.step("patches and overlay are in place already: nothing changed")
+            return plan
         before = checkout.state()
         # What `export` compares with: an upgrade of the patches must not forget where edits began.
         commit = before.commit if before and is_applied(checkout, before) else None

@@ -5,6 +5,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import installer
 from installer import console, environment, lock, scripts, tools, transaction
@@ -27,19 +28,23 @@ def locked(checkout: Checkout) -> Iterator[None]:
         raise explain(error, checkout.root) from error
 
 
-def recover(project: Path, checkout: Checkout) -> None:
-    """Checks the record, and repairs what an interrupted run left, if any; says so."""
+@contextlib.contextmanager
+def repaired(project: Path, checkout: Checkout) -> Iterator[None]:
+    """Holds the lock, with the record checked and what an interrupted run left put right."""
     check_record(project, checkout)
+    with locked(checkout):
+        if outcome := transaction.recover(checkout):
+            files = "the files of before are back" if outcome == "old" else "its changes were complete"
+            console.step(f"an earlier run was interrupted: {files}")
+        yield
+
+
+def recover(project: Path, checkout: Checkout) -> None:
+    """Checks the record, and puts right what an interrupted run left, if any."""
     if transaction.needs_recovery(checkout):
-        with locked(checkout):
-            recover_locked(checkout)
-
-
-def recover_locked(checkout: Checkout) -> None:
-    outcome = transaction.recover(checkout)
-    if outcome:
-        files = "the files of before are back" if outcome == "old" else "its changes were complete"
-        console.step(f"an earlier run was interrupted: {files}")
+        with repaired(project, checkout):
+            return
+    check_record(project, checkout)
 
 
 def uninstall(project: Path, checkout: Checkout, on_step: OnStep = ignore_step) -> int:
@@ -51,17 +56,13 @@ def uninstall(project: Path, checkout: Checkout, on_step: OnStep = ignore_step) 
     Raises:
         RewactError: with the checkout as it was; EDITED when a file was edited since it was written.
     """
-    recover(project, checkout)
-    if checkout.state() is None and not _ask_patches("unrecorded_files", project, checkout):
-        console.step(f"nothing is installed in {checkout.root}: nothing changed")
-        return 0
-    with locked(checkout):
-        recover_locked(checkout)  # again, now that nobody else writes
+    with repaired(project, checkout):
         state = checkout.state()
         if state is None or tells_of_another_branch(checkout, state):
-            if not _ask_patches("unrecorded_files", project, checkout):
-                return 0  # another run has just taken it out
-            state = _ask_patches("record_again", project, checkout)
+            if not _patching().unrecorded_files(project, checkout):
+                console.step(f"nothing is installed in {checkout.root}: nothing changed")
+                return 0
+            state = _patching().record_again(project, checkout)
         changes = plan_removal(checkout, state)
         transaction.run(checkout, changes, None, {}, on_step)
     files = console.plural(len(changes), "file") if changes else "nothing was left to be"
@@ -69,12 +70,12 @@ def uninstall(project: Path, checkout: Checkout, on_step: OnStep = ignore_step) 
     return len(changes)
 
 
-def _ask_patches(question: str, project: Path, *arguments: object):
+def _patching() -> ModuleType:
     """What only the patches tell: for that GitPython and unidiff are needed."""
     tools.require()
     from installer import patching
 
-    return getattr(patching, question)(project, *arguments)
+    return patching
 
 
 def _take_out_scripts(checkout: Checkout, state: State) -> None:
@@ -90,7 +91,7 @@ def command(checkout: Checkout) -> int:
     """What `install.py uninstall` does; returns the exit code."""
     state = checkout.state()
     if os.path.lexists(checkout.record.update_path):  # an `update` that was killed is over
-        with locked(checkout):
+        with repaired(installer.PROJECT, checkout):
             checkout.record.update_path.unlink()
     if uninstall(installer.PROJECT, checkout):
         if state is not None:

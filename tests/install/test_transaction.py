@@ -290,13 +290,19 @@ def test_files_put_back_with_git_after_a_killed_upgrade(
 def test_run_that_is_killed_while_another_waits_for_the_lock(
     project: Project, checkout: Checkout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The other looked for a journal before there was one."""
+    """When the other looked at the record first there was no journal."""
     before = snapshot(checkout.root)
     steps = steps_of(lambda on_step: patching.install(project.root, checkout, on_step))
     after = snapshot(checkout.root)
     undo.uninstall(project.root, checkout)
-    killed_at(steps.index("replace src/lerobot/act.py"), "install", project, checkout)
-    monkeypatch.setattr(transaction, "needs_recovery", lambda _: False)
+    check = undo.check_record
+
+    def killed_after_the_check(*arguments: object) -> None:
+        check(*arguments)
+        monkeypatch.setattr(undo, "check_record", check)
+        killed_at(steps.index("replace src/lerobot/act.py"), "install", project, checkout)
+
+    monkeypatch.setattr(undo, "check_record", killed_after_the_check)
     patching.install(project.root, checkout)
     assert snapshot(checkout.root) == after
     undo.uninstall(project.root, checkout)
@@ -379,7 +385,7 @@ def test_holder_is_named_where_the_lock_moves_the_position(
     monkeypatch.setattr(lock, "msvcrt", SimpleNamespace(locking=locking, LK_NBLCK=2), raising=False)
     monkeypatch.delattr(os, "pwrite", raising=False)
     with lock.hold(tmp_path / "state"):
-        assert f"process {os.getpid()} on " in refused(ExitCode.BUSY, lock.refuse_held, tmp_path / "state")
+        assert f"process {os.getpid()} on " in refused(ExitCode.BUSY, lock.hold(tmp_path / "state").__enter__)
 
 
 def test_lock_is_free_after_its_holder_was_killed(project: Project, checkout: Checkout) -> None:
