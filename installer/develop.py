@@ -37,19 +37,27 @@ def open_or_fetch(project: Path, directory: Path | None, version: str | None) ->
     release = find_release(version) if version else DEFAULT
     found = find_checkout(project, release.version if version else None)
     if found is not None:
-        console.step(f"using {found[0]} ({found[1]})")
-        return Checkout(found[0])
+        return Checkout(found)
     target = Path.cwd() / "lerobot"
     if target.exists() and version:
         target = Path.cwd() / f"lerobot-{release.version}"
-    if target.exists():
-        if version:
-            return Checkout(target)
-        raise RewactError(
-            ExitCode.NOT_LEROBOT, f"{target} exists, but is not a LeRobot clone: rename it, or name a clone."
-        )
-    fetch.new_clone(release, target)
-    return Checkout(target)
+    return Checkout(_copy_at(target, release))
+
+
+def _copy_at(directory: Path, release: Release) -> Path:
+    """A directory that holds LeRobot; the release is fetched to it where nothing is there.
+
+    Raises:
+        RewactError: NOT_LEROBOT where something else is.
+    """
+    if not looks_like_lerobot(directory):
+        if directory.exists():
+            raise RewactError(
+                ExitCode.NOT_LEROBOT,
+                f"{directory} exists, but is not a LeRobot clone: rename it, or name a clone.",
+            )
+        fetch.new_clone(release, directory)
+    return directory
 
 
 def require_version(checkout: Checkout, plan: Plan, version: str | None) -> None:
@@ -75,24 +83,13 @@ def dev_own(project: Path) -> Setup:
 
     A clone that happens to lie here is not theirs to patch.
     """
-    found = find_checkout(project, patched=True)
-    directory = found[0] if found else project / "lerobot"
-    if found:
-        console.step(f"using {found[0]} ({found[1]})")
-    elif not looks_like_lerobot(directory):
-        if directory.exists():
-            raise RewactError(
-                ExitCode.NOT_LEROBOT, f"{directory} exists, but is not a LeRobot clone: rename it."
-            )
-        fetch.new_clone(DEFAULT, directory)
+    directory = find_checkout(project, patched=True) or _copy_at(project / "lerobot", DEFAULT)
     return dev(project, directory, None, install=True)
 
 
 def dev_apart(project: Path, release: Release) -> Setup:
     """`dev` for one release in a checkout and an environment of its own, both beside install.py."""
-    directory = project / f"lerobot-{release.version}"
-    if not directory.exists():
-        fetch.new_clone(release, directory)
+    directory = _copy_at(project / f"lerobot-{release.version}", release)
     return dev(project, directory, None, install=True, prefix=project / f".venv-{release.version}")
 
 

@@ -48,26 +48,22 @@ def parse_direct_url(text: str | None) -> Path | None:
     return Path(url2pathname(url.path) if os.name == "nt" else unquote(url.path))
 
 
-def find_checkout(
-    project: Path, version: str | None = None, *, patched: bool = False
-) -> tuple[Path, str] | None:
-    """The clone the user stands in or beside, else the editable install of this interpreter.
+def find_checkout(project: Path, version: str | None = None, *, patched: bool = False) -> Path | None:
+    """The clone the user stands in or beside, else the editable install of this interpreter; says which.
 
     Args:
         project: the directory of install.py.
         version: only a checkout that declares this version counts.
         patched: only one in which something is installed counts.
-
-    Returns:
-        The directory and how it was found, or None.
     """
     places = [(path, "found here") for path in _nearby(project) if (path / ".git").exists()]
     if (editable := editable_install()) is not None:
         places.append((editable, "the editable install of this Python"))
     for directory, how in places:
-        fits = looks_like_lerobot(directory) and _declares(directory, version)
-        if fits and (not patched or _is_patched(directory)):
-            return directory.resolve(), how
+        declared = version is None or f'version = "{version}"' in project_file(directory)
+        if looks_like_lerobot(directory) and declared and (not patched or _is_patched(directory)):
+            console.step(f"using {directory.resolve()} ({how})")
+            return directory.resolve()
     return None
 
 
@@ -76,10 +72,6 @@ def _is_patched(directory: Path) -> bool:
         return Checkout(directory).state() is not None
     except RewactError:
         return False
-
-
-def _declares(directory: Path, version: str | None) -> bool:
-    return version is None or f'version = "{version}"' in project_file(directory)
 
 
 def open_checkout(directory: Path | None) -> Checkout:
@@ -96,5 +88,4 @@ def open_checkout(directory: Path | None) -> Checkout:
         raise RewactError(
             ExitCode.NOT_LEROBOT, f"No LeRobot clone was found in or beside {Path.cwd()}: name one."
         )
-    console.step(f"using {found[0]} ({found[1]})")
-    return Checkout(found[0])
+    return Checkout(found)
