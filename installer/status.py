@@ -2,6 +2,7 @@
 """`status`: what a checkout holds, file by file, without changing anything."""
 
 import contextlib
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -64,6 +65,8 @@ def collect(project: Path, checkout: Checkout) -> tuple[dict, ExitCode]:
     if transaction.needs_recovery(checkout):  # `dev` puts that right first
         summary, message = "interrupted", "run `install.py dev` or `install.py uninstall` to finish it"
         code = ExitCode.OK
+    elif state is None and os.path.lexists(checkout.record.update_path):
+        summary, message = "interrupted", "an `update` ended in the middle: run it again, or `install.py dev`"
     found = {
         "checkout": str(checkout.root),
         "lerobot": tag,

@@ -132,6 +132,15 @@ def _check(checkout: Checkout, ref: str | None) -> Before:
                 f"{checkout.root} is in the middle of a {what}: `git {what} --continue` or `--abort`, then "
                 "run again.",
             )
+    branch = _branch(checkout)
+    followed = branch and run_git(["config", f"branch.{branch}.merge"], cwd=checkout.root).stdout
+    if ref is None and not followed:
+        where = f"its branch {branch} follows none of a remote" if branch else "no branch is checked out"
+        raise RewactError(
+            ExitCode.USAGE,
+            f"{checkout.root} has nothing to pull, as {where}: name where to go, for example "
+            "`install.py update main`.",
+        )
     target = checkout.commit(ref or "@{upstream}")
     if ref is not None and (ref.startswith("-") or target is None):
         raise RewactError(
@@ -142,7 +151,7 @@ def _check(checkout: Checkout, ref: str | None) -> Before:
     # A kill left it: the clone is where that run began, or where it was to go, and nobody has moved it since.
     if noted is not None and state is None and commit in (noted.commit, target):
         return noted
-    return Before(_branch(checkout), commit, state is not None, bool(state and state.environment))
+    return Before(branch, commit, state is not None, bool(state and state.environment))
 
 
 def _take_back_half_a_checkout(checkout: Checkout, target: str | None) -> None:

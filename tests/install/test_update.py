@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from installer import patching, undo
+from installer import patching, status, undo
 from installer.transaction import OnStep, ignore_step
 from installer.update import update
 from tests.install.test_transaction import copied, killed_before, steps_of
@@ -82,6 +82,18 @@ def test_pulls_what_the_branch_follows(project: Project, upstream: Path, tmp_pat
     with pytest.raises(Exception, match="back at main"):
         update(project.root, clone, None)
     assert (snapshot(clone.root), git(clone.root, "rev-parse", "HEAD")) == before
+
+
+@pytest.mark.parametrize("detached", [False, True])
+def test_nothing_to_pull_is_said_before_anything_is_done(
+    project: Project, patched: Checkout, detached: bool
+) -> None:
+    if detached:
+        git(patched.root, "checkout", "--quiet", "--detach")
+    before, steps = snapshot(patched.root), []
+    message = refused(ExitCode.USAGE, update, project.root, patched, None, None, steps.append)
+    assert ("no branch" in message) == detached and "update main" in message
+    assert snapshot(patched.root) == before and steps == []
 
 
 @pytest.mark.parametrize("name", ["rebase-merge", "MERGE_HEAD"])
@@ -173,6 +185,7 @@ def test_git_that_was_killed_halfway_is_taken_back(project: Project, patched: Ch
     write(patched.root, {**new, ACT_PATH: SECOND, "src/mine.py": b"mine\n"})
     (patched.root / "data/keep.bin").unlink()
     assert (patched.state_dir / "update.json").exists() and patched.state() is None
+    assert status.collect(project.root, patched)[0]["summary"] == "interrupted"
     (patched.git_dir / "index.lock").touch()
     assert "index.lock" in refused(ExitCode.GIT, update, project.root, patched, "v9.9.2")
     (patched.git_dir / "index.lock").unlink()
