@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from installer import console, lock, programs
+from installer import console, lock, programs, pythons
 from installer.files import write_atomically
 from installer.locate import parse_direct_url
 from installer.pythons import Python, find_python, try_python
@@ -42,8 +42,6 @@ TESTING = (
 
 # They would change how the programs that are started here find modules, or take their checks out.
 _NOT_HANDED_ON = ("PYTHONHOME", "CONDA_PREFIX", "PYTHONSAFEPATH", "PYTHONOPTIMIZE")
-
-_PROBE = Path(__file__).with_name("probe.py")
 
 
 @dataclass(frozen=True)
@@ -139,28 +137,17 @@ def choose(
         RewactError: NO_PYTHON when there is no Python to make one with, or the named one does not fit.
     """
     wanted = "{}.{}".format(*release.python)
-    if explicit is not None:
-        prefix = explicit.absolute()
-        if prefix.exists() and not prefix.is_dir():
-            raise RewactError(
-                ExitCode.NO_PYTHON, f"{prefix} is a file: name the directory of an environment."
-            )
-        if _is_free(prefix):
-            return _make(prefix, release)
-        environment = _opened(prefix, ours=note_path(prefix).exists())
-        if environment is None or environment.python.version < release.python:
-            raise RewactError(
-                ExitCode.NO_PYTHON,
-                f"{prefix} does not have a Python {wanted} or newer that runs: name another environment.",
-            )
-        return environment
     ours = [project / name, project / f"{name}-{release.version}"]
-    active_first = sorted(ours, key=lambda prefix: prefix != _active_prefix())
+    if explicit is not None:
+        places = [("", explicit.absolute())]
+    else:
+        active_first = sorted(ours, key=lambda prefix: prefix != _active_prefix())
+        places = [*_theirs(checkout, ours), *(("", prefix) for prefix in active_first)]
     reasons = []
-    for kind, prefix in [*_theirs(checkout, ours), *(("", prefix) for prefix in active_first)]:
-        if not kind and (not prefix.exists() or _is_unfinished(prefix)):
+    for kind, prefix in places:
+        if not kind and _is_free(prefix):
             return replace(_make(prefix, release), reason=" ".join(reasons))
-        environment = _opened(prefix, ours=not kind)
+        environment = _opened(prefix, ours=not kind and (explicit is None or note_path(prefix).exists()))
         where = f"{kind} {prefix}".lstrip()
         if environment and environment.python.version >= release.python:
             console.step(f"using {where} (Python {environment.python.version_text})")
@@ -169,11 +156,12 @@ def choose(
             has = f"has Python {environment.python.version_text}" if environment else "does not run"
             reasons.append(f"{where} {has}; LeRobot {release.version} needs Python {wanted}+.")
             console.step(reasons[-1].rstrip("."))
-        elif environment is None:
+        elif environment is None or prefix == places[-1][1]:
+            what = "is a file" if prefix.is_file() else f"has no Python {wanted} or newer that runs"
             raise RewactError(
-                ExitCode.NO_PYTHON, f"{prefix} is there, but its Python does not run: remove it."
+                ExitCode.NO_PYTHON, f"{prefix} {what}: remove it, or activate or name another environment."
             )
-    raise RewactError(ExitCode.NO_PYTHON, f"{ours[-1]} has a Python older than {wanted}: remove it.")
+    raise AssertionError("the last place is used or refused")
 
 
 def _theirs(checkout: Path | None, ours: list[Path]) -> list[tuple[str, Path]]:
@@ -198,14 +186,11 @@ def existing(project: Path, checkout: Path) -> list[Environment]:
 _UNFINISHED = ".rewact-unfinished"
 
 
-def _is_unfinished(prefix: Path) -> bool:
-    """Whether we began to make an environment here and were ended in the middle."""
-    return (prefix / _UNFINISHED).exists()
-
-
 def _is_free(prefix: Path) -> bool:
-    """Whether nothing is here, or only what we began."""
-    return not prefix.exists() or not any(prefix.iterdir()) or _is_unfinished(prefix)
+    """Whether nothing is here, or only what we began to make and were ended in the middle of."""
+    if not prefix.is_dir():
+        return not prefix.exists()
+    return (prefix / _UNFINISHED).exists() or not any(prefix.iterdir())
 
 
 def _make(prefix: Path, release: Release) -> Environment:
@@ -249,29 +234,13 @@ def _find_uv(environment: Environment | None) -> Path | None:
     places = [str(environment.bin)] if environment else []
     for directory in [*places, *os.get_exec_path()]:
         found = shutil.which("uv", path=directory)
-        if found and _runs([found, "--version"]):
+        if found and programs.answers([found]):
             return Path(found)
     return None
 
 
-def _runs(command: list[str]) -> bool:
-    try:
-        return subprocess.run(command, capture_output=True, check=False, timeout=30).returncode == 0
-    except (OSError, subprocess.SubprocessError):
-        return False
-
-
-@dataclass(frozen=True)
-class _Tool:
-    """uv or pip, acting on one environment."""
-
-    install: list[str]
-    wheel: list[str]
-    reinstall: list[str]
-
-
-def _tool(environment: Environment) -> _Tool:
-    """uv where there is one, else the environment's own pip.
+def _commands(environment: Environment) -> tuple[list[str], list[str]]:
+    """The commands that install and that build a wheel: uv's where there is one, else those of its own pip.
 
     Raises:
         RewactError: INDEX, when there is neither.
@@ -285,37 +254,28 @@ def _tool(environment: Environment) -> _Tool:
             uv = _find_uv(environment)
     if uv is not None:
         # LeRobot's pyproject.toml sends uv to PyTorch's own index for torch; the default index has it too.
-        return _Tool(
-            [str(uv), "pip", "install", "--no-sources", "--python", python],
-            [str(uv), "build", "--quiet", "--wheel", "--no-sources", "--python", python, "--out-dir"],
-            ["--reinstall-package", "lerobot"],
-        )
-    if not _runs([*pip, "--version"]):
+        options = ["--no-sources", "--python", python]
+        build = [str(uv), "build", "--quiet", "--wheel", *options, "--out-dir"]
+        return [str(uv), "pip", "install", *options], build
+    if not programs.answers(pip):
         raise RewactError(
             ExitCode.INDEX, f"{environment.prefix} has no pip, and uv was not found: install uv."
         )
-    return _Tool([*pip, "install"], [*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir"], [])
+    return [*pip, "install"], [*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir"]
 
 
-def pip_install(environment: Environment, arguments: list[str], *, replace_lerobot: bool = False) -> None:
+def pip_install(environment: Environment, arguments: list[str]) -> None:
     """Installs with uv where there is one, else with the environment's pip.
-
-    Args:
-        replace_lerobot: also where the same version is installed already.
 
     Raises:
         RewactError: INDEX, when the installation failed.
     """
-    tool = _tool(environment)
-    if replace_lerobot and not tool.reinstall and ask(environment, []).version:
-        # pip has no way to reinstall one package of several; taken out first, it is installed again.
-        _run_tool([*tool.install[:-1], "uninstall", "--yes", "--quiet", "lerobot"], environment)
-    _run_tool([*tool.install, *(tool.reinstall if replace_lerobot else []), *arguments], environment)
+    _run_tool([*_commands(environment)[0], *arguments], environment)
 
 
 def build_wheel(environment: Environment, source: Path, output: Path) -> None:
     """Builds the wheel of a source tree into a directory."""
-    _run_tool([*_tool(environment).wheel, str(output), str(source)], environment)
+    _run_tool([*_commands(environment)[1], str(output), str(source)], environment)
 
 
 def _run_tool(command: list[str], environment: Environment) -> None:
@@ -356,17 +316,10 @@ class Installed:
 
 def ask(environment: Environment, requirements: list[str]) -> Installed:
     """Asks an environment which of the requirements, and of what they need in turn, it lacks."""
-    result = subprocess.run(
-        [str(environment.python.executable), "-I", str(_PROBE)],
-        input=json.dumps({"requirements": requirements}),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if result.returncode:
+    answer = pythons.ask(environment.python.executable, requirements)
+    if answer is None:
         return Installed(None, None, tuple(requirements))
-    answer = json.loads(result.stdout)
-    return Installed(answer["version"], parse_direct_url(answer["direct_url"]), tuple(answer["missing"]))
+    return Installed(answer["lerobot"], parse_direct_url(answer["direct_url"]), tuple(answer["missing"]))
 
 
 def warn_without_ffmpeg(environment: Environment) -> None:

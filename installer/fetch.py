@@ -4,7 +4,6 @@
 import hashlib
 import os
 import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -34,11 +33,8 @@ def _holds(path: Path, release: Release) -> bool:
 def find_pip() -> list[str]:
     for executable in (Path(sys.executable), *candidates((3, 10))):
         command = [str(executable), "-m", "pip"]
-        try:
-            if subprocess.run([*command, "--version"], capture_output=True, check=False).returncode == 0:
-                return command
-        except OSError:
-            continue
+        if programs.answers(command):
+            return command
     raise RewactError(ExitCode.INDEX, "No Python with pip was found to fetch with: install pip.")
 
 

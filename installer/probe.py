@@ -1,26 +1,32 @@
 # SPDX-License-Identifier: MIT
-"""Run by the Python of an environment, alone: says what is installed there.
+"""Run by a Python that is looked at, alone: says what it is, and what is installed there.
 
-Standard input: JSON {"requirements": [...]}.
-Standard output: JSON {"missing": [...], "version": ..., "direct_url": ...}.
+A shim that only exists and another program fail to answer, and so does a Python that is too old to read this.
+
+Standard input: JSON, a list of requirements.
+Standard output: JSON {"executable": ..., "version": [...], "venv": ..., "missing": [...], "lerobot": ...,
+"direct_url": ...}.
 """
 
+import importlib
 import importlib.metadata
+import importlib.util
 import json
 import sys
 
-try:
-    from packaging.requirements import Requirement
-except ImportError:
-    try:
-        from pip._vendor.packaging.requirements import Requirement
-    except ImportError:
-        Requirement = None
+
+def requirement_class():
+    """The reader of requirements that is there, or None."""
+    for name in ("packaging.requirements", "pip._vendor.packaging.requirements"):
+        try:
+            return importlib.import_module(name).Requirement
+        except ImportError:
+            continue
 
 
-def missing(text, seen, extra=""):
+def missing(text, read, seen, extra=""):
     """The requirements among `text` and what it needs in turn that are not met."""
-    requirement = Requirement(text)
+    requirement = read(text)
     if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
         return
     try:
@@ -37,18 +43,24 @@ def missing(text, seen, extra=""):
             seen.add(key)
             for line in distribution.requires or ():
                 # With an extra, the plain requirements were seen already and are met or reported once.
-                yield from missing(line, seen, wanted)
+                yield from missing(line, read, seen, wanted)
 
 
 def main():
-    wanted = json.load(sys.stdin)["requirements"]
-    answer = {"missing": list(wanted), "version": None, "direct_url": None}
-    if Requirement is not None:
-        seen = set()
-        answer["missing"] = sorted({line for text in wanted for line in missing(text, seen)})
+    wanted, seen = json.load(sys.stdin), set()
+    read = wanted and requirement_class()
+    lacking = {line for text in wanted for line in missing(text, read, seen)} if read else wanted
+    answer = {
+        "executable": sys.executable,
+        "version": sys.version_info[:3],
+        "venv": all(importlib.util.find_spec(name) for name in ("venv", "ensurepip")),
+        "missing": sorted(lacking),
+        "lerobot": None,
+        "direct_url": None,
+    }
     try:
         lerobot = importlib.metadata.distribution("lerobot")
-        answer["version"] = lerobot.version
+        answer["lerobot"] = lerobot.version
         answer["direct_url"] = lerobot.read_text("direct_url.json")
     except importlib.metadata.PackageNotFoundError:
         pass

@@ -47,6 +47,15 @@ def run(
     return subprocess.CompletedProcess(command, process.returncode, "".join(said), "")
 
 
+def answers(command: list[str]) -> bool:
+    """Whether a program is there and says its version."""
+    try:
+        result = subprocess.run([*command, "--version"], capture_output=True, check=False, timeout=60)
+        return result.returncode == 0
+    except (OSError, subprocess.SubprocessError):
+        return False
+
+
 def under_way(said: list[str]) -> str:
     """What uv or pip is at, in its own words. uv says when a download ends, pip begins them one by one."""
     steps = [line.strip() for line in said if _STEP.match(line)]

@@ -5,21 +5,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from verify.errors import ExitCode, RewactError
 
-# Run in the candidate: a shim that only exists, a Python without venv, or another program all fail here.
-_PROBE = """
-import importlib.util, json, sys
-print(json.dumps({
-    "executable": sys.executable,
-    "version": list(sys.version_info[:3]),
-    "venv": all(importlib.util.find_spec(name) for name in ("venv", "ensurepip")),
-}))
-"""
+_PROBE = Path(__file__).with_name("probe.py")
 
 
 @dataclass(frozen=True)
@@ -35,21 +27,28 @@ class Python:
         return ".".join(map(str, self.version))
 
 
-def try_python(executable: Path) -> Python | None:
-    """Runs a candidate; None when it does not run as a Python."""
+def ask(executable: Path, requirements: Sequence[str] = ()) -> dict | None:
+    """What a Python says of itself and of what is installed there (see probe.py); None where none runs."""
     try:
         # -I: neither PYTHONPATH nor the current directory has a say.
         answer = subprocess.run(
-            [executable, "-I", "-c", _PROBE],
+            [executable, "-I", _PROBE],
+            input=json.dumps(list(requirements)),
             capture_output=True,
+            text=True,
             check=True,
-            timeout=30,
-            stdin=subprocess.DEVNULL,
+            timeout=60,
         ).stdout
-        facts = json.loads(answer)
-        return Python(Path(facts["executable"]), tuple(facts["version"]), bool(facts["venv"]))
-    except (OSError, subprocess.SubprocessError, ValueError, KeyError):
+        facts = dict(json.loads(answer))
+        return facts | {"version": tuple(facts["version"])}
+    except (OSError, subprocess.SubprocessError, ValueError, TypeError, KeyError):
         return None
+
+
+def try_python(executable: Path) -> Python | None:
+    """A candidate, or None where it does not run as a Python."""
+    facts = ask(executable)
+    return facts and Python(Path(facts["executable"]), facts["version"], facts["venv"])
 
 
 def _names(minimum: tuple[int, int]) -> list[str]:

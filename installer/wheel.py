@@ -11,6 +11,7 @@ from pathlib import Path
 
 from installer import console, environment
 from installer.environment import RUNTIME, Environment
+from installer.files import write_atomically
 from installer.releases import Release, find_release
 from verify.checkout import Checkout
 from verify.drift import LABEL
@@ -78,15 +79,8 @@ def build(tree: dict[str, bytes], release: Release, env: Environment, output: Pa
             raise RewactError(ExitCode.INDEX, f"The build made {len(wheels)} wheels, expected one.")
         output.mkdir(parents=True, exist_ok=True)
         final = output / wheels[0].name
-        os.replace(_beside(wheels[0], final), final)
+        write_atomically(final, wheels[0].read_bytes())
     return final
-
-
-def _beside(source: Path, final: Path) -> Path:
-    """A copy next to where it goes, so that the last step is one rename."""
-    temporary = final.with_name(f".{final.name}.tmp")
-    temporary.write_bytes(source.read_bytes())
-    return temporary
 
 
 def _digest(tree: dict[str, bytes]) -> str:
@@ -126,7 +120,9 @@ def install(project: Path, checkout: Checkout, plan: Plan, prefix: Path | None) 
     console.step(f"building the wheel of LeRobot {release.patched_version}")
     wheel = build(tree, release, env, project / "dist")
     console.step(f"installing {wheel} in {env.prefix}")
-    environment.pip_install(env, [f"lerobot[{extras}] @ {wheel.as_uri()}", *RUNTIME], replace_lerobot=True)
+    if found.version:  # also where it is called the same
+        environment.pip_install(env, ["--force-reinstall", "--no-deps", str(wheel)])
+    environment.pip_install(env, [f"lerobot[{extras}] @ {wheel.as_uri()}", *RUNTIME])
     check(env, checkout, release)
     env.mark(wanted)
     environment.warn_without_ffmpeg(env)

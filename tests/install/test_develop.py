@@ -39,7 +39,7 @@ class FakeEnvironment:
         self.installed = Installed(None, None, ("lerobot",))
         self.calls: list[list[str]] = []
 
-    def install(self, _: Environment, arguments: list[str], *, replace_lerobot: bool = False) -> None:
+    def install(self, _: Environment, arguments: list[str]) -> None:
         self.calls.append(arguments)
         if "--editable" in arguments:
             tree = arguments[arguments.index("--editable") + 1].partition("[")[0]
