@@ -118,6 +118,7 @@ class Scratch:
     def set_index(self, files: Mapping[str, tuple[str, bytes]]) -> None:
         """Makes the index hold exactly these files: path to (mode, content)."""
         from git import IndexEntry
+        from git.exc import GitError
         from gitdb import IStream
 
         index, entries = self._repo.index, {}
@@ -128,8 +129,8 @@ class Scratch:
                 entries[path, 0] = IndexEntry.from_base(IndexEntry(entry))
             index.entries = entries
             index.write(ignore_extension_data=True)
-        except OSError as error:
-            raise git_failure("update-index", self._directory, error.strerror or str(error)) from None
+        except (OSError, GitError) as error:
+            raise git_failure("update-index", self._directory, str(error)) from None
 
     def index(self) -> dict[str, tuple[str, str]]:
         """What the index holds: path to (mode, blob id).
