@@ -79,6 +79,8 @@ def test_neither_help_nor_a_missing_option_waits_for_torch(tool, arguments):
         (["--xyz=1", DATA], "no option --xyz; --help lists all options"),
         (["nonsense"], "'nonsense' is not an option: options are given as --name=value"),
         ([DATA, "--batch_size"], "--batch_size needs a value: --batch_size=..."),
+        (["--dataset.repo_id="], "--dataset.repo_id needs a value: --dataset.repo_id=..."),
+        ([DATA, "--progress=[x]", "--batch_size=null"], "--batch_size needs a value: --batch_size=..."),
         ([DATA, "--batch_size=many", "--progress=[x]"], "--batch_size: Couldn't parse 'many' into an int"),
         ([DATA], "nothing to judge: give --policy.path, --progress, or both"),
         ([DATA, "--policy.type=act"], "--policy.type: give a trained policy's checkpoint with --policy.path"),

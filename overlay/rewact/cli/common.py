@@ -144,6 +144,8 @@ def parse_options(options: type[T], arguments: Sequence[str]) -> T:
         is_needed = field.default is MISSING and field.default_factory is MISSING
         if is_needed and name not in content and (group in groups or group not in optional):
             raise ValueError(f"--{name} is needed: {meaning}")
+        if name in content and content[name] is None and type(None) not in get_args(field.type):
+            raise ValueError(f"--{name} needs a value: --{name}=...")
     content = deflatten(content)
     for name in optional & content.keys():  # within an optional field, errors of its options would be hidden
         if group := _group(get_type_hints(options)[name]):

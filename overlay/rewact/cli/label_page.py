@@ -95,13 +95,14 @@ def label_page(cfg: LabelPageConfig) -> None:
         for sentence in page.problems():
             logging.warning(sentence)
         address = page_address(cfg.host, listener.getsockname()[1], token)
-        logging.info("Label %s at %s (Ctrl+C ends)", meta.repo_id, address)
         before = {name for name in LABEL_FILES if (Path(meta.root) / name).exists()}
-        # Requests are not logged: their addresses hold the token.
+        # Requests are not logged: their addresses hold the token. The application logs its failures itself;
+        # the server has tracebacks of videos that play when it is ended.
         config = uvicorn.Config(
-            page.app(cfg.host, token), log_level="warning", access_log=False, timeout_graceful_shutdown=2
+            page.app(cfg.host, token), log_level="critical", access_log=False, timeout_graceful_shutdown=2
         )
         with suppress(KeyboardInterrupt):  # which uvicorn raises again once it has ended
+            logging.info("Label %s at %s (Ctrl+C ends)", meta.repo_id, address)
             uvicorn.Server(config).run(sockets=[listener])
     if cfg.push_to_hub:
         cleared = [name for name in before if not (Path(meta.root) / name).exists()]
