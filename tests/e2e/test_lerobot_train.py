@@ -243,6 +243,7 @@ BAD_FLAGS = [
     (["--dataset.reward.end_pct=1.5"], "end_pct"),
     (["--dataset.reward.sources=[magic]"], "magic"),
     (["--dataset.reward.sources=[keypoints]"], "keypoints"),
+    (["--dataset.reward.progress_path=x"], "reward.progress_path is for the source 'parquet', which is not"),
     (["--dataset.episodes=[1,99]"], "has no episode 99"),
     (["--policy.reward_head_type=magic"], "magic"),
 ]

@@ -25,7 +25,7 @@ from rewact.labels.files import read_json
 from rewact.options.completion import CompletionDetectorConfig
 from rewact.options.errors import one_line, say_errors_in_one_line, shorten_torchcodec_warning
 from rewact.options.head import GONE_OPTIONS, RewardHeadConfig
-from rewact.options.labels import RewardLabelsConfig
+from rewact.options.labels import OPTIONS_OF_SOURCES, RewardLabelsConfig
 from rewact.options.tools import PolicyOptions
 
 TOOLS = {
@@ -91,6 +91,11 @@ def test_neither_help_nor_a_missing_option_waits_for_torch(tool, arguments):
             [DATA, "--progress=[x]", "--dataset.reward.start_pct=2"],
             "reward.start_pct must be in [0, 1], got 2",
         ),
+        (
+            [DATA, "--progress=[x]", "--dataset.reward.progress_path=/nowhere"],
+            "--dataset.reward.progress_path is for the source 'parquet', which is not among "
+            '--dataset.reward.sources=\'["keypoints", "linear"]\': add it there, or leave the option out',
+        ),
         ([DATA, "--progress=[x]", "--dataset.episodes=[-1]"], "different ids of at least 0, got [-1]"),
         ([DATA, "--progress=[x]", "--dataset.eval_split=1"], "eval_split must be in [0, 1), got 1"),
         (["--config_path=/nowhere.yaml"], "--config_path=/nowhere.yaml does not exist"),
@@ -110,6 +115,36 @@ def test_mistakes_are_one_line(monkeypatch, arguments, message):
         run_tool(EvalRewardsConfig, lambda _: pytest.fail("the tool was started"), "")
     assert str(exit.value).startswith("error: ") and message in str(exit.value)
     assert "\n" not in str(exit.value)
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "read"),
+    [
+        ("eval_rewards", ["--progress=[x]"], ()),
+        ("visualize_rewards", [], ()),
+        ("compute_advantages", ["--from_returns=true"], ("c_fail", "failure_return", "keypoints_path")),
+        ("train_values", ["--output_dir=x"], ()),
+        ("label_page", [], ("interpolation",)),
+    ],
+)
+def test_options_of_sources_that_are_not_chosen_are_refused(tool, arguments, read):
+    options = getattr(import_module(f"rewact.cli.{tool}"), TOOLS[tool])
+    values = {
+        **{"interpolation": "linear", "keypoints_path": "x", "progress_path": "x", "column": "x"},
+        **{"progress_column": "progress_dense", "c_fail": "3", "failure_return": "worst"},
+        **{"start_pct": "0.2", "end_pct": "0.8", "failure_ceiling": "0.1"},
+    }
+    assert values.keys() == {name for names in OPTIONS_OF_SOURCES.values() for name in names}
+    for source, names in OPTIONS_OF_SOURCES.items():
+        for name in names:
+            given = [DATA, *arguments, f"--dataset.reward.{name}={values[name]}"]
+            if (tool, name) != ("label_page", "keypoints_path"):  # which it never takes
+                parse_options(options, [*given, f'--dataset.reward.sources=["{source}"]'])
+            if name not in read and (tool, name) != ("label_page", "keypoints_path"):
+                with pytest.raises(ValueError, match=f"reward.{name} is for the source '{source}', which is"):
+                    parse_options(options, [*given, '--dataset.reward.sources=["values"]'])
+            elif name in read:
+                parse_options(options, [*given, '--dataset.reward.sources=["values"]'])
 
 
 @pytest.mark.parametrize(

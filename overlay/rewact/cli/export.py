@@ -85,6 +85,8 @@ class ExportConfig:
         if self.n_observations < 1 or self.n_episodes < 1:
             raise ValueError("--n_observations and --n_episodes must be at least 1")
         require_readable(self)
+        if self.dataset is not None and self.dataset.reward.is_used:
+            raise ValueError("--dataset.reward.*: an export reads no labels; leave these options out")
         if self.format == "lerobot" and (self.precision != "fp32" or self.benchmark):
             raise ValueError("--format=lerobot copies the weights: leave out --precision and --benchmark")
 

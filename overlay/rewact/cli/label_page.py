@@ -77,6 +77,7 @@ class LabelPageConfig:
                     "apply this one to them with lerobot-label-rewards --labels"
                 )
         require_readable(self)
+        self.dataset.reward.refuse_unread(self.dataset.reward.given(), ("interpolation",))
         if not 0 <= self.port < 65536:
             raise ValueError(f"--port must be a number from 0 to 65535, got {self.port}")
 

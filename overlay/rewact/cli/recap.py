@@ -154,14 +154,14 @@ def _is_done(loop: Loop, name: str) -> bool:
 def _run_stage(loop: Loop, name: str) -> None:
     """Run the command of a stage, from where it was stopped."""
     stage = loop.stages[name]
-    flags = {**stage.flags, "output_dir": str(stage.directory)}
+    flags = {**stage.given, "output_dir": str(stage.directory)}
     if stage.module == COMPUTE:
-        flags = stage.flags
+        flags = stage.given
     elif stage.module == EVAL:
         for condition, report in zip(CONDITIONS, stage.results, strict=True):
             if not report.is_file():
                 chosen = {"policy.inference_advantage": condition, "output_dir": str(report.parent)}
-                _run(loop, f"{name}_{condition}", EVAL, {**stage.flags, **chosen})
+                _run(loop, f"{name}_{condition}", EVAL, {**stage.given, **chosen})
         return
     elif stage.module == TRAIN:
         # `last` is missing if training was stopped while it was being renewed.

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from rewact.cli.common import read_flags
 from rewact.cli.train_values import TrainValuesConfig
 from rewact.options.advantages import ComputeAdvantagesConfig
+from rewact.options.labels import OPTIONS_OF_SOURCES
 from rewact.options.values import ValueOptions
 
 STAGES = ("value", "advantages", "policy", "eval", "compare")
@@ -46,12 +47,19 @@ class Stage(NamedTuple):
         flags: Its options by name, those given for it alone last.
         directory: Where its results go.
         results: Files that it leaves when it is done, the first in its checkpoint if it trains.
+        unread: Flags for several stages, of labels that this one does not read.
     """
 
     module: str
     flags: dict[str, str]
     directory: Path
     results: list[Path]
+    unread: set[str]
+
+    @property
+    def given(self) -> dict[str, str]:
+        """The options that its command is given."""
+        return {name: value for name, value in self.flags.items() if name not in self.unread}
 
 
 @dataclass
@@ -153,9 +161,19 @@ class Loop:
                 flags["advantages"].pop(name, None)
         elif executed := {**training, **own["policy"]}.get("policy.n_action_steps"):
             flags["advantages"]["n_steps"] = executed
+
+        def unread(stage: str) -> set[str]:
+            sources = {**flags[stage], **own[stage]}.get("dataset.reward.sources", "linear")
+            names = set() if "linear" in sources else VALUE_LABELS.keys() - shared.keys()
+            if "returns" not in sources and stage != "advantages":  # which reads them whatever the labels are
+                names = names | {f"dataset.reward.{name}" for name in OPTIONS_OF_SOURCES["returns"]}
+            return names - own[stage].keys()
+
         modules = (TRAIN if is_value_policy else TRAIN_VALUES, COMPUTE, TRAIN, EVAL, "")
         stages = {
-            stage: Stage(module, {**flags[stage], **own[stage]}, folders[stage], results[stage])
+            stage: Stage(
+                module, {**flags[stage], **own[stage]}, folders[stage], results[stage], unread(stage)
+            )
             for stage, module in zip(STAGES, modules, strict=True)
         }
         chosen = [stage for stage in STAGES if stage in chosen]

@@ -81,6 +81,7 @@ class TrainValuesConfig:
         if not 0 <= self.smooth_s < math.inf:
             raise ValueError(f"smooth_s must be at least 0 seconds, got {self.smooth_s}")
         require_readable(self)
+        self.dataset.reward.refuse_unread(self.dataset.reward.given())
         if self.shard is not None:
             self.parse_shard()
 

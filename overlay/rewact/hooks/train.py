@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 @decorator
 def gives_new_act_a_head(train: Callable, cfg: "TrainPipelineConfig", *args: Any, **kwargs: Any) -> Any:
-    """Turn the reward head on for a new policy of type `act` that the training script makes."""
+    """Turn the reward head on for a new policy of type `act` that the training script makes, and refuse flags
+    of labels that nothing would read."""
+    labels = cfg.dataset.reward
+    # Those of a file may be of an earlier training that goes on.
+    labels.refuse_unread({each.name for each in fields(labels) if _flag(f"dataset.reward.{each.name}")})
     settle_reward_head(cfg)
     return train(cfg, *args, **kwargs)
 

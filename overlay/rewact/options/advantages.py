@@ -57,6 +57,8 @@ class ComputeAdvantagesConfig(AdvantageOptions, PredictionOptions):
     plot_episodes: list[int] | None = None
     batch_size: int = 64
 
+    READS = ("c_fail", "failure_return", "keypoints_path")
+
     def __post_init__(self) -> None:
         AdvantageOptions.__post_init__(self)
         PredictionOptions.__post_init__(self)

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Where the reward labels of a dataset come from: the ``--dataset.reward.*`` flags."""
 
+import json
 import math
-from dataclasses import dataclass, field
+from collections.abc import Container
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from rewact.keys import SUCCESS_KEY
@@ -12,6 +14,14 @@ FAILURE_RETURNS = ("steps", "worst")
 # Sources that have a label for every episode: nothing listed after them would ever be used.
 EXHAUSTIVE_REWARD_SOURCES = ("column", "linear")
 INTERPOLATIONS = ("pchip", "linear")
+# Options that one source alone reads.
+OPTIONS_OF_SOURCES = {
+    "keypoints": ("interpolation", "keypoints_path"),
+    "parquet": ("progress_path", "progress_column"),
+    "returns": ("c_fail", "failure_return"),
+    "column": ("column",),
+    "linear": ("start_pct", "end_pct", "failure_ceiling"),
+}
 OUTCOME_SOURCES = ("auto", "file", SUCCESS_KEY, "success", "failure", "none")
 
 
@@ -117,6 +127,32 @@ class RewardLabelsConfig:
     def is_used(self) -> bool:
         """Whether these options have taken effect, or were given."""
         return self.has_labelled or self != type(self)()
+
+    def given(self) -> set[str]:
+        """Names of the options that differ from their defaults."""
+        default = type(self)()
+        return {each.name for each in fields(self) if getattr(self, each.name) != getattr(default, each.name)}
+
+    def refuse_unread(self, given: Container[str], read: Container[str] = ()) -> None:
+        """Stop where an option is given that its source alone reads, and the source is not chosen.
+
+        Construction lets it be, as files of earlier trainings may hold such options.
+
+        Args:
+            given: Names of options.
+            read: Those that a tool reads whatever the sources are.
+
+        Raises:
+            ValueError: Naming option and source.
+        """
+        for source, names in OPTIONS_OF_SOURCES.items():
+            for name in names:
+                if name in given and name not in read and source not in self.sources:
+                    raise ValueError(
+                        f"--dataset.reward.{name} is for the source {source!r}, which is not among "
+                        f"--dataset.reward.sources='{json.dumps(self.sources)}': add it there, or leave the "
+                        "option out"
+                    )
 
     def _require(self, condition: bool, name: str, requirement: str) -> None:
         if not condition:

@@ -128,8 +128,12 @@ class PredictionOptions:
     # As in training: seconds that the timestamp of a frame and its picture in the video may lie apart.
     tolerance_s: float = 1e-4
 
+    # Options of labels that the tool reads whatever their sources are. Not a field.
+    READS = ()
+
     def __post_init__(self) -> None:
         require_readable(self)
+        self.dataset.reward.refuse_unread(self.dataset.reward.given(), self.READS)
 
     def default_output_dir(self, tool: str) -> Path:
         """Where the results of a tool go unless told otherwise."""
