@@ -22,6 +22,7 @@ from rewact.judge.metrics import EpisodeRewards, collect_episodes, label_predict
 from rewact.judge.report import describe_stop, print_evaluation
 from rewact.judge.stopping import choose_stop
 from rewact.labels import build_reward_labels
+from rewact.labels.episodes import EpisodeTable
 from rewact.options.labels import RewardLabelsConfig
 from rewact.options.tools import DataOptions, PolicyOptions
 from rewact.values.checkpoint import trained_episodes
@@ -111,7 +112,7 @@ def trained(checkpoint, camera_root, tmp_path):
 )
 def test_a_checkpoint_says_what_it_was_trained_on(trained, camera_root, dataset, expected):
     meta = LeRobotDatasetMetadata("local/cameras", root=camera_root)
-    assert trained_episodes(trained(**dataset), meta) == expected
+    assert trained_episodes(trained(**dataset), EpisodeTable.from_metadata(meta)) == expected
 
 
 def test_one_episode_has_no_intervals_and_a_threshold_that_finds_nothing_is_not_told(capsys):
@@ -138,7 +139,7 @@ def test_training_episodes_are_named(trained, checkpoint, camera_root, tmp_path,
     assert info["trained_on"] == [] and "none of these episodes were in the policy's training set" in printed
     info, printed = judge(checkpoint)
     assert info["trained_on"] is None and "does not say which episodes it was trained on" in printed
-    assert describe_training("x", {1}, [2])[1] is False
+    assert describe_training("x", {1}, [2]) is None
 
 
 def test_what_one_tool_predicted_the_other_reads(camera_root, checkpoint, tmp_path, monkeypatch):

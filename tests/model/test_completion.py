@@ -96,7 +96,7 @@ def test_a_watched_environment_passes_for_its_own():
 def test_without_the_option_a_rollout_stays_as_it_was():
     for watch in (CompletionWatch(policy_that_stops(stop=False)), CompletionWatch(object())):
         assert follow(watch, [[1.0], [1.0], [1.0]]) == [[], [], []]
-        assert not watch.is_on and watch.stopped_at is None
+        assert watch.stopped_at is None
 
 
 def test_every_rollout_starts_afresh():

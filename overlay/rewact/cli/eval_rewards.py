@@ -73,13 +73,11 @@ def eval_rewards(cfg: EvalRewardsConfig) -> dict[str, Any]:
     from rewact.cli.models import open_labelled, predict_models
     from rewact.draw.plots import plot_evaluation
     from rewact.judge.completion import CompletionDetector
-    from rewact.judge.doubts import describe_training
     from rewact.judge.metrics import collect_episodes
     from rewact.judge.report import describe_stop, print_evaluation, wide_console
     from rewact.judge.score import judge_models
     from rewact.judge.stopping import require_held_out, save_stop
     from rewact.labels.files import write_json
-    from rewact.values.checkpoint import trained_episodes
     from rewact.values.prediction import write_predictions
     from rewact.values.processes import join_processes
 
@@ -90,28 +88,21 @@ def eval_rewards(cfg: EvalRewardsConfig) -> dict[str, Any]:
     processes = join_processes(policies)
     meta, episodes, labels = open_labelled(cfg.dataset)
     if cfg.save_threshold:
-        require_held_out(policy.pretrained_path, meta, episodes)
+        require_held_out(policy.pretrained_path, labels.table, episodes)
 
     predictions = predict_models(cfg, meta, episodes, policies, [Path(path) for path in cfg.progress])
     if policy is not None and processes.is_main_process:
         path, of_policy = cfg.output_dir / "rewact_progress.parquet", next(iter(predictions.values()))
         write_predictions(path, labels.table, of_policy, cfg.policy.path)
     models = {name: collect_episodes(labels, predicted) for name, predicted in predictions.items()}
-    seen = None if policy is None else trained_episodes(policy.pretrained_path, meta)
-    judgement = judge_models(labels, models, seen, detector, cfg.calibration_bins)
+    checkpoint = None if policy is None else cfg.policy.path
+    judgement = judge_models(labels, models, checkpoint, detector, cfg.calibration_bins)
     results, remarks = judgement["models"], judgement["remarks"]
     title = f"{cfg.dataset.repo_id}, {len(episodes)} episodes"
-    if policy is not None:
-        sentence, is_warning = describe_training(cfg.policy.path, seen, episodes)
-        remarks, title = ([sentence, *remarks], title) if is_warning else (remarks, f"{title}; {sentence}")
-    info = {
-        "dataset": cfg.dataset.repo_id,
-        "labels": labels.describe(),
-        "policy": None if cfg.policy is None else cfg.policy.path,
-        "trained_on": None if seen is None else [e for e in episodes if e in seen],
-        **judgement,
-        "remarks": remarks,
-    }
+    if judgement["trained_on"] == []:
+        title += "; none of these episodes were in the policy's training set"
+    described = {"dataset": cfg.dataset.repo_id, "labels": labels.describe(), "policy": checkpoint}
+    info = {**described, **judgement}
     if processes.is_main_process:
         write_json(cfg.output_dir / "eval_rewards.json", info)
         plot_evaluation(

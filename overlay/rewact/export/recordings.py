@@ -35,7 +35,7 @@ class Recordings:
         self.meta = open_metadata(cfg)
         self.episodes = choose_episodes(cfg, self.meta)
         self._table = EpisodeTable.from_metadata(self.meta)
-        self._seen = trained_episodes(policy_path, self.meta) or set()
+        self._seen = trained_episodes(policy_path, self._table) or set()
         self._load = episode_loader(cfg, tolerance_s)
 
     def sample(self, source: Source, n: int, of_training: bool = False) -> dict[str, Tensor]:

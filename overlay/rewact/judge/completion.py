@@ -117,11 +117,6 @@ class CompletionWatch:
             policy.config.n_action_steps,
         )
 
-    @property
-    def is_on(self) -> bool:
-        """Whether episodes end on completion."""
-        return self._detector is not None
-
     def reset(self) -> None:
         """Forget the past; call at the start of an episode."""
         if self._detector is not None:

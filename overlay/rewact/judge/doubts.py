@@ -67,10 +67,8 @@ def told_apart(
     return found
 
 
-def describe_training(
-    checkpoint: str, seen: Collection[int] | None, judged: Sequence[int]
-) -> tuple[str, bool]:
-    """Whether a checkpoint was trained on the episodes it is judged on: a sentence, and whether it warns.
+def describe_training(checkpoint: str, seen: Collection[int] | None, judged: Sequence[int]) -> str | None:
+    """A sentence on whether a checkpoint was trained on the episodes it is judged on, None where it was not.
 
     Args:
         checkpoint: Its path.
@@ -80,14 +78,12 @@ def describe_training(
     if seen is None:
         return (
             f"{checkpoint} does not say which episodes it was trained on: if they are these, the figures "
-            "flatter it",
-            True,
+            "flatter it"
         )
     known = sum(episode in seen for episode in judged)
     if not known:
-        return "none of these episodes were in the policy's training set", False
+        return None
     return (
         f"{known} of the {len(judged)} episodes were in the training set, and these figures flatter it: "
-        "judge on held-out episodes, with --dataset.episodes or the --dataset.eval_split of the training",
-        True,
+        "judge on held-out episodes, with --dataset.episodes or the --dataset.eval_split of the training"
     )

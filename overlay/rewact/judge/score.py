@@ -59,23 +59,18 @@ def score(
     config.device = config.device if device is None else str(device)
     options = PredictionOptions(data, tolerance_s=getattr(dataset, "tolerance_s", 1e-4))
     predicted = predict_policy(options, config, meta, judged)
-    of_policy = collect_episodes(labels, predicted)
-    seen = trained_episodes(path, meta)
-    judgement = judge_models(labels, {"policy": of_policy}, seen)
-    sentence, is_warning = describe_training(str(path), seen, judged)
+    judgement = judge_models(labels, {"policy": collect_episodes(labels, predicted)}, str(path))
     return {
-        **judgement["models"]["policy"],
+        **judgement.pop("models")["policy"],
         "rewards": {episode: prediction.reward for episode, prediction in predicted.items()},
-        "controls": judgement["controls"],
-        "trained_on": None if seen is None else [episode for episode in judged if episode in seen],
-        "remarks": ([sentence] if is_warning else []) + judgement["remarks"],
+        **judgement,
     }
 
 
 def judge_models(
     labels: RewardLabels,
     models: Mapping[str, Sequence[EpisodeRewards]],
-    seen: set[int] | None,
+    checkpoint: str | None = None,
     detector: CompletionDetector | None = None,
     n_bins: int = 10,
 ) -> dict[str, Any]:
@@ -84,29 +79,33 @@ def judge_models(
     Args:
         labels: Labels of the dataset.
         models: The episodes as each model predicts them.
-        seen: Episodes that the controls may know, those of training; none or None: all.
+        checkpoint: The first of them, if it is a policy. Controls know the episodes that it was trained on;
+            where it does not say, or there are none, all.
         detector: What the predictions would stop; by default that of `stop_on_completion`.
         n_bins: Of the reliability diagram.
 
     Returns:
+        ``trained_on``, those of the episodes that the policy was trained on, None if it does not say;
         ``models``, of each model ``overall``, ``calibration``, ``per_episode`` and ``stop``, when its
         predictions best say that a task is done; ``controls``, the first two of each control; ``remarks``,
         sentences on what speaks against the figures.
     """
     detector = detector or CompletionDetector()
-    reference = sorted(seen) if seen else labels.table.episodes.tolist()
-    controls = control_predictions(labels, next(iter(models.values())), reference)
+    table, done, first = labels.table, done_by_label(labels), next(iter(models.values()))
+    judged = [episode.episode for episode in first]
+    seen = None if checkpoint is None else trained_episodes(checkpoint, table)
+    of_training = None if checkpoint is None else describe_training(checkpoint, seen, judged)
+    controls = control_predictions(labels, first, sorted(seen) if seen else table.episodes.tolist())
 
     def measure(episodes: Sequence[EpisodeRewards]) -> dict[str, Any]:
         return {"overall": overall_metrics(episodes, detector), "calibration": calibration(episodes, n_bins)}
-
-    table, done = labels.table, done_by_label(labels)
 
     def stop(episodes: Sequence[EpisodeRewards]) -> dict[str, Any] | None:
         flags = [done[table.frames_of(e.episode)] for e in episodes]
         return choose_stop([e.prediction for e in episodes], flags, table.fps)
 
     return {
+        "trained_on": None if seen is None else [episode for episode in judged if episode in seen],
         "models": {
             name: {
                 **measure(episodes),
@@ -117,6 +116,7 @@ def judge_models(
         },
         "controls": {name: measure(episodes) for name, episodes in controls.items()},
         "remarks": [
+            *([] if of_training is None else [of_training]),
             *(f"{name}: {doubt}" for name, episodes in models.items() for doubt in model_doubts(episodes)),
             *told_apart(models, controls),
         ],

@@ -5,18 +5,16 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from rewact.judge.intervals import share_interval
+from rewact.labels.episodes import EpisodeTable
 from rewact.labels.files import read_json, write_json
 from rewact.options.completion import CompletionDetectorConfig
 from rewact.options.tools import require_writable
 from rewact.values.checkpoint import trained_episodes
-
-if TYPE_CHECKING:
-    from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
 
 CONFIG_NAME = "config.json"
 COMPLETION_FILE = "completion.json"
@@ -99,12 +97,12 @@ def as_detector(stop: dict[str, Any] | None) -> CompletionDetectorConfig | None:
     return CompletionDetectorConfig(threshold=stop["threshold"], dwell=stop["dwell"])
 
 
-def require_held_out(checkpoint: str | Path, meta: "LeRobotDatasetMetadata", episodes: Sequence[int]) -> None:
+def require_held_out(checkpoint: str | Path, table: EpisodeTable, episodes: Sequence[int]) -> None:
     """Stop with a ValueError, unless a checkpoint can be written to and was not trained on some episodes."""
     if not (Path(checkpoint) / CONFIG_NAME).is_file():
         raise ValueError(f"{checkpoint} is not a folder of this machine: a threshold cannot be saved there")
     require_writable("--policy.path", Path(checkpoint))
-    seen = trained_episodes(checkpoint, meta)
+    seen = trained_episodes(checkpoint, table)
     if seen is None:
         raise ValueError(
             f"{checkpoint} does not say which episodes it was trained on; a threshold is chosen from others"

@@ -18,7 +18,6 @@ from rewact.labels.episodes import EpisodeTable
 
 if TYPE_CHECKING:
     from lerobot.configs.policies import PreTrainedConfig
-    from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
 
 TRAIN_CONFIG = "train_config.json"
 WEIGHTS = "model.safetensors"
@@ -72,7 +71,7 @@ def read_train_config(path: str | Path) -> dict[str, Any] | None:
     return json.loads(file.read_text()) if file.is_file() else None
 
 
-def trained_episodes(path: str | Path, meta: "LeRobotDatasetMetadata") -> set[int] | None:
+def trained_episodes(path: str | Path, table: EpisodeTable) -> set[int] | None:
     """Episodes of a dataset that a checkpoint, or the one it started from, was trained on.
 
     Returns:
@@ -82,15 +81,14 @@ def trained_episodes(path: str | Path, meta: "LeRobotDatasetMetadata") -> set[in
     if train_config is None:
         return None
     known = train_config["dataset"]
-    table = EpisodeTable.from_metadata(meta)
-    same_folder = known.get("root") and Path(known["root"]).resolve() == Path(meta.root).resolve()
+    same_folder = known.get("root") and Path(known["root"]).resolve() == table.root.resolve()
     seen: set[int] = set()
-    if known["repo_id"] == meta.repo_id or same_folder:
+    if known["repo_id"] == table.repo_id or same_folder:
         episodes = table.episodes.tolist() if known.get("episodes") is None else known["episodes"]
         seen = set(episodes) - set(held_out_episodes(table, episodes, known.get("eval_split") or 0.0))
     base = (train_config.get("policy") or {}).get("pretrained_path")
     if base and not train_config.get("resume") and Path(base).resolve() != Path(path).resolve():
-        before = trained_episodes(base, meta) if Path(base).is_dir() else None
+        before = trained_episodes(base, table) if Path(base).is_dir() else None
         return None if before is None else seen | before
     return seen
 
