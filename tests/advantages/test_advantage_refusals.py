@@ -6,8 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from rewact.advantages import ADVANTAGES_FILE
-from rewact.advantages import labels as advantage_labels
+from rewact.advantages import ADVANTAGES_FILE, compute
 from rewact.advantages.compute import AdvantageOptions
 from rewact.labels.returns import compute_returns
 from rewact.options.labels import RewardLabelsConfig
@@ -105,7 +104,7 @@ def test_a_value_function_that_diverges_in_a_later_episode(run, root, checkpoint
 
 def test_no_positive_frames_give_a_warning_with_numbers(run, tmp_path, monkeypatch):
     warnings = []
-    monkeypatch.setattr(advantage_labels.logger, "warning", warnings.append)
+    monkeypatch.setattr(compute.logger, "warning", warnings.append)
     root = create_dataset(tmp_path / "same", lengths=(4, 4, 4, 4), outcomes=("success",) * 4)
     assert run("--from_returns=true", dataset_root=root) is None
     assert len(warnings) == 2
@@ -115,7 +114,7 @@ def test_no_positive_frames_give_a_warning_with_numbers(run, tmp_path, monkeypat
 
 def test_all_frames_positive_give_a_warning(run, tmp_path, monkeypatch):
     warnings = []
-    monkeypatch.setattr(advantage_labels.logger, "warning", warnings.append)
+    monkeypatch.setattr(compute.logger, "warning", warnings.append)
     columns = {"intervention": np.ones(N, bool)}
     root = create_dataset(tmp_path / "corrected", columns=columns)
     assert run("--from_returns=true", dataset_root=root) is None

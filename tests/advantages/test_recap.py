@@ -8,8 +8,7 @@ import sys
 import pytest
 
 from rewact.cli import recap
-from rewact.cli.comparison import compare
-from rewact.cli.recap import STAGES, Loop, run_loop
+from rewact.cli.recap import STAGES, Loop, compare, run_loop
 from rewact.cli.recap_options import COMPUTE, CONDITIONS, EVAL, TRAIN
 from rewact.cli.recap_options import TRAIN_VALUES as VALUES
 from rewact.draw.recap_page import write_page

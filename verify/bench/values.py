@@ -11,10 +11,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rewact.advantages.compute import AdvantageOptions, Evidence, estimate_advantages, gather_evidence
+from rewact.advantages.compute import (
+    AdvantageOptions,
+    Evidence,
+    estimate_advantages,
+    gather_evidence,
+    label_advantages,
+)
 from rewact.advantages.file import write_advantage_file
 from rewact.advantages.folds import assign_folds
-from rewact.advantages.labels import label_advantages
 from rewact.advantages.run import Computed
 from rewact.draw.advantages import plot_advantages
 from rewact.judge.values import frame_slices, success_metrics, value_metrics

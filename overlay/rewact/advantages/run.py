@@ -20,11 +20,11 @@ from rewact.advantages.compute import (
     advantages_from_returns,
     estimate_advantages,
     gather_evidence,
+    label_advantages,
     require_look_ahead,
 )
 from rewact.advantages.file import ADVANTAGES_FILE, AdvantageTable, keep_other_episodes, write_advantage_file
 from rewact.advantages.folds import assign_folds, fold_checkpoint, train_fold
-from rewact.advantages.labels import label_advantages
 from rewact.advantages.record import RENEW, make_record
 from rewact.labels import build_reward_labels
 from rewact.labels.episodes import EpisodeTable
