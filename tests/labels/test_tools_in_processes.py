@@ -16,7 +16,7 @@ from rewact.options.tools import DataOptions, PolicyOptions
 from rewact.values import processes
 from rewact.values.feature_cache import FeatureCache
 from rewact.values.predictor import RewardPredictor
-from rewact.values.processes import join_on, join_processes, together
+from rewact.values.processes import join_processes, together
 from tests import warm
 
 
@@ -140,7 +140,7 @@ def test_processes_that_cannot_find_each_other_are_refused(launched):
     with pytest.raises(ValueError, match="2 processes were launched and cannot share the work on mps"):
         join_processes([on("mps")])
     with pytest.raises(ValueError, match="share the work on mps: launch one, or use --device=cpu"):
-        join_on(["mps"], "--device")
+        join_processes([on("mps")], "--device")
 
 
 def test_one_process_keeps_its_error():

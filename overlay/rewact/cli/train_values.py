@@ -113,20 +113,18 @@ def train_values(cfg: TrainValuesConfig) -> dict[str, Any] | None:
     from rewact.labels.sources import VALUES_FILE
     from rewact.values.crossfit import cross_fit, deal_folds, read_out_of_fold
     from rewact.values.modeling_values import save_checkpoint, task_pace
-    from rewact.values.processes import choose_device, join_on, own_device
+    from rewact.values.processes import join_processes
     from rewact.values.runner import choose_episodes
     from rewact.values.targets import make_targets
 
-    device = cfg.device or choose_device()
-    state = join_on([device], "--device")
-    device = own_device(device)
+    state = join_processes([cfg], "--device")
     meta = open_metadata(cfg.dataset)
     episodes = choose_episodes(cfg.dataset, meta)
     labels = build_reward_labels(meta, cfg.dataset.reward)
     table = labels.table
     rows = np.array([table.row(episode) for episode in episodes])
     targets = make_targets(labels, rows, cfg.target == "success", cfg.done_column, cfg.done_from)
-    cache = _compute_features(cfg, meta, rows, device)
+    cache = _compute_features(cfg, meta, rows)
     if cfg.shard is not None or not state.is_main_process:
         return None
 
@@ -134,12 +132,12 @@ def train_values(cfg: TrainValuesConfig) -> dict[str, Any] | None:
     folds = deal_folds(groups, cfg.values.folds, cfg.seed)
     cameras, states = cache.keys("float16"), cache.keys("float32")
     keys = cameras + (states if cfg.values.use_state or not cameras else [])
-    ensembles = cross_fit(cache, keys, targets, rows, folds, cfg.values, cfg.seed, device)
+    ensembles = cross_fit(cache, keys, targets, rows, folds, cfg.values, cfg.seed, cfg.device)
     readings = read_out_of_fold(cache, ensembles, rows, folds)
     report = judge_values(cache, ensembles, readings, targets, labels.outcomes, rows, folds, cfg.seed)
     if cfg.compare_state and cameras and states:
         alone = replace(cfg.values, members=1)
-        of_states = cross_fit(cache, states, targets, rows, folds, alone, cfg.seed, device)
+        of_states = cross_fit(cache, states, targets, rows, folds, alone, cfg.seed, cfg.device)
         values = read_out_of_fold(cache, of_states, rows, folds).values
         report["controls"]["state alone"] = value_metrics(values, targets.values, frame_slices(table, rows))
     written, reach = readings.values.copy(), round(cfg.smooth_s * table.fps / 2)
@@ -175,7 +173,7 @@ def train_values(cfg: TrainValuesConfig) -> dict[str, Any] | None:
 
 
 def _compute_features(
-    cfg: TrainValuesConfig, meta: "LeRobotDatasetMetadata", rows: "np.ndarray", device: Any
+    cfg: TrainValuesConfig, meta: "LeRobotDatasetMetadata", rows: "np.ndarray"
 ) -> "FeatureCache":
     """Compute the features that the cache lacks, together with the other processes."""
     import numpy as np
@@ -186,7 +184,7 @@ def _compute_features(
     from rewact.values.runner import episode_loader
 
     with together():
-        backbone = make_backbone(meta, cfg.features, device)
+        backbone = make_backbone(meta, cfg.features, cfg.device)
         cache = open_cache(meta, cfg.features, backbone, cfg.cache_dir)
     if not cache.streams:
         raise ValueError(f"{cfg.dataset.repo_id} has neither a camera nor a state to read values from")

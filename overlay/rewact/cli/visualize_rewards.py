@@ -81,8 +81,8 @@ def visualize_rewards(cfg: VisualizeRewardsConfig) -> Path:
         labels.table,
         episode_loader(cfg.dataset, cfg.tolerance_s),
         meta.camera_keys,
-        labelled,
-        models,
+        {rewards.episode: rewards for rewards in labelled},
+        {name: {rewards.episode: rewards for rewards in judged} for name, judged in models.items()},
         cfg.output_dir,
         cfg.view_height,
     )

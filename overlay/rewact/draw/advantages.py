@@ -19,6 +19,7 @@ from rewact.draw.style import (
     POSITIVE_COLOR,
     WARNING_COLOR,
     draw_strip,
+    evenly,
     new_figure,
     save_figure,
     thumbnail_frames,
@@ -70,7 +71,7 @@ def plot_overview(path: Path, computed: Computed, doubts: Sequence[str] = ()) ->
     """
     tasks, by_episode = computed.frames.groupby("task"), computed.frames.groupby("episode_index")
     episodes = np.array(list(by_episode.groups))
-    shown = episodes[np.linspace(0, len(episodes) - 1, min(MAX_EPISODES, len(episodes))).round().astype(int)]
+    shown = evenly(episodes, MAX_EPISODES)
     n_rows = math.ceil(len(shown) / N_COLUMNS)
     heights = [2.4 * math.ceil(len(tasks) / 2), max(1.1 * n_rows, 1.6)]
     figure = new_figure(11, sum(heights) + 0.9 + 0.25 * len(doubts))

@@ -17,6 +17,7 @@ from rewact.draw.style import (
     WARNING_COLOR,
     colors,
     draw_strip,
+    evenly,
     new_figure,
     save_figure,
     thumbnail_frames,
@@ -154,14 +155,9 @@ def _overview_positions(odd: Sequence[bool]) -> list[int]:
     """Positions of at most ``MAX_OVERVIEW`` episodes, of which up to half are odd; both evenly spaced."""
     if len(odd) <= MAX_OVERVIEW:
         return list(range(len(odd)))
-    chosen = _evenly(np.flatnonzero(odd), MAX_OVERVIEW // 2)
+    chosen = evenly(np.flatnonzero(odd), MAX_OVERVIEW // 2)
     others = np.setdiff1d(np.arange(len(odd)), chosen)
-    return np.union1d(chosen, _evenly(others, MAX_OVERVIEW - len(chosen))).tolist()
-
-
-def _evenly(positions: np.ndarray, n: int) -> np.ndarray:
-    at = np.linspace(0, len(positions) - 1, min(n, len(positions)))
-    return positions[at.round().astype(int)]
+    return np.union1d(chosen, evenly(others, MAX_OVERVIEW - len(chosen))).tolist()
 
 
 def odd_episodes(episodes: Sequence[EpisodeRewards]) -> dict[int, str]:

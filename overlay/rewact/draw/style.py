@@ -68,7 +68,13 @@ def draw_strip(figure: Figure | SubFigure, images: Sequence[np.ndarray], times: 
 
 def thumbnail_frames(length: int) -> np.ndarray:
     """Frames of an episode for :func:`draw_strip`, at equal distances in time."""
-    return np.linspace(0, length - 1, min(N_THUMBNAILS, length)).round().astype(int)
+    return evenly(np.arange(length), N_THUMBNAILS)
+
+
+def evenly(positions: np.ndarray, n: int) -> np.ndarray:
+    """At most n of them, at equal distances."""
+    at = np.linspace(0, len(positions) - 1, min(n, len(positions)))
+    return positions[at.round().astype(int)]
 
 
 def colors(names: Mapping | Sequence) -> dict[str, str]:

@@ -6,12 +6,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from rewact.draw.style import LABEL_COLOR, MODEL_COLORS
+from rewact.draw.style import LABEL_COLOR, MODEL_COLORS, new_figure, save_figure
 from rewact.judge.values import frame_slices
 from rewact.labels.episodes import EpisodeTable
-from rewact.labels.files import write_atomically
 
 N_CURVES = 12
 N_POINTS = 50
@@ -35,7 +33,7 @@ def plot_values(
         table: The dataset's episodes.
         rows: Rows of it that were judged.
     """
-    figure = Figure(figsize=(11, 7.5), layout="constrained")
+    figure = new_figure(11, 7.5)
     judged = report["values"]
     figure.suptitle(
         f"{report['dataset']}: {report['n_episodes']} episodes, out of fold, "
@@ -47,7 +45,7 @@ def plot_values(
     order.hist(judged["voc_per_episode"], bins=np.linspace(-1, 1, 41), color=MODEL_COLORS[0])
     order.set(title="order in time of each episode (VOC)", xlabel="VOC", ylabel="episodes")
     _draw_controls(controls, report)
-    write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=110))
+    save_figure(figure, path)
 
 
 def _draw_curves(

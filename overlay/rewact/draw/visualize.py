@@ -4,6 +4,7 @@
 import contextlib
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -25,38 +26,27 @@ from rewact.values.runner import EpisodeLoader
 BATCH_SIZE = 32
 
 
+@dataclass
 class Visualizer:
     """Draws episodes, decoding each video frame once for all models and pictures.
 
-    Args:
+    Attributes:
         table: The episodes of the dataset.
         load: Loads the data of episodes.
         cameras: Its cameras; without any, plots are all there is.
-        labelled: The episodes that may be drawn, with their labels as predictions.
+        labelled: The episodes that may be drawn by number, with their labels as predictions.
         models: The same episodes for each model.
         output_dir: Where the pictures go.
         view_height: Height in pixels of the camera views.
     """
 
-    def __init__(
-        self,
-        table: EpisodeTable,
-        load: EpisodeLoader,
-        cameras: Sequence[str],
-        labelled: Sequence[EpisodeRewards],
-        models: Mapping[str, Sequence[EpisodeRewards]],
-        output_dir: Path,
-        view_height: int,
-    ):
-        self.table = table
-        self.load = load
-        self.cameras = list(cameras)
-        self.labelled = {rewards.episode: rewards for rewards in labelled}
-        self.models = {
-            name: {rewards.episode: rewards for rewards in of_model} for name, of_model in models.items()
-        }
-        self.output_dir = output_dir
-        self.view_height = view_height
+    table: EpisodeTable
+    load: EpisodeLoader
+    cameras: Sequence[str]
+    labelled: Mapping[int, EpisodeRewards]
+    models: Mapping[str, Mapping[int, EpisodeRewards]]
+    output_dir: Path
+    view_height: int
 
     def render(self, episodes: Sequence[int], num_workers: int, display: bool) -> None:
         """Write a video and a plot of each episode, unless an earlier run did so from the same rewards.

@@ -5,8 +5,7 @@ import contextlib
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +76,7 @@ def export_onnx(
     metadata = describe_policy(source, graph, None if recordings is None else recordings.meta, "fp32")
     write_policy(folder, model, metadata)
     exported = ExportedPolicy(folder)
-    results = {"compared_on": where, **_require_equal(compare(source, exported, batches), where)}
+    results = {"compared_on": where, **_require_equal(compare(source, exported, batches)[0], where)}
     if settings.precision != "fp32":
         if settings.precision == "int8":
             trained = recordings.sample(source, settings.n_observations, of_training=True)
@@ -96,36 +95,16 @@ def export_onnx(
     return results
 
 
-@dataclass
-class Comparison:
-    """Outputs of a policy and of what was exported, on the same N observations.
+def compare(
+    source: Source, exported: ExportedPolicy, batches: Iterable[Mapping[str, Tensor]]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Run both on batches of N raw observations, by the dataset's names.
 
-    Attributes:
-        errors: Differences: float64 (N, chunk, A) of "actions" in normalised units, beyond what float32 can
-            tell apart in the robot's; with a reward head (N, T + 1) of "rewards", with those read alone.
-        readings: float32 (N,) rewards of the current step, of "torch" and, read alone, "exported".
+    Returns:
+        Differences: float64 (N, chunk, A) of "actions" in normalised units, beyond what float32 can tell
+        apart in the robot's; with a reward head (N, T + 1) of "rewards", with those read alone. And with a
+        head the float32 (N,) rewards of the current step, of "torch" and, read alone, "exported".
     """
-
-    errors: dict[str, np.ndarray]
-    readings: dict[str, np.ndarray]
-
-    def largest(self) -> dict[str, float]:
-        return {name: float(errors.max()) for name, errors in self.errors.items()}
-
-    def mean(self) -> dict[str, float]:
-        return {name: float(errors.mean()) for name, errors in self.errors.items()}
-
-    def order(self, lengths: Sequence[int]) -> dict[str, float] | None:
-        """VOC of the policy and of the export over whole episodes of these lengths; `None` without a head."""
-        if not self.readings:
-            return None
-        episodes = [slice(end - n, end) for n, end in zip(lengths, np.cumsum(lengths), strict=True)]
-        label = self.readings["torch"]
-        return {name: value_metrics(read, label, episodes)["voc"] for name, read in self.readings.items()}
-
-
-def compare(source: Source, exported: ExportedPolicy, batches: Iterable[Mapping[str, Tensor]]) -> Comparison:
-    """Run both on batches of raw observations, by the dataset's names."""
     scale = source.action_scale().numpy()
     errors, rewards, alone = [], [], []
     for batch in batches:
@@ -137,19 +116,23 @@ def compare(source: Source, exported: ExportedPolicy, batches: Iterable[Mapping[
         if wanted_rewards is not None:
             alone.append(exported.predict_reward(arrays))
             rewards.append((wanted_rewards, found_rewards))
+    differences = {"actions": np.concatenate(errors)}
     if not rewards:
-        return Comparison({"actions": np.concatenate(errors)}, {})
+        return differences, {}
     torch_rewards, exported_rewards = (np.concatenate(each) for each in zip(*rewards, strict=True))
     readings = {"torch": torch_rewards[:, 0], "exported": np.concatenate(alone)}
-    of_chunks = np.abs(exported_rewards - torch_rewards)
-    of_readings = np.abs(readings["exported"] - readings["torch"])
-    of_rewards = np.concatenate([of_chunks, of_readings[:, None]], axis=1)
-    return Comparison({"actions": np.concatenate(errors), "rewards": of_rewards}, readings)
+    of_readings = readings["exported"] - readings["torch"]
+    of_rewards = np.concatenate([exported_rewards - torch_rewards, of_readings[:, None]], axis=1)
+    return {**differences, "rewards": np.abs(of_rewards)}, readings
 
 
-def _require_equal(comparison: Comparison, where: str) -> dict[str, Any]:
+def _largest(differences: dict[str, np.ndarray]) -> dict[str, float]:
+    return {name: float(values.max()) for name, values in differences.items()}
+
+
+def _require_equal(differences: dict[str, np.ndarray], where: str) -> dict[str, Any]:
     """Stop where a float32 graph is not torch's equal."""
-    largest = comparison.largest()
+    largest = _largest(differences)
     said = ", ".join(f"{name} {value:.1e}" for name, value in largest.items())
     if not max(largest.values()) <= TOLERANCE:  # NaN is not equal either
         raise ValueError(
@@ -171,14 +154,18 @@ def _accuracy(
     """What a lower precision costs, on whole episodes where there are any."""
     order = None
     if recordings is None:
-        comparison = compare(source, exported, batches)
+        differences, _ = compare(source, exported, batches)
     else:
         episodes, are_held_out = recordings.to_judge(settings.n_episodes)
-        comparison = compare(source, exported, recordings.batches(source, episodes))
-        order = comparison.order([recordings.length(episode) for episode in episodes])
+        differences, readings = compare(source, exported, recordings.batches(source, episodes))
+        lengths = [recordings.length(episode) for episode in episodes]
+        spans = [slice(end - n, end) for n, end in zip(lengths, np.cumsum(lengths), strict=True)]
+        label = readings.get("torch")
+        order = {name: value_metrics(read, label, spans)["voc"] for name, read in readings.items()} or None
         kind = "held-out episodes" if are_held_out else "episodes"
         where = f"{kind} {', '.join(map(str, episodes))} of {recordings.repo_id}"
-    mean, largest = comparison.mean(), comparison.largest()
+    mean = {name: float(values.mean()) for name, values in differences.items()}
+    largest = _largest(differences)
     said = ", ".join(f"{name} {mean[name]:.1e} (at most {largest[name]:.1e})" for name in mean)
     logging.info(
         "Mean difference of %s from torch over %s: %s, actions in normalised units",
