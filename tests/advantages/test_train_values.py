@@ -294,6 +294,8 @@ def test_a_cache_that_cannot_be_written_is_refused(train, root, encoded):
 
 def test_a_done_column_has_to_be_there(train, root):
     assert "has no column 'next.reward'" in train(root, "--done_column=next.reward")
+    (root / "data").rename(root / "elsewhere")  # as where only the metadata has been downloaded yet
+    assert "its column 'action' is needed, but none of its data" in train(root, "--done_column=action")
 
 
 def test_more_folds_than_episodes_are_refused(train, root):

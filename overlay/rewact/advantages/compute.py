@@ -87,7 +87,7 @@ def gather_evidence(
     outcomes = read_outcomes(table, labels)
     is_cut_off = np.zeros(len(table.episodes), dtype=bool)
     if TERMINAL_KEY in table.columns:
-        recorded = _column(table, TERMINAL_KEY)[table.ends - 1] > 0
+        recorded = read_frame_column(table, TERMINAL_KEY)[table.ends - 1] > 0
         if recorded[rows].any():
             # Where recording stopped early nothing was achieved yet, and this is a failure only where
             # somebody has judged it so.
@@ -95,7 +95,7 @@ def gather_evidence(
             is_cut_off = ~recorded & ~judged & (outcomes != SUCCESS)
         else:  # as in recordings that carry the column without ever setting it
             logger.info(f"{TERMINAL_KEY} is false in all of {table.repo_id} and says nothing")
-    values = _column(table, RETURN_KEY).astype(np.float64) if RETURN_KEY in table.columns else None
+    values = read_frame_column(table, RETURN_KEY).astype(np.float64) if RETURN_KEY in table.columns else None
     if values is not None:
         final = values[table.ends - 1]
         unknown = (outcomes == UNKNOWN) & ~is_cut_off & np.isfinite(final)
@@ -108,15 +108,6 @@ def gather_evidence(
         returns = replace(returns, values=values, rewards_to_go=values)
         is_terminal = np.ones_like(is_terminal)
     return Evidence(table, outcomes, interventions, replace(returns, is_terminal=is_terminal & ~is_cut_off))
-
-
-def _column(table: EpisodeTable, name: str) -> np.ndarray:
-    values = read_frame_column(table, name, missing=np.nan)
-    if values is None:
-        raise ValueError(
-            f"{table.repo_id}: its column {name!r} is needed, but none of its data is in {table.root}"
-        )
-    return values
 
 
 def _check_range(table: EpisodeTable, returns: np.ndarray, rows: np.ndarray) -> None:

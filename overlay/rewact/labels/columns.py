@@ -29,20 +29,28 @@ def read_parquet(path: Path, columns: Sequence[str], optional: Sequence[str] = (
     return {name: table[name].to_numpy() for name in table.column_names}
 
 
-def read_frame_column(table: EpisodeTable, name: str, missing: float | bool) -> np.ndarray | None:
+def read_frame_column(
+    table: EpisodeTable, name: str, missing: float | bool = np.nan, is_needed: bool = True
+) -> np.ndarray | None:
     """One value per frame of a column of the dataset.
 
     Args:
         name: A column of scalars.
         missing: Value for frames whose data is not on this machine; decides the dtype.
+        is_needed: Whether it is an error if none of the data is on this machine.
 
     Returns:
         ``(N,)`` by absolute frame index; None if none of the data is on this machine.
 
     Raises:
-        ValueError: naming the file, if the data cannot be read.
+        ValueError: naming the file, if the data cannot be read; or the dataset, if it is needed.
     """
     paths = sorted((table.root / "data").glob("*/*.parquet"))
+    if not paths and is_needed:
+        raise ValueError(
+            f"{table.repo_id}: its column {name!r} is needed, but none of its data is in {table.root}; "
+            "download the dataset first"
+        )
     values = np.full(table.n_frames, missing)
     for path in paths:
         content = read_parquet(path, ["index", name])

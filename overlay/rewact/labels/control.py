@@ -72,14 +72,9 @@ def read_interventions(table: EpisodeTable, config: RewardLabelsConfig, is_neede
     """
     interventions = read_control_modes(table, config) == HUMAN
     if INTERVENTION_KEY in table.columns:
-        recorded = read_frame_column(table, INTERVENTION_KEY, missing=0.0)
+        recorded = read_frame_column(table, INTERVENTION_KEY, 0.0, is_needed)
         if recorded is not None:
             interventions |= recorded > 0
-        elif is_needed:
-            raise ValueError(
-                f"{table.repo_id}: its column {INTERVENTION_KEY!r} is needed, but none of its data is in "
-                f"{table.root}"
-            )
     return interventions
 
 

@@ -124,7 +124,7 @@ def _success_column(table: EpisodeTable) -> np.ndarray:
     """An episode succeeded if ``next.success`` is true at any of its frames."""
     if SUCCESS_KEY not in table.columns:
         raise ValueError(f"reward.outcomes=next.success: {table.repo_id} has no such column")
-    values = read_frame_column(table, SUCCESS_KEY, missing=np.nan)
+    values = read_frame_column(table, SUCCESS_KEY, is_needed=False)
     if values is None:  # streamed; the statistics of the episodes are on this machine too
         column = f"stats/{SUCCESS_KEY}/max"
         outcomes = np.full(len(table.episodes), UNKNOWN)

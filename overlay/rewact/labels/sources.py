@@ -52,9 +52,7 @@ def column_labels(table: EpisodeTable, name: str) -> np.ndarray:
         raise ValueError(
             f"reward.column: {table.repo_id} has no column {name!r} ({', '.join(table.columns)})"
         )
-    labels = read_frame_column(table, name, missing=np.nan)
-    if labels is None:
-        raise ValueError(f"reward.column: none of the data of {table.repo_id} is in {table.root}")
+    labels = read_frame_column(table, name)
     # NaN: not recorded, or the data is not on this machine.
     outside = np.flatnonzero((labels < 0) | (labels > 1))
     if len(outside):

@@ -46,7 +46,7 @@ def make_targets(
             f"done_column: {table.repo_id} has no column {done_column!r}; its columns are "
             f"{', '.join(table.columns)}"
         )
-    return Readings(values, _is_from(read_frame_column(table, done_column, missing=np.nan), done_from))
+    return Readings(values, _is_from(read_frame_column(table, done_column), done_from))
 
 
 def done_by_label(labels: RewardLabels) -> np.ndarray:
