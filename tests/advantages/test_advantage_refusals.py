@@ -37,6 +37,7 @@ from .conftest import (
         (["--from_returns=true", "--dataset.reward.failure_return=best"], "must be one of steps, worst"),
         (["--from_returns=true", "--plots_dir=plots", "--plot_episodes=[0,9]"], "episode 9 is not among"),
         (["--from_returns=true", "--plot_episodes=[0]"], "--plots_dir"),
+        (["--from_returns=true", "--rename_map={a: b}"], "--rename_map renames what a policy reads"),
         ([], "--from_returns=true"),
         (["--policy.type=rewact"], "--policy.path"),
     ],

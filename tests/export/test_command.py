@@ -119,6 +119,10 @@ def differing(translate):
         (["--policy.path=CHECKPOINT", "--output_dir=CHECKPOINT"], "exists; give another --output_dir"),
         (["--policy.path=a/b/c", "--output_dir=OUT"], "a/b/c is not a checkpoint"),
         (
+            ["--policy.path=CHECKPOINT", "--output_dir=OUT", "--rename_map={x: y}"],
+            "--rename_map: the policy does not read 'y', but observation.",
+        ),
+        (
             ["--policy.path=FOREIGN", "--output_dir=OUT"],
             "is a 'diffusion'; lerobot-export writes act, rewact",
         ),

@@ -33,6 +33,7 @@ from rewact.values import batches
 from rewact.values.checkpoint import held_out_episodes
 from rewact.values.feature_cache import FeatureCache
 from rewact.values.predictor import RewardPredictor
+from tests.labels.conftest import CAMERAS
 from tests.versions import HAS_REWARD_MODELS, HELD_OUT, make_train_eval_datasets
 
 LENGTHS = (6, 9, 4, 7, 5)
@@ -293,6 +294,16 @@ def test_what_cannot_be_evaluated(data, checkpoint, camera_root, tmp_path):
     with pytest.raises(ValueError, match="no reward labels"):
         unlabelled = data(reward=RewardLabelsConfig(sources=["keypoints"]))
         eval_rewards(EvalRewardsConfig(unlabelled, policy(checkpoint), output_dir=tmp_path))
+    for names, message in {
+        "observation.x observation.state": "local/cameras does not have 'observation.x', but observation",
+        "observation.state observation.x": "the policy does not read 'observation.x', but observation.images",
+        f"{CAMERAS[1]} {CAMERAS[0]}": f"both '{CAMERAS[1]}' and '{CAMERAS[0]}' of local/cameras would be '",
+    }.items():
+        with pytest.raises(ValueError, match=f"--rename_map: {message}"):
+            renamed = {"output_dir": tmp_path, "rename_map": dict([names.split()])}
+            eval_rewards(EvalRewardsConfig(data(), policy(checkpoint), **renamed))
+    with pytest.raises(ValueError, match="--rename_map renames what a policy reads: give --policy.path"):
+        visualize_rewards(VisualizeRewardsConfig(data(), rename_map={"a": "b"}, output_dir=tmp_path))
     with pytest.raises(ValueError, match=r"--values_dir=.* cannot be written: .* is not a folder"):
         somewhere = {"output_dir": tmp_path, "values_dir": Path(__file__)}
         eval_rewards(EvalRewardsConfig(data(episodes=[0]), policy(checkpoint), **somewhere))

@@ -113,6 +113,8 @@ def test_wrong_settings_are_said(config, tmp_path):
         LabelPageConfig(DataOptions(REPO_ID, reward=RewardLabelsConfig(keypoints_path="k.json")))
     with pytest.raises(ValueError, match=f"--cache_dir={__file__} cannot be written: .* is not a folder"):
         label_page(config(cache_dir=Path(__file__)))
+    with pytest.raises(ValueError, match="--rename_map renames what a policy reads: give --policy.path"):
+        label_page(config(rename_map={"a": "b"}))
     with pytest.raises(ValueError, match="there is no file of predictions"):
         label_page(config(predictions=tmp_path / "nothing.parquet"))
     with pytest.raises(OSError, match="cannot listen on 203.0.113.1"):

@@ -32,7 +32,13 @@ from rewact.labels.hub import open_metadata, pull_label_files
 from rewact.options.advantages import ComputeAdvantagesConfig
 from rewact.options.labels import FAILURE_RETURNS
 from rewact.options.tools import require_writable
-from rewact.values.checkpoint import checkpoint_digest, guess_value_type, read_train_config, trained_labels
+from rewact.values.checkpoint import (
+    checkpoint_digest,
+    guess_value_type,
+    read_train_config,
+    require_renamed,
+    trained_labels,
+)
 from rewact.values.predictor import require_reward_head
 from rewact.values.processes import together
 from rewact.values.runner import choose_episodes, predict_policy
@@ -119,6 +125,7 @@ def compute_file(cfg: ComputeAdvantagesConfig, policy: "PreTrainedConfig | None"
     table = EpisodeTable.from_metadata(meta)
     rows = np.array([table.row(episode) for episode in episodes], dtype=np.int64)
     value_type = None
+    require_renamed(cfg.rename_map, [] if policy is None else [policy], meta)
     if policy is not None:
         require_reward_head(policy)
         value_type = cfg.value_type

@@ -97,9 +97,11 @@ def export(cfg: ExportConfig) -> dict[str, Any]:
     from rewact.export.plain import write_plain_act
     from rewact.export.run import export_onnx, new_folder
     from rewact.export.source import load_source, require_exportable
+    from rewact.values.checkpoint import require_renamed
 
     config = load_policy_config(cfg.policy)
     require_exportable(config)
+    require_renamed(cfg.rename_map, [config])
     if cfg.format == "onnx":
         require_tools()
     results: dict[str, Any] = {}
@@ -108,7 +110,9 @@ def export(cfg: ExportConfig) -> dict[str, Any]:
         if cfg.format == "lerobot":
             write_plain_act(source, folder)
         else:
-            results = export_onnx(source, folder, _recordings(cfg), cfg)
+            recordings = _recordings(cfg)
+            require_renamed(cfg.rename_map, [config], recordings and recordings.meta)
+            results = export_onnx(source, folder, recordings, cfg)
     logging.info("Wrote %s", cfg.output_dir)
     return results
 

@@ -153,12 +153,15 @@ def _predictions(
 ) -> "Predictions":
     """A model's curves, if there is one. A file that nobody asked for and that is broken is a notice."""
     from rewact.page.predictions import CheckpointPredictions, Predictions, StoredPredictions, find_stored
+    from rewact.values.checkpoint import require_renamed
     from rewact.values.predictor import RewardPredictor
     from rewact.values.runner import episode_loader
     from rewact.values.store import open_store
 
-    if cfg.policy is not None:
-        predictor = RewardPredictor(load_policy_config(cfg.policy), meta, cfg.rename_map)
+    policy = None if cfg.policy is None else load_policy_config(cfg.policy)
+    require_renamed(cfg.rename_map, [] if policy is None else [policy], meta)
+    if policy is not None:
+        predictor = RewardPredictor(policy, meta, cfg.rename_map)
         model = CheckpointPredictions(
             predictor,
             episode_loader(cfg.dataset, TOLERANCE_S),

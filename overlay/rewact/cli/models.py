@@ -12,6 +12,7 @@ from rewact.labels.build import RewardLabels
 from rewact.labels.episodes import EpisodeTable
 from rewact.labels.hub import open_metadata
 from rewact.options.tools import DataOptions, PredictionOptions
+from rewact.values.checkpoint import require_renamed
 from rewact.values.prediction import Prediction, read_predictions
 from rewact.values.runner import choose_episodes, predict_policy
 
@@ -34,6 +35,7 @@ def predict_models(
     files: Sequence[Path],
 ) -> dict[str, dict[int, Prediction]]:
     """What each policy, and then each progress file, says of some episodes."""
+    require_renamed(cfg.rename_map, policies, meta)
     # Files first: what is wrong with them shows before the long part begins.
     table = EpisodeTable.from_metadata(meta)
     of_files = {

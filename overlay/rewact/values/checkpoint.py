@@ -39,6 +39,35 @@ def open_processors(
     return make_pre_post_processors(config, pretrained_path=str(path), preprocessor_overrides=overrides)
 
 
+def require_renamed(
+    rename_map: Mapping[str, str],
+    configs: Sequence["PreTrainedConfig"],
+    meta: "LeRobotDatasetMetadata | None" = None,
+) -> None:
+    """Check that `--rename_map` renames what a dataset, if it is known, has to what a policy reads.
+
+    Raises:
+        ValueError: Naming what it does not.
+    """
+    if rename_map and not configs:
+        raise ValueError("--rename_map renames what a policy reads: give --policy.path, or leave it out")
+    inputs = {name for config in configs for name in config.input_features or {}}
+    for theirs, ours in rename_map.items():
+        if ours not in inputs:
+            raise ValueError(
+                f"--rename_map: the policy does not read {ours!r}, but {', '.join(sorted(inputs))}"
+            )
+        if meta is None:
+            continue
+        if theirs not in meta.features:
+            known = ", ".join(meta.features)
+            raise ValueError(f"--rename_map: {meta.repo_id} does not have {theirs!r}, but {known}")
+        if both := [key for key in meta.features if key != theirs and rename_map.get(key, key) == ours]:
+            raise ValueError(
+                f"--rename_map: both {theirs!r} and {both[0]!r} of {meta.repo_id} would be {ours!r}"
+            )
+
+
 def checkpoint_digest(path: Path) -> str | None:
     """SHA-256 of a local checkpoint's weights, None for one on the Hub."""
     weights = Path(path) / WEIGHTS
