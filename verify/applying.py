@@ -4,25 +4,22 @@
 from collections.abc import Mapping, Sequence
 
 from verify.errors import ExitCode, RewactError
+from verify.fit import Change
 from verify.patch import ABSENT, ALLOWED_MODES, Patch
 from verify.repository import scratch_repository
 from verify.series import shortened
 
-Files = dict[str, bytes]
 
-
-def apply_series(patches: Sequence[Patch], pristine: Mapping[str, bytes]) -> list[Files]:
+def apply_series(patches: Sequence[Patch], pristine: Mapping[str, bytes]) -> list[Change]:
     """Applies patches in order to pristine files, in a scratch repository.
 
     Every patch is tried, so that all that fail are reported.
 
-    Returns:
-        The files before the first patch, and those after each.
-
     Raises:
         RewactError: BAD_PATCH_SET, one line for each fault.
     """
-    made, faults = [dict(pristine)], []
+    files: dict[str, bytes | None] = dict(pristine)
+    changes, faults = [], []
     with scratch_repository() as scratch:
         scratch.set_index(
             {path: (ALLOWED_MODES[is_executable(path, patches)[0]], data) for path, data in pristine.items()}
@@ -36,18 +33,18 @@ def apply_series(patches: Sequence[Patch], pristine: Mapping[str, bytes]) -> lis
                 continue
             after = scratch.index()
             faults += [f"{patch.name}: {fault}" for fault in _faults_of_result(patch, before, after)]
-            made.append(
-                {
-                    path: made[-1][path] if before.get(path) == entry else scratch.read_blob(entry[1])
-                    for path, entry in after.items()
-                }
-            )
+            made = {
+                path: scratch.read_blob(after[path][1]) if path in after else None for path in patch.paths
+            }
+            old = {path: files.get(path) for path in patch.paths}
+            changes.append(Change(patch.name, patch.optional, old, made))
+            files |= made
             before = after
     if faults:
         raise RewactError(
             ExitCode.BAD_PATCH_SET, "\n".join([*shortened(faults), "Restore patches/ from the repository."])
         )
-    return made
+    return changes
 
 
 def is_executable(path: str, patches: Sequence[Patch]) -> tuple[bool, bool]:

@@ -94,7 +94,7 @@ class Released:
                 pristine |= {path: data for path, data in files.items() if data is not None}
         key = tuple(patch.name for patch in patches)
         if key not in self._changes:
-            self._changes[key] = _changes(patches, pristine)
+            self._changes[key] = apply_series(patches, pristine)
         return self._changes[key]
 
     def _find(self, path: str, identifier: str, read: Read) -> bytes | None:
@@ -104,19 +104,6 @@ class Released:
                 data = self._originals.find(self.patch_set.tag, path, identifier)
             self._found[path, identifier] = data
         return self._found[path, identifier]
-
-
-def _changes(patches: Sequence[Patch], pristine: Mapping[str, bytes]) -> list[Change]:
-    made = apply_series(patches, pristine)
-    return [
-        Change(
-            patch.name,
-            patch.optional,
-            {path: before.get(path) for path in patch.paths},
-            {path: after.get(path) for path in patch.paths},
-        )
-        for patch, before, after in zip(patches, made, made[1:], strict=False)
-    ]
 
 
 def examine(

@@ -16,7 +16,6 @@ from pathlib import Path, PurePosixPath
 from verify.checkout import Checkout
 from verify.errors import ExitCode, RewactError
 from verify.paths import read_regular
-from verify.record import Journal, State
 
 
 @dataclass(frozen=True)
@@ -86,33 +85,24 @@ def check_record(project: Path, checkout: Checkout) -> None:
     if state is None and journal is None:
         return
     places = read_places(project)
+    named = []  # files that are made, files that nobody patches, directories
+    removed: set[str] = set()
     if state is not None:
-        _refuse(project, record.state_path, _strangers_of_state(places, state))
+        made = {path for path, file in state.files.items() if file.pristine is None}
+        removed = {path for path, file in state.files.items() if file.target is None}
+        named.append((record.state_path, made, state.files.keys() - made - places.patched, state.directories))
     if journal is not None:
-        _refuse(project, record.journal_path, _strangers_of_journal(places, journal, state))
-
-
-def _strangers_of_state(places: Places, state: State) -> set[str]:
-    made = {path for path, file in state.files.items() if file.pristine is None}
-    patched = state.files.keys() - made
-    return (made - places.made) | (patched - places.patched) | ({*state.directories} - places.directories)
-
-
-def _strangers_of_journal(places: Places, journal: Journal, state: State | None) -> set[str]:
-    # Recovery removes what was not there before: a made file, or one that a patch removes and undo put back.
-    removed = {path for path, file in state.files.items() if file.target is None} if state else set()
-    made = {path for path, old, _ in journal.changes if old is None} - removed
-    others = {path for path, _, _ in journal.changes} - made
-    named = places.made | places.patched
-    return (made - places.made) | (others - named) | ({*journal.directories} - places.directories)
-
-
-def _refuse(project: Path, path: Path, strangers: set[str]) -> None:
-    if strangers:
-        names = ", ".join(sorted(strangers)[:3])
-        raise RewactError(
-            ExitCode.DAMAGED_STATE,
-            f"{path} names {names}, which {project} never writes: nothing is changed. "
-            "Use the install.py that wrote this record, or delete it and run `install.py dev` again. (A file "
-            "that you took out of overlay/ belongs in patches/former.)",
-        )
+        # Recovery removes what was not there before: a made file, or one that a patch removes and undo put
+        # back.
+        made = {path for path, old, _ in journal.changes if old is None} - removed
+        others = {path for path, _, _ in journal.changes} - made - places.made - places.patched
+        named.append((record.journal_path, made, others, journal.directories))
+    for path, made, strangers, directories in named:
+        if strangers := strangers | (made - places.made) | ({*directories} - places.directories):
+            names = ", ".join(sorted(strangers)[:3])
+            raise RewactError(
+                ExitCode.DAMAGED_STATE,
+                f"{path} names {names}, which {project} never writes: nothing is changed. "
+                "Use the install.py that wrote this record, or delete it and run `install.py dev` again. (A "
+                "file that you took out of overlay/ belongs in patches/former.)",
+            )

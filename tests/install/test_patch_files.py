@@ -249,7 +249,7 @@ def test_a_parsed_diff_says_which_file_and_lines_it_changes(project: Project) ->
 
 def test_a_file_may_end_without_a_newline(project: Project) -> None:
     path = project.add_patch("0004-d.patch", {"src/a": b"a\nb"}, {"src/a": b"a\nc"})
-    assert apply_series([parse_patch(path)], {"src/a": b"a\nb"})[-1] == {"src/a": b"a\nc"}
+    assert apply_series([parse_patch(path)], {"src/a": b"a\nb"})[0].after == {"src/a": b"a\nc"}
 
 
 def test_lint_agrees_with_unidiff(project: Project) -> None:
