@@ -4,6 +4,7 @@
 The core of a series has to fit; what carries `Optional: yes` may be left out. What fits is proven.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -159,13 +160,13 @@ def nearest(
         RewactError: UNSUPPORTED_VERSION, where no release's own files are found.
     """
 
-    def likeness(tag: str) -> tuple[int, tuple[int, ...]]:
+    def likeness(tag: str) -> tuple[int, list[int]]:
         pre_images = series[tag].patch_set.pre_images
         same = sum(
             (found := read(path)) is not None and blob_id(found) == identifier
             for path, identifier in pre_images.items()
         )
-        return same, version_key(tag)
+        return same, [int(number) for number in re.findall(r"\d+", tag)]
 
     best: Drift | None = None
     lost: RewactError | None = None
@@ -188,10 +189,6 @@ def nearest(
 
 def _misfit(drift: Drift) -> tuple[bool, int, int]:
     return not drift.fits, len(drift.fit.misfits) or len(drift.faults), len(drift.fit.left_out)
-
-
-def version_key(tag: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in tag.removeprefix("v").split(".") if part.isdigit())
 
 
 def describe_misfit(drift: Drift) -> str:

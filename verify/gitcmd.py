@@ -6,7 +6,6 @@ variable changes a byte: nothing here runs git *inside* the user's repository, e
 """
 
 import errno
-import functools
 import hashlib
 import os
 import re
@@ -111,11 +110,6 @@ def git_output(
 
 def require_git() -> str:
     """Returns git's version, or raises when git is missing or too old."""
-    return _version(os.environ.get("PATH"))
-
-
-@functools.lru_cache(maxsize=1)
-def _version(_path: str | None) -> str:
     output = run_git(["version"]).stdout.decode(errors="replace")
     match = re.search(r"(\d+)\.(\d+)[\w.]*", output)
     if match is None:

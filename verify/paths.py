@@ -98,29 +98,25 @@ def check_on_disk(root: Path, path: str) -> None:
         RewactError: EDITED, because the checkout differs from what the release holds.
     """
     here = root
-    *parents, _ = path.split("/")
-    for component in parents:
+    for depth, component in enumerate(path.split("/")):
         parent, here = here, here / component
         try:
             mode = os.lstat(here).st_mode
         except FileNotFoundError:
             return
-        except NotADirectoryError:
-            mode = 0
+        # On a case-insensitive file system "SRC" opens "src"; the listing tells them apart.
+        if component not in os.listdir(parent):
+            raise RewactError(ExitCode.EDITED, f"{here} exists with other upper and lower case letters.")
+        if depth == path.count("/"):
+            return
         if stat.S_ISLNK(mode):
             raise RewactError(ExitCode.EDITED, f"{here} is a symbolic link: nothing is written through it.")
         if not stat.S_ISDIR(mode):
             raise RewactError(ExitCode.EDITED, f"{here} is not a directory, so {path} cannot be placed.")
-        # On a case-insensitive file system "SRC" opens "src"; the listing tells them apart.
-        if component not in os.listdir(parent):
-            raise RewactError(ExitCode.EDITED, f"{here} exists with other upper and lower case letters.")
         if os.path.lexists(here / ".git"):
             raise RewactError(
                 ExitCode.EDITED, f"{here} is a repository of its own: nothing is written in it."
             )
-    target = here / path.rsplit("/", 1)[-1]
-    if os.path.lexists(target) and target.name not in os.listdir(here):
-        raise RewactError(ExitCode.EDITED, f"{target} exists with other upper and lower case letters.")
 
 
 def cache_directory() -> Path:
