@@ -130,7 +130,8 @@ class Scratch:
             index.entries = entries
             index.write(ignore_extension_data=True)
         except (OSError, GitError) as error:
-            raise git_failure("update-index", self._directory, str(error)) from None
+            reason = getattr(error, "strerror", None) or str(error)
+            raise git_failure("update-index", self._directory, reason) from None
 
     def index(self) -> dict[str, tuple[str, str]]:
         """What the index holds: path to (mode, blob id).
