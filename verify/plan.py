@@ -95,7 +95,7 @@ def plan_checkout(
             patch_set = recognise(checkout, patch_sets, state)
             read = released_files(checkout, state, patch_set, originals).get
             drift = examine(series[patch_set.tag], None, read, str(checkout.root))
-            return _compare(checkout, state, _sides(patch_set, drift, read), patch_set, overlay, drift), None
+            return _compare(checkout, state, patch_set, drift, read, overlay), None
         except RewactError as error:
             # Edits of what is installed: the series fits what was there before, and the edits are in its way.
             edits = error.code is ExitCode.EDITED and not recorded
@@ -115,8 +115,7 @@ def plan_checkout(
         raise edited  # it names the files that are missing, and how they come back
     if not drift.fits:
         raise RewactError(edited.code if edited else ExitCode.CONFLICT, describe_misfit(drift))
-    plan = _compare(checkout, state, _sides(patch_set, drift, read), patch_set, overlay, drift)
-    return replace(plan, fitted=True), drift
+    return replace(_compare(checkout, state, patch_set, drift, read, overlay), fitted=True), drift
 
 
 def _sides(patch_set: PatchSet, drift: Drift, read: Read) -> dict[str, Sides]:
@@ -135,19 +134,22 @@ def _sides(patch_set: PatchSet, drift: Drift, read: Read) -> dict[str, Sides]:
 def _compare(
     checkout: Checkout,
     state: State | None,
-    patched: Mapping[str, Sides],
     patch_set: PatchSet,
-    overlay: Mapping[str, Content],
     drift: Drift,
+    read: Read,
+    overlay: Mapping[str, Content],
 ) -> Plan:
     """What has to be written so that the work tree holds every patched file and the overlay.
+
+    Args:
+        read: the bytes of a file as the series found it.
 
     Raises:
         RewactError: EDITED, naming every file that holds something unknown.
     """
-    overlay = patch_set.place(overlay)
-    if both := patched.keys() & overlay.keys():
-        raise RewactError(ExitCode.BAD_PATCH_SET, f"{min(both)} is both patched and in the overlay.")
+    patched, overlay = _sides(patch_set, drift, read), patch_set.place(overlay)
+    if twice := patched.keys() & overlay.keys():
+        raise RewactError(ExitCode.BAD_PATCH_SET, f"{min(twice)} is both patched and in the overlay.")
     recorded = state.files if state else {}
     wanted = patched | {path: (None, file) for path, file in overlay.items()}
     changes, records, originals, edited = [], {}, {}, []
