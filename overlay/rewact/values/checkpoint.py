@@ -18,6 +18,7 @@ from rewact.labels.episodes import EpisodeTable
 
 if TYPE_CHECKING:
     from lerobot.configs.policies import PreTrainedConfig
+    from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
 
 TRAIN_CONFIG = "train_config.json"
 WEIGHTS = "model.safetensors"
