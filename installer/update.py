@@ -107,10 +107,9 @@ def update(
         if before.patched and checkout.state() is None:
             put_back()
         _note(checkout, None)
-        if moved and isinstance(error, RewactError):
-            raise RewactError(
-                error.code, f"{error}\nThe clone is back at {before.branch or before.commit[:12]}."
-            ) from None
+        if isinstance(error, RewactError):
+            where = f"back at {before.branch or before.commit[:12]}" if moved else "as it was"
+            raise RewactError(error.code, f"{error}\nThe clone is {where}.") from None
         raise
 
 

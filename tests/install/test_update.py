@@ -57,7 +57,7 @@ def test_comes_back_where_git_refuses(project: Project, patched: Checkout) -> No
     git(patched.root, "checkout", "--quiet", "main")
     write(patched.root, {"pyproject.toml": PYPROJECT + b"# mine\n"})
     before = snapshot(patched.root)
-    refused(ExitCode.GIT, update, project.root, patched, "v9.9.2")
+    assert "as it was" in refused(ExitCode.GIT, update, project.root, patched, "v9.9.2")
     assert snapshot(patched.root) == before and patched.state().tag == "v9.9.1"
 
 
