@@ -99,7 +99,7 @@ def prod(arguments: Namespace) -> int:
 
 
 def status(arguments: Namespace) -> int:
-    with console.quiet() if arguments.json else contextlib.nullcontext():
+    with console.quiet(arguments.json):
         checkout = open_checkout(arguments.checkout)
         check_record(installer.PROJECT, checkout)
         found, refusal = report.collect(installer.PROJECT, checkout)
@@ -193,7 +193,7 @@ def _tests_of_a_release() -> list[str]:
 
 def drift(arguments: Namespace) -> int:
     tree = arguments.checkout
-    with console.quiet() if arguments.json else contextlib.nullcontext():
+    with console.quiet(arguments.json):
         found = patching.examine(installer.PROJECT, tree if tree is not None else open_checkout(None).root)
     if arguments.json:
         console.answer(json.dumps(found.as_json(), indent=2))
@@ -254,9 +254,4 @@ def _run(setup: Setup, words: list[str]) -> int:
     """Runs Python in the environment, as if it was activated, from the project's directory."""
     env = setup.environment
     console.step(f"running python {' '.join(words)}")
-    try:
-        return subprocess.call(
-            [str(env.python.executable), *words], cwd=installer.PROJECT, env=env.variables()
-        )
-    except OSError as error:
-        raise RewactError(ExitCode.CHECK_FAILED, f"{env.python.executable} does not run: {error}") from None
+    return subprocess.call([str(env.python.executable), *words], cwd=installer.PROJECT, env=env.variables())

@@ -55,6 +55,6 @@ def plural(count: int, noun: str, nouns: str | None = None) -> str:
     return f"{count} {noun if count == 1 else nouns or noun + 's'}"
 
 
-def quiet() -> contextlib.AbstractContextManager:
-    """Sends what is said to standard error, where a program reads standard output."""
-    return contextlib.redirect_stdout(sys.stderr)
+def quiet(json: bool) -> contextlib.AbstractContextManager:
+    """Sends what is said to standard error, where a program reads JSON from standard output."""
+    return contextlib.redirect_stdout(sys.stderr) if json else contextlib.nullcontext()

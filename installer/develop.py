@@ -156,21 +156,12 @@ def _install_editable(env: Environment, checkout: Checkout, release: Release) ->
     others = [*RUNTIME, *TESTING]
     # An editable install notices edits of the source by itself, but not of its entry points and requirements.
     digest = hashlib.sha256((checkout.root / "pyproject.toml").read_bytes()).hexdigest()
-    wanted = {"checkout": str(checkout.root), "pyproject": digest, "extras": extras}
-    found = environment.ask(env, [f"lerobot[{extras}]", *others])
-    if env.marker() == wanted and found.editable == checkout.root and not found.missing:
-        console.step(f"LeRobot is installed editable in {env.prefix}: nothing changed")
-        return False
-    console.step(
-        f"installing {checkout.root} editable in {env.prefix} (the first time this downloads PyTorch)"
-    )
-    environment.pip_install(env, ["--editable", f"{checkout.root}[{extras}]", *others])
-    found = environment.ask(env, [f"lerobot[{extras}]", *others])
-    if found.editable != checkout.root or found.missing:
-        raise RewactError(
-            ExitCode.CHECK_FAILED,
-            f"After the installation {env.prefix} still lacks {', '.join(found.missing) or checkout.root}.",
+    note = {"checkout": str(checkout.root), "pyproject": digest, "extras": extras}
+
+    def install() -> None:
+        console.step(
+            f"installing {checkout.root} editable in {env.prefix} (the first time this downloads PyTorch)"
         )
-    env.mark(wanted)
-    environment.warn_without_ffmpeg(env)
-    return True
+        environment.pip_install(env, ["--editable", f"{checkout.root}[{extras}]", *others])
+
+    return environment.ensure(env, note, [f"lerobot[{extras}]", *others], install, checkout.root)

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -62,11 +63,10 @@ class Environment:
     def bin(self) -> Path:
         return self.python.executable.parent
 
-    def marker(self) -> dict:
-        return read_note(self.prefix)
-
-    def mark(self, facts: dict) -> None:
-        write_atomically(note_path(self.prefix), json.dumps(facts, indent=1).encode())
+    def run(self, program: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+        """Runs a program text in its Python, isolated: what is imported is what was installed."""
+        words = [str(self.python.executable), "-I", "-c", program]
+        return subprocess.run(words, cwd=cwd, capture_output=True, text=True, check=False)
 
     def variables(self) -> dict[str, str]:
         """The process environment as if this one was activated."""
@@ -139,7 +139,7 @@ def choose(
     wanted = "{}.{}".format(*release.python)
     ours = [project / name, project / f"{name}-{release.version}"]
     if explicit is not None:
-        places = [("", explicit.absolute())]
+        places = [("", Path(os.path.abspath(explicit)))]
     else:
         active_first = sorted(ours, key=lambda prefix: prefix != _active_prefix())
         places = [*_theirs(checkout, ours), *(("", prefix) for prefix in active_first)]
@@ -322,7 +322,39 @@ def ask(environment: Environment, requirements: list[str]) -> Installed:
     return Installed(answer["lerobot"], parse_direct_url(answer["direct_url"]), tuple(answer["missing"]))
 
 
-def warn_without_ffmpeg(environment: Environment) -> None:
+def ensure(
+    environment: Environment,
+    note: dict,
+    requirements: list[str],
+    install: Callable[[], None],
+    editable: Path | None = None,
+) -> bool:
+    """Makes an environment hold LeRobot as it is wanted; returns whether anything had to be done.
+
+    Args:
+        note: of what is to be installed; what is there is right where it was noted the same.
+        editable: the source tree of an editable install, None for a wheel.
+
+    Raises:
+        RewactError: CHECK_FAILED, when something is missing after the installation.
+    """
+    found = ask(environment, requirements)
+    if read_note(environment.prefix) == note and found.editable == editable and not found.missing:
+        console.step(f"LeRobot is installed in {environment.prefix}: nothing changed")
+        return False
+    install()
+    found = ask(environment, requirements)
+    if found.editable != editable or found.missing:
+        lacking = ", ".join(found.missing) or editable or "LeRobot's wheel"
+        raise RewactError(
+            ExitCode.CHECK_FAILED, f"After the installation {environment.prefix} still lacks {lacking}."
+        )
+    write_atomically(note_path(environment.prefix), json.dumps(note, indent=1).encode())
+    _warn_without_ffmpeg(environment)
+    return True
+
+
+def _warn_without_ffmpeg(environment: Environment) -> None:
     """Says what to do where torchcodec is installed and cannot load ffmpeg's libraries."""
     check = (
         "import importlib.util, sys\n"
@@ -330,10 +362,7 @@ def warn_without_ffmpeg(environment: Environment) -> None:
         "try:\n    import torchcodec.decoders\n"
         "except Exception: sys.exit(3)\n"
     )
-    result = subprocess.run(
-        [str(environment.python.executable), "-I", "-c", check], capture_output=True, check=False
-    )
-    if result.returncode == 3:
+    if environment.run(check).returncode == 3:
         console.step(
             "ffmpeg's libraries were not found, so torchcodec cannot decode video: install them "
             "(`apt-get install ffmpeg`, `conda install ffmpeg`, `brew install ffmpeg`) "

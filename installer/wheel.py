@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import re
-import subprocess
 import tempfile
 from pathlib import Path
 
@@ -21,7 +20,6 @@ from verify.plan import Plan
 # What the build reads besides src/; those that a checkout lacks are left out.
 _BUILD_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "MANIFEST.in", "README.md", "LICENSE")
 
-# Run outside the checkout and isolated: what is imported is what was installed.
 _CHECK = """
 import importlib.metadata, json
 import lerobot, rewact
@@ -74,12 +72,10 @@ def build(tree: dict[str, bytes], release: Release, env: Environment, output: Pa
                 with_version(data, release.patched_version) if path == "pyproject.toml" else data
             )
         environment.build_wheel(env, copy, built)
-        wheels = list(built.glob("*.whl"))
-        if len(wheels) != 1:
-            raise RewactError(ExitCode.INDEX, f"The build made {len(wheels)} wheels, expected one.")
+        (wheel,) = built.glob("*.whl")
         output.mkdir(parents=True, exist_ok=True)
-        final = output / wheels[0].name
-        write_atomically(final, wheels[0].read_bytes())
+        final = output / wheel.name
+        write_atomically(final, wheel.read_bytes())
     return final
 
 
@@ -111,22 +107,19 @@ def install(project: Path, checkout: Checkout, plan: Plan, prefix: Path | None) 
     env = environment.choose(release, project, prefix, name=".venv-prod")
     tree = patched_tree(checkout, plan)
     extras = ",".join(release.extras)
-    wanted = {"wheel": release.patched_version, "tree": _digest(tree), "extras": extras}
+    note = {"wheel": release.patched_version, "tree": _digest(tree), "extras": extras}
+
+    def install() -> None:
+        console.step(f"building the wheel of LeRobot {release.patched_version}")
+        wheel = build(tree, release, env, project / "dist")
+        console.step(f"installing {wheel} in {env.prefix}")
+        if environment.ask(env, []).version:  # also where it is called the same
+            environment.pip_install(env, ["--force-reinstall", "--no-deps", str(wheel)])
+        environment.pip_install(env, [f"lerobot[{extras}] @ {wheel.as_uri()}", *RUNTIME])
+        check(env, checkout, release)
+
     requirements = [f"lerobot[{extras}]=={release.patched_version}", *RUNTIME]
-    found = environment.ask(env, requirements)
-    if env.marker() == wanted and found.editable is None and not found.missing:
-        console.step(f"LeRobot {release.patched_version} is installed in {env.prefix}: nothing changed")
-        return env, False
-    console.step(f"building the wheel of LeRobot {release.patched_version}")
-    wheel = build(tree, release, env, project / "dist")
-    console.step(f"installing {wheel} in {env.prefix}")
-    if found.version:  # also where it is called the same
-        environment.pip_install(env, ["--force-reinstall", "--no-deps", str(wheel)])
-    environment.pip_install(env, [f"lerobot[{extras}] @ {wheel.as_uri()}", *RUNTIME])
-    check(env, checkout, release)
-    env.mark(wanted)
-    environment.warn_without_ffmpeg(env)
-    return env, True
+    return env, environment.ensure(env, note, requirements, install)
 
 
 def check(env: Environment, checkout: Checkout, release: Release) -> None:
@@ -136,13 +129,7 @@ def check(env: Environment, checkout: Checkout, release: Release) -> None:
         RewactError: CHECK_FAILED, when they do not import, or come from the checkout.
     """
     with tempfile.TemporaryDirectory(prefix="rewact-check-") as elsewhere:
-        result = subprocess.run(
-            [str(env.python.executable), "-I", "-c", _CHECK],
-            cwd=elsewhere,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        result = env.run(_CHECK, Path(elsewhere))
     if result.returncode:
         raise RewactError(
             ExitCode.CHECK_FAILED,
