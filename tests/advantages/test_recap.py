@@ -369,6 +369,7 @@ def test_without_an_environment(commands, tmp_path, caplog):
         (["--dataset.repo_id=a/b"], "--output_dir"),
         (["--output_dir=x"], "--dataset.repo_id"),
         (["--output_dir=x", "--dataset.repo_id=a/b", "--stages=training"], "no stage 'training'"),
+        (["--output_dir=x", "--dataset.repo_id=a/b", "--seed=-1"], "--seed must be a whole number from 0 to"),
         (["--output_dir=x", "--dataset.repo_id=a/b", "--stepz=3"], "--<stage>.stepz"),
         (
             ["--output_dir=x", "--dataset.repo_id=a/b", "--advantages.output_path=a.parquet"],

@@ -285,6 +285,19 @@ def test_a_negative_time_is_refused(train, root):
     assert "smooth_s must be at least 0 seconds, got -1.0" in train(root, "--smooth_s=-1")
 
 
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--seed=-1", "--seed must be a whole number from 0 to 4294967295, got -1"),
+        ("--device=nowhere", "--device=nowhere: torch finds no such device on this machine, but cpu"),
+        ("--device=meta", "--device=meta: torch finds no such device on this machine, but cpu"),
+        ("--device=cuda:99", "--device=cuda:99: torch finds no such device on this machine, but cpu"),
+    ],
+)
+def test_seeds_and_devices_that_are_none_are_refused(train, root, encoded, flag, message):
+    assert train(root, flag).startswith(f"error: {message}") and not encoded
+
+
 def test_a_cache_that_cannot_be_written_is_refused(train, root, encoded):
     message = train(root, f"--cache_dir={__file__}")
     assert (

@@ -221,7 +221,11 @@ def test_a_file_may_hold_other_options_of_the_policy(checkpoint, tmp_path):
         ("chunk_size=many", "--policy.chunk_size: Couldn't parse 'many' into an int"),
         ("n_action_steps=1000", "n_action_steps"),
         ("completion_detector.threshold=nan", "threshold must be in (0, 1], got nan"),
-        ("device=nowhere", "nowhere"),
+        ("device=nowhere", "--policy.device=nowhere: Unknown device nowhere."),
+        ("chunk_size=5", "--policy.chunk_size=5: "),
+        ("n_heads=4", "was trained with 2, which its weights are for; leave the option out"),
+        ("n_encoder_layers=2", "--policy.n_encoder_layers=2: "),
+        ("reward_head_type=sigmoid", "was trained with distributional, which"),
     ],
 )
 def test_values_that_a_policy_cannot_have_are_one_line(checkpoint, flag, message):

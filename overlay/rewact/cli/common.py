@@ -31,6 +31,14 @@ T = TypeVar("T")
 WIDTH = 110
 PLUGINS = "discover_packages_path"
 CACHES = ("cache_dir", "values_dir")
+# Options that say what the network of a policy is, with those of parts of it that may be left out.
+PARTS = ("use_vae", "use_reward_head", "reward_forecast")
+NETWORK = (
+    *PARTS,
+    *("vision_backbone", "replace_final_stride_with_dilation", "pre_norm", "feedforward_activation"),
+    *("dim_model", "n_heads", "dim_feedforward", "n_encoder_layers", "n_decoder_layers", "chunk_size"),
+    *("latent_dim", "n_vae_encoder_layers", "reward_head_type", "num_value_bins"),
+)
 
 
 def run_tool(options: type[T], work: Callable[[T], Any], description: str) -> None:
@@ -180,11 +188,16 @@ def load_policy_config(policy: PolicyOptions) -> "PreTrainedConfig":
     """Configuration of a checkpoint, with its ``pretrained_path`` set.
 
     Raises:
-        ValueError: naming the checkpoint, if it has no such option.
+        ValueError: naming the checkpoint, if it has no such option, or has weights for another value of it.
     """
     from lerobot.configs import parser
-    from lerobot.configs.policies import PreTrainedConfig
+    from lerobot.configs.policies import PreTrainedConfig, is_torch_device_available
 
+    if policy.device is not None:
+        try:
+            is_torch_device_available(policy.device)
+        except ValueError as error:
+            raise ValueError(f"--policy.device={policy.device}: {one_line(error)}") from error
     flags = policy.flags()
     for flag in [flag for flag in flags if flag.startswith(f"--{PLUGINS}=")]:
         parser.load_plugin(flag.partition("=")[2])
@@ -196,6 +209,15 @@ def load_policy_config(policy: PolicyOptions) -> "PreTrainedConfig":
         raise ValueError(f"{policy.path} has no such option among {' '.join(flags)}") from None
     except OSError as error:
         raise ValueError(f"--policy.path={policy.path} is not a checkpoint: {one_line(error)}") from error
+    if given := [name for name in policy.overrides if name in NETWORK]:
+        trained = PreTrainedConfig.from_pretrained(policy.path)
+        for name in given:
+            now, then = getattr(config, name), getattr(trained, name)
+            if now != then and (now or name not in PARTS):
+                raise ValueError(
+                    f"--policy.{name}={now}: {policy.path} was trained with {then}, which its weights are "
+                    "for; leave the option out"
+                )
     config.pretrained_path = Path(policy.path)
     return config
 

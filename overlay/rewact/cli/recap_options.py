@@ -12,6 +12,7 @@ from rewact.cli.common import read_flags
 from rewact.cli.train_values import TrainValuesConfig
 from rewact.options.advantages import ComputeAdvantagesConfig
 from rewact.options.labels import OPTIONS_OF_SOURCES
+from rewact.options.tools import require_seed
 from rewact.options.values import ValueOptions
 
 STAGES = ("value", "advantages", "policy", "eval", "compare")
@@ -98,6 +99,8 @@ class Loop:
                 own[stage][_full_name(known, stage, option)] = value
             elif stage in ("dataset", "env") and option or name in ("seed", "device"):
                 shared[name] = value
+                if name == "seed":
+                    require_seed(value)
                 if name == "device":
                     shared["policy.device"] = value
             elif stage in known["policy"][""]:

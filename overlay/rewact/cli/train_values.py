@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rewact.cli.common import run_tool
-from rewact.options.tools import DataOptions, require_readable
+from rewact.options.tools import DataOptions, require_readable, require_seed
 from rewact.options.values import FeatureOptions, ValueOptions
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ class TrainValuesConfig:
         if not 0 <= self.smooth_s < math.inf:
             raise ValueError(f"smooth_s must be at least 0 seconds, got {self.smooth_s}")
         require_readable(self)
+        require_seed(self.seed)
         self.dataset.reward.refuse_unread(self.dataset.reward.given())
         if self.shard is not None:
             self.parse_shard()

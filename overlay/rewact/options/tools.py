@@ -47,6 +47,12 @@ def require_readable(options: Any) -> None:
             raise ValueError(f"--{name} must be at least {least}, got {value}")
 
 
+def require_seed(seed: int | str) -> None:
+    """Check a number that numpy and torch take for a seed."""
+    if not (str(seed).isdecimal() and int(seed) < 2**32):
+        raise ValueError(f"--seed must be a whole number from 0 to {2**32 - 1}, got {seed}")
+
+
 def require_writable(option: str, path: Path, is_file: bool = False) -> None:
     """Check, before a tool works for hours, that it can write what an option names. Nothing stays behind.
 

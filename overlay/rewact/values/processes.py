@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
+import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 
@@ -27,7 +28,8 @@ def join_processes(workers: Sequence[Any], option: str = "--policy.device") -> P
         option: What chooses it.
 
     Raises:
-        ValueError: if several processes were launched where they cannot find each other.
+        ValueError: if several processes were launched where they cannot find each other, or torch finds no
+            such device.
     """
     devices = [str(worker.device or auto_select_torch_device().type) for worker in workers]
     state = PartialState(cpu=all(device == "cpu" for device in devices), timeout=PATIENCE)
@@ -39,7 +41,20 @@ def join_processes(workers: Sequence[Any], option: str = "--policy.device") -> P
         )
     for worker, device in zip(workers, devices, strict=True):
         worker.device = device if device == "cpu" or state.num_processes == 1 else str(state.device)
+        require_device(option, worker.device)
     return state
+
+
+def require_device(option: str, device: str) -> None:
+    """Stop with a ValueError that names an option, if torch cannot compute on the device that it chose."""
+    try:
+        torch.ones(1, device=device).item()
+    except Exception as error:  # torch raises errors of several kinds, and long ones
+        kinds = [kind for kind in ("cuda", "xpu", "mps") if getattr(torch, kind).is_available()]
+        known = [f"{kind}:{i}" for kind in kinds for i in range(getattr(torch, kind).device_count())]
+        raise ValueError(
+            f"{option}={device}: torch finds no such device on this machine, but {', '.join(['cpu', *known])}"
+        ) from error
 
 
 @contextmanager
