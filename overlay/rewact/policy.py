@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lerobot.configs.policies import PreTrainedConfig
-from lerobot.policies.factory import get_policy_class, make_policy
+from lerobot.policies.factory import make_policy
 from lerobot.policies.pretrained import PreTrainedPolicy
 from rewact.act.configuration_rewact import RewACTConfig
 from rewact.act.modeling_rewact import RewACTPolicy
@@ -40,12 +40,13 @@ def load(path: str | Path, device: str | None = None) -> "LoadedPolicy":
         path: The checkpoint: a folder (.../pretrained_model), or a repo id on the Hub.
         device: Torch device such as "cpu" or "cuda"; by default the one it was trained on, if it is there.
     """
-    from rewact.values.checkpoint import open_processors
+    from rewact.values.checkpoint import load_policy, open_processors
 
     config = PreTrainedConfig.from_pretrained(path)
     if device is not None:
         config.device = str(device)
-    policy = get_policy_class(config.type).from_pretrained(path, config=config)
+    config.pretrained_path = path
+    policy = load_policy(config)
     return LoadedPolicy(policy, *open_processors(path, policy.config))
 
 

@@ -126,7 +126,6 @@ def differing(translate):
             ["--policy.path=FOREIGN", "--output_dir=OUT"],
             "is a 'diffusion'; lerobot-export writes act, rewact",
         ),
-        (["--policy.path=ADAPTER", "--output_dir=OUT"], "is an adapter (use_peft); merge it"),
         (["--policy.path=CHECKPOINT", "--output_dir=OUT", "--format=onxx"], "--format must be one of onnx"),
         (["--policy.path=CHECKPOINT", "--output_dir=OUT", "--precision=int4"], "--precision must be one of"),
         (["--policy.path=CHECKPOINT", "--output_dir=OUT", "--opset=11"], "--opset must be from 18 to 23"),
@@ -162,13 +161,10 @@ def test_mistakes_are_one_sentence(monkeypatch, tmp_path, root, arguments, messa
     if any("SMALLER" in word for word in arguments):
         inputs = {"observation.images.top": CAMERA}
         places["SMALLER"] = save_checkpoint(tmp_path / "smaller", "act", inputs)
-    for name, changes in {"FOREIGN": {"type": "diffusion"}, "ADAPTER": {"use_peft": True}}.items():
-        places[name] = tmp_path / name.lower()
-        places[name].mkdir()
-        config = json.loads((places["CHECKPOINT"] / "config.json").read_text())
-        if name == "FOREIGN":
-            config = {"input_features": {}, "output_features": {}}
-        (places[name] / "config.json").write_text(json.dumps({**config, **changes}))
+    foreign = places["FOREIGN"] = tmp_path / "foreign"
+    foreign.mkdir()
+    config = {"type": "diffusion", "input_features": {}, "output_features": {}}
+    (foreign / "config.json").write_text(json.dumps(config))
     for name, place in places.items():
         arguments = [word.replace(f"={name}", f"={place}") for word in arguments]
     with pytest.raises(SystemExit) as exit:

@@ -6,8 +6,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from lerobot.configs.policies import PreTrainedConfig
 from rewact.act.configuration_actvantage import ACTvantageConfig
 from rewact.act.modeling_actvantage import ACTvantagePolicy
+from rewact.values.checkpoint import load_policy
 
 from . import conftest
 from .conftest import make_batch, make_observation, make_policy, with_labels
@@ -61,6 +63,15 @@ def test_lora_gives_a_plain_checkpoint_a_head(tmp_path, policy_type):
     fresh = start().predict_reward(observation)
     assert torch.equal(loaded.predict_reward(observation), policy.predict_reward(observation))
     assert not torch.equal(policy.predict_reward(observation), fresh)
+    # As the tools read it, for which LeRobot's training leaves this beside the adapter.
+    config = start().config
+    config.use_peft = True
+    config.save_pretrained(adapted)
+    config = PreTrainedConfig.from_pretrained(adapted)
+    config.pretrained_path = adapted
+    merged = load_policy(config).eval()
+    assert type(merged) is policy_class and not merged.config.use_peft
+    assert torch.allclose(merged.predict_reward(observation), policy.predict_reward(observation), atol=1e-5)
     if policy_type != "act":
         action, reward = loaded.select_action(observation)
         assert action.shape == (3, 2) and torch.equal(reward, policy.predict_reward(observation))

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from lerobot.configs.policies import PreTrainedConfig
 from lerobot.configs.types import FeatureType
-from lerobot.policies.factory import get_policy_class
 from lerobot.processor import (
     AddBatchDimensionProcessorStep,
     DeviceProcessorStep,
@@ -18,7 +17,7 @@ from lerobot.processor import (
     RenameObservationsProcessorStep,
     UnnormalizerProcessorStep,
 )
-from rewact.values.checkpoint import open_processors
+from rewact.values.checkpoint import load_policy, open_processors
 
 POLICY_TYPES = ("act", "rewact", "actvantage")
 _PLAIN_STEPS = (AddBatchDimensionProcessorStep, DeviceProcessorStep, RenameObservationsProcessorStep)
@@ -76,10 +75,6 @@ def require_exportable(config: PreTrainedConfig) -> None:
         raise ValueError(
             f"{config.pretrained_path} is a {config.type!r}; lerobot-export writes {', '.join(POLICY_TYPES)}"
         )
-    if getattr(config, "use_peft", False):
-        raise ValueError(
-            f"{config.pretrained_path} is an adapter (use_peft); merge it into its policy, and export that"
-        )
 
 
 def load_source(config: PreTrainedConfig, rename_map: Mapping[str, str]) -> Source:
@@ -97,7 +92,7 @@ def load_source(config: PreTrainedConfig, rename_map: Mapping[str, str]) -> Sour
     path = str(config.pretrained_path)
     device, config.device = str(config.device), "cpu"
     backbone_weights, config.pretrained_backbone_weights = config.pretrained_backbone_weights, None
-    policy = get_policy_class(config.type).from_pretrained(path, config=config).eval()
+    policy = load_policy(config).eval()
     policy.config.pretrained_backbone_weights = backbone_weights
     processors = open_processors(path, policy.config, rename_map or None)
     kinds = (NormalizerProcessorStep, UnnormalizerProcessorStep)

@@ -19,9 +19,40 @@ from rewact.labels.episodes import EpisodeTable
 if TYPE_CHECKING:
     from lerobot.configs.policies import PreTrainedConfig
     from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
+    from lerobot.policies.pretrained import PreTrainedPolicy
 
 TRAIN_CONFIG = "train_config.json"
 WEIGHTS = "model.safetensors"
+
+
+def load_policy(config: "PreTrainedConfig") -> "PreTrainedPolicy":
+    """The policy of a checkpoint, an adapter merged into the policy that it was trained on.
+
+    Args:
+        config: The checkpoint's, with `pretrained_path` set.
+
+    Raises:
+        ImportError: if it is an adapter, and peft is not installed.
+    """
+    from lerobot.policies.factory import get_policy_class
+
+    policy_class, path = get_policy_class(config.type), str(config.pretrained_path)
+    if not getattr(config, "use_peft", False):
+        return policy_class.from_pretrained(path, config=config)
+    try:
+        from peft import PeftConfig, PeftModel
+    except ImportError as error:
+        raise ImportError(f"{path} is an adapter (use_peft), which needs peft: pip install peft") from error
+    base = PeftConfig.from_pretrained(path).base_model_name_or_path
+    return merge_adapter(PeftModel.from_pretrained(policy_class.from_pretrained(base, config=config), path))
+
+
+def merge_adapter(policy: Any) -> "PreTrainedPolicy":
+    """A policy without its adapter: the weights are what the adapter makes of them."""
+    if hasattr(policy, "merge_and_unload"):
+        policy = policy.merge_and_unload()
+        policy.config.use_peft = False
+    return policy
 
 
 def open_processors(
