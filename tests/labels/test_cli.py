@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
+from unittest.mock import Mock
 from urllib.error import URLError
 
 import draccus
@@ -38,6 +39,7 @@ TOOLS = {
     "export": "ExportConfig",
 }
 DATA = "--dataset.repo_id=me/pick"
+NOT_INSTALLED = ModuleNotFoundError("No module named 'torchcodec'", name="torchcodec")
 
 
 @pytest.mark.parametrize("tool", TOOLS)
@@ -97,6 +99,10 @@ def test_neither_help_nor_a_missing_option_waits_for_torch(tool, arguments):
             '--dataset.reward.sources=\'["keypoints", "linear"]\': add it there, or leave the option out',
         ),
         ([DATA, "--progress=[x]", "--dataset.episodes=[-1]"], "different ids of at least 0, got [-1]"),
+        (
+            [DATA, "--progress=[x]", "--dataset.video_backend=ffmpeg"],
+            "--dataset.video_backend must be one of torchcodec, pyav, video_reader, got 'ffmpeg'",
+        ),
         ([DATA, "--progress=[x]", "--dataset.eval_split=1"], "eval_split must be in [0, 1), got 1"),
         (["--config_path=/nowhere.yaml"], "--config_path=/nowhere.yaml does not exist"),
         (["--config_path=/"], "--config_path=/ cannot be read: Is a directory"),
@@ -392,6 +398,28 @@ def test_a_backbone_that_cannot_be_downloaded_is_told_with_the_option_that_helps
     assert told.startswith("error: ") and told.count("\n") == 1 and "(no network)" in told
     assert "--policy.pretrained_backbone_weights=null" in told and told == f"error: {one_line(wrong.value)}\n"
     assert one_line(URLError("of something else")) == "<urlopen error of something else>"
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        ("raise ImportError('a\\nlong text')", "FFmpeg's libraries are missing (apt-get install ffmpeg)"),
+        (None, "it is not installed (pip install torchcodec)"),
+    ],
+)
+def test_a_torchcodec_that_cannot_be_loaded_is_one_line(monkeypatch, tmp_path, module, message):
+    arguments = [DATA, "--progress=[x]", "--dataset.video_backend"]
+    monkeypatch.delitem(sys.modules, "torchcodec", raising=False)
+    if module is None:
+        monkeypatch.setattr("rewact.options.tools.import_module", Mock(side_effect=NOT_INSTALLED))
+    else:
+        (tmp_path / "torchcodec.py").write_text(module)
+        monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError) as error:
+        parse_options(EvalRewardsConfig, [*arguments, "torchcodec"])
+    said = f"--dataset.video_backend=torchcodec cannot be loaded, as {message}; pyav needs neither"
+    assert str(error.value) == said
+    parse_options(EvalRewardsConfig, [*arguments, "pyav"])
 
 
 def test_the_warning_of_torchcodec_is_one_line_told_once(caplog, monkeypatch):

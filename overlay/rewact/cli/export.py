@@ -131,9 +131,10 @@ def _recordings(cfg: ExportConfig) -> "Recordings | None":
     root = known.get("root") or str(constants.HF_LEROBOT_HOME / known["repo_id"])
     if not (Path(root) / "meta").is_dir():
         return None
-    dataset = DataOptions(
-        known["repo_id"], root, known.get("episodes"), video_backend=known.get("video_backend")
-    )
+    # LeRobot's choice is torchcodec where it can be loaded, which may be there and not here.
+    backend = known.get("video_backend")
+    backend = None if backend == "torchcodec" else backend
+    dataset = DataOptions(known["repo_id"], root, known.get("episodes"), video_backend=backend)
     return Recordings(dataset, cfg.policy.path, cfg.tolerance_s)
 
 

@@ -4,11 +4,15 @@
 import os
 import tempfile
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from rewact.options.errors import reason_of
 from rewact.options.labels import RewardLabelsConfig
+
+# What LeRobot decodes videos with, with a former name of pyav.
+VIDEO_BACKENDS = ("torchcodec", "pyav", "video_reader")
 
 
 @dataclass
@@ -30,6 +34,7 @@ class DataOptions:
     reward: RewardLabelsConfig = field(default_factory=RewardLabelsConfig)
 
     def __post_init__(self) -> None:
+        require_video_backend(self.video_backend)
         if not 0.0 <= self.eval_split < 1.0:
             raise ValueError(f"dataset.eval_split must be in [0, 1), got {self.eval_split}")
         if self.episodes is not None and not self.episodes:
@@ -37,6 +42,30 @@ class DataOptions:
         negative = [episode for episode in self.episodes or [] if episode < 0]
         if negative or len(set(self.episodes or [])) != len(self.episodes or []):
             raise ValueError(f"dataset.episodes must be different ids of at least 0, got {self.episodes}")
+
+
+def require_video_backend(name: str | None) -> None:
+    """Check, without a video, that LeRobot can decode with what was chosen; None leaves the choice to it.
+
+    Raises:
+        ValueError: Naming the option, and what helps.
+    """
+    if name not in (None, *VIDEO_BACKENDS):
+        raise ValueError(f"--dataset.video_backend must be one of {', '.join(VIDEO_BACKENDS)}, got {name!r}")
+    if name != "torchcodec":
+        return
+    try:
+        import_module(name)
+    except (ImportError, OSError, RuntimeError) as error:  # at great length
+        is_absent = isinstance(error, ModuleNotFoundError) and error.name == name
+        problem = (
+            "it is not installed (pip install torchcodec)"
+            if is_absent
+            else "FFmpeg's libraries are missing (apt-get install ffmpeg)"
+        )
+        raise ValueError(
+            f"--dataset.video_backend=torchcodec cannot be loaded, as {problem}; pyav needs neither"
+        ) from error
 
 
 def require_readable(options: Any) -> None:
