@@ -66,8 +66,7 @@ def prove(fit: SeriesFit, overlay: Mapping[str, bytes], read: Read) -> list[Faul
             faults.append(Fault(path, f"it does not compile ({error})"))
             continue
         source, forms = read_source(data), _forms_of_ours(fit, path)
-        scopes = {scope for scope, _, _ in forms}
-        ours = [one for one in source.statements if one.block.scope in scopes and forms & set(one.forms)]
+        ours = [one for one in source.statements if not forms.isdisjoint(one.forms)]
         faults += _unbound(path, source, ours)
         faults += _crossings(path, source, modules, "rewact", ours)
     return faults
@@ -93,21 +92,9 @@ def _only_ours(change: ChangeFit) -> Iterator[Fault]:
 @lru_cache(maxsize=1024)
 def _difference(before: bytes, after: bytes) -> Counter[Form]:
     """The forms of the statements that come, and with a minus those that go."""
-    sources = [read_source(data) for data in (before, after)]
-    texts = [
-        Counter((one.block.scope, source.text(one).strip()) for one in source.statements)
-        for source in sources
-    ]
-    # Most statements are the same on both sides, to the letter.
-    changed = {text for text in texts[0].keys() | texts[1].keys() if texts[0][text] != texts[1][text]}
     old, new = (
-        Counter(
-            form
-            for one in source.statements
-            if (one.block.scope, source.text(one).strip()) in changed
-            for form in one.forms
-        )
-        for source in sources
+        Counter(form for one in read_source(data).statements for form in one.forms)
+        for data in (before, after)
     )
     gone = {(scope, f"-{key}", header): count for (scope, key, header), count in (old - new).items()}
     return (new - old) + Counter(gone)
@@ -157,7 +144,7 @@ def _crossings(
         return None
 
     for node in (statement.node for statement in calls_in):
-        for call in _calls(node):
+        for call in (inner for inner in ast.walk(node) if isinstance(inner, ast.Call)):
             definition = meant(call.func)
             if definition is not None and (reason := misfit_of_call(call, definition)):
                 yield Fault(path, f"line {call.lineno} calls {ast.unparse(call.func)}: {reason}")
@@ -195,11 +182,6 @@ def _is_excused(statement: Statement) -> bool:
             return True
         block = owner.block
     return False
-
-
-@lru_cache(maxsize=8192)
-def _calls(tree: ast.AST) -> list[ast.Call]:
-    return [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
 
 
 # Names that our statements read
