@@ -168,7 +168,7 @@ def nearest(
         )
         return same, [int(number) for number in re.findall(r"\d+", tag)]
 
-    best: Drift | None = None
+    drifts: list[Drift] = []
     lost: RewactError | None = None
     for tag in sorted(series, key=likeness, reverse=True):
         try:
@@ -178,17 +178,16 @@ def nearest(
             continue
         if drift.fits and not drift.fit.left_out:
             return drift
-        if best is None or _misfit(drift) < _misfit(best):
-            best = drift
+        drifts.append(drift)
     # A series whose files were not looked for, as that would need the network, may fit all the same.
-    if lost is not None and (best is None or not best.fits and lost.code is ExitCode.INDEX):
+    is_offline = lost is not None and lost.code is ExitCode.INDEX
+    if not drifts or is_offline and not any(drift.fits for drift in drifts):
         raise lost
-    assert best is not None, "there is no series"
-    return best
 
+    def misfit(drift: Drift) -> tuple[bool, int, int]:
+        return not drift.fits, len(drift.fit.misfits) or len(drift.faults), len(drift.fit.left_out)
 
-def _misfit(drift: Drift) -> tuple[bool, int, int]:
-    return not drift.fits, len(drift.fit.misfits) or len(drift.faults), len(drift.fit.left_out)
+    return min(drifts, key=misfit)
 
 
 def describe_misfit(drift: Drift) -> str:

@@ -7,7 +7,6 @@ index, HEAD, refs, stash and object store stay as they are.
 """
 
 import contextlib
-import functools
 import io
 import os
 import tempfile
@@ -16,36 +15,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from verify.errors import ExitCode
-from verify.gitcmd import (
-    OWN,
-    READING,
-    blob_id,
-    git_failure,
-    git_output,
-    require_git,
-    run_git,
-    scrub_environment,
-)
+from verify.gitcmd import OWN, READING, blob_id, git_failure, git_output, run_git, scrub_environment
 
 if TYPE_CHECKING:
     import git
 
 
-@functools.cache
-def _gitpython():
-    """GitPython, imported when it is first needed: it takes a third of a second."""
-    require_git()
-    scrub_environment()  # before the import: it starts what GIT_PYTHON_GIT_EXECUTABLE names
-    import git
-
-    return git
-
-
 @contextlib.contextmanager
 def opened(directory: Path, env: Mapping[str, str] = READING) -> Iterator["git.Repo"]:
     """A repository whose objects are read or written by GitPython."""
-    git = _gitpython()
-    scrub_environment()
+    scrub_environment()  # before the import: it starts what GIT_PYTHON_GIT_EXECUTABLE names
+    import git  # here, as it takes a third of a second
+
     repo = git.Repo(directory)
     # The directory is named: GitPython would ask from beside a bare repository.
     repo.git.update_environment(**env, GIT_DIR=os.fspath(repo.git_dir))
