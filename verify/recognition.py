@@ -12,7 +12,7 @@ from verify.originals import Originals
 from verify.patch import ABSENT
 from verify.record import FileRecord, State
 from verify.series import Content, PatchSet
-from verify.standing import edited_files, is_applied, is_blob, is_recorded_version, stands
+from verify.standing import is_applied, is_blob, is_recorded_version, refuse_edits, stands
 
 
 def released_files(
@@ -50,8 +50,7 @@ def released_files(
             if path not in files and identifier != ABSENT:
                 there = [data for data in of_this_copy(path) if blob_id(data) == identifier]
                 files[path] = there[0] if there else originals.find(patch_set.tag, path, identifier)
-    if lost := [path for path, data in files.items() if data is None]:
-        raise edited_files(checkout, lost, installed=state is not None)
+    refuse_edits(checkout, state, [path for path, data in files.items() if data is None])
     return files
 
 

@@ -11,7 +11,7 @@ missing   not there
 """
 
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from verify.checkout import Checkout, OnDisk, to_crlf
@@ -122,11 +122,21 @@ class Change:
     new: OnDisk | None
 
 
-def edited_files(checkout: Checkout, paths: list[str], *, installed: bool) -> RewactError:
-    """The refusal that names files in the way, each kind with what helps against it."""
-    missing = [path for path in sorted(paths) if checkout.read(path.removesuffix(NOT_REGULAR)) is None]
-    edited = [path for path in sorted(paths) if path not in missing]
-    head = checkout.head_blobs(edited) if edited and not installed and checkout.commit() else {}
+def refuse_edits(
+    checkout: Checkout, state: State | None, edited: list[str], unknown: Sequence[str] = ()
+) -> None:
+    """Refuses edited files, and unknown ones that no other version accounts for.
+
+    Raises:
+        RewactError: EDITED, naming the files, each kind with what helps against it.
+    """
+    if state is not None and unknown:
+        edited = [*edited, *set(unknown).difference(of_another_version(checkout, state))]
+    if not edited:
+        return
+    missing = [path for path in sorted(edited) if checkout.read(path.removesuffix(NOT_REGULAR)) is None]
+    edited = [path for path in sorted(edited) if path not in missing]
+    head = checkout.head_blobs(edited) if edited and state is None and checkout.commit() else {}
     committed = [path for path in edited if path in head and is_blob(checkout.read(path), head[path])]
     edited = [path for path in edited if path not in committed]
     sentences = []
@@ -147,19 +157,11 @@ def edited_files(checkout: Checkout, paths: list[str], *, installed: bool) -> Re
             + (
                 "Keep the edits (`install.py export`, or a copy of the files), then put each back with `git "
                 "checkout -- <file>`, or delete it where git does not track it, and run again."
-                if installed
+                if state is not None
                 else "Move the edits away (`git stash`, or rename a file that git does not track), run again."
             )
         )
-    return RewactError(ExitCode.EDITED, " ".join(["Nothing was changed.", *sentences]))
-
-
-def refuse_edits(checkout: Checkout, state: State | None, edited: list[str], unknown: list[str]) -> None:
-    """Raises EDITED for edited files, and for unknown ones that no other version accounts for."""
-    if state is not None and unknown:
-        edited = [*edited, *set(unknown).difference(of_another_version(checkout, state))]
-    if edited:
-        raise edited_files(checkout, edited, installed=state is not None)
+    raise RewactError(ExitCode.EDITED, " ".join(["Nothing was changed.", *sentences]))
 
 
 def put_back(checkout: Checkout, records: Mapping[str, FileRecord]) -> tuple[list[Change], list[str]]:
