@@ -33,10 +33,11 @@ LABELS = {
 def run(root, tmp_path):
     """Run the tool on the dataset, with a JSON file of these labels if any."""
 
-    def run(labels=None, **options):
+    def run(labels=None, encoding="utf-8", **options):
         if labels is not None:
             path = tmp_path / "labels.json"
-            path.write_text(labels if isinstance(labels, str) else json.dumps(labels))
+            text = labels if isinstance(labels, str) else json.dumps(labels)
+            path.write_text(text, encoding=encoding)
             options["labels"] = str(path)
         return label_rewards(LabelRewardsConfig(LabelledDatasetConfig("local/tiny", str(root)), **options))
 
@@ -64,9 +65,10 @@ FORMS = {
 }
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 @pytest.mark.parametrize("form", FORMS)
-def test_other_forms(run, form):
-    after = run(FORMS[form])
+def test_other_forms(run, form, encoding):
+    after = run(FORMS[form], encoding)
     assert after.episodes() == [2]
     assert after.keypoints.get(2, {3: 0.5}) == {3: 0.5} and after.outcomes.get(2, "failure") == "failure"
     assert after.control_modes.get(2, [(0, 4, "policy")]) == [(0, 4, "policy")]
@@ -74,7 +76,7 @@ def test_other_forms(run, form):
 
 def test_a_file_may_name_the_dataset(tmp_path):
     path = tmp_path / "labels.json"
-    path.write_text(json.dumps(LABELS))
+    path.write_text(json.dumps(LABELS), encoding="utf-8-sig")  # as Windows writes it
     assert parse_options(LabelRewardsConfig, [f"--labels={path}"]).dataset.repo_id == "local/tiny"
     given = parse_options(LabelRewardsConfig, [f"--labels={path}", "--dataset.repo_id=me/other"])
     assert given.dataset.repo_id == "me/other"  # which the file is then refused for

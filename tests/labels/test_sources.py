@@ -213,6 +213,12 @@ def test_two_files_must_agree(load, root):
     assert episode(chosen, 3)[1] == 1 / 32
 
 
+def test_a_progress_file_without_rows(load, root):
+    """Its columns have any type, and its error named no file."""
+    pd.DataFrame({name: [] for name in progress().columns}).to_parquet(root / "sarm_progress.parquet")
+    assert labels(load(), sources=["parquet", "linear"]).sources == ["linear"] * 6
+
+
 def test_unused_progress_files_are_mentioned(load, root, caplog):
     caplog.set_level("INFO")
     progress().to_parquet(root / "sarm_progress.parquet")
@@ -307,6 +313,19 @@ def test_a_column_out_of_range(make_dataset, tmp_path):
     root = make_dataset(tmp_path / "d", columns={"score": ("float32", lambda e, f: -2.0 if e == 3 else 0.0)})
     with pytest.raises(ValueError, match=r"local/tiny, episode 3: score must be in \[0, 1\].*got -2"):
         labels(LeRobotDataset("local/tiny", root=root), sources=["column"], column="score")
+
+
+def test_a_column_that_has_no_label_for_each_frame(make_dataset, tmp_path):
+    """Of vectors the first number was taken, and of data with other episodes than its metadata any row."""
+    root = make_dataset(tmp_path / "d", columns={"score": ("float32", lambda e, f: 0.0)})
+    dataset = LeRobotDataset("local/tiny", root=root)
+    with pytest.raises(ValueError, match="the column 'action' must hold one number a frame, got 2 numbers"):
+        labels(dataset, sources=["column"], column="action")
+    (path,) = (root / "data").rglob("*.parquet")
+    rows = pd.read_parquet(path)
+    rows.assign(index=rows["index"].to_numpy()[::-1]).to_parquet(path)
+    with pytest.raises(ValueError, match="frame 53 is of episode 0 in the data and of episode 5 in"):
+        labels(dataset, sources=["column"], column="score")
 
 
 # combined

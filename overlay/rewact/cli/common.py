@@ -314,7 +314,7 @@ def _read_value(text: str) -> Any:
 def _read_config(path: Path, known: Container[str]) -> Iterator[tuple[str, Any]]:
     """The options in a file, by their full names."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ValueError(say_unread(f"--config_path={path}", error)) from error
     if not isinstance(content, dict):

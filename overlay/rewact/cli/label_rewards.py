@@ -98,7 +98,7 @@ class LabelRewardsConfig:
         if isinstance(content.get("labels"), str) and "dataset.repo_id" not in content:
             path = Path(content["labels"]).expanduser()
             try:
-                labels = json.loads(path.read_text(encoding="utf-8"))
+                labels = json.loads(path.read_text(encoding="utf-8-sig"))
             except (OSError, ValueError) as error:
                 raise ValueError(say_unread(f"--labels={path}", error)) from error
             if isinstance(labels, dict) and isinstance(labels.get("repo_id"), str):

@@ -53,15 +53,25 @@ def read_frame_column(
         )
     values = np.full(table.n_frames, missing)
     for path in paths:
-        content = read_parquet(path, ["index", name])
+        content = read_parquet(path, ["index", "episode_index", name])
         index = content["index"]
         if len(index) and not 0 <= index.min() <= index.max() < len(values):
             raise ValueError(f"{path}: frame {index.max()} is not among the {len(values)} of {table.repo_id}")
-        column = content[name]
-        if column.dtype == object:  # shape (1,) stored as a list
-            column = np.array([np.ravel(value)[0] for value in column])
-        values[index] = column
+        table.require(index, content["episode_index"])
+        values[index] = _scalars(content[name], f"{path}: the column {name!r}")
     return values if paths else None
+
+
+def _scalars(column: np.ndarray, what: str) -> np.ndarray:
+    """Numbers or flags ``(T,)`` of a column; a ValueError that starts with ``what`` if it has others."""
+    if column.dtype != object or not len(column):
+        return column
+    values = [np.ravel(value) for value in column]  # shape (1,) is stored as lists
+    for value, read in zip(column, values, strict=True):
+        if read.size != 1 or read.dtype.kind not in "biuf":
+            got = f"{read.size} numbers" if read.size > 1 else type(value).__name__
+            raise ValueError(f"{what} must hold one number a frame, got {got}")
+    return np.concatenate(values)
 
 
 def set_unknown(

@@ -5,6 +5,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
@@ -134,11 +135,7 @@ class _WithReward(KeypointEditing):
             )
         row = bisect_right(self._ends, index)
         if (episode := int(item["episode_index"])) != self._episodes[row]:
-            raise ValueError(
-                f"{labels.table.repo_id}: frame {index} is of episode {episode} in the data and of episode "
-                f"{self._episodes[row]} in the metadata, so that its label cannot be told; copy or "
-                "convert the dataset again"
-            )
+            labels.table.require(np.array([index]), np.array([episode]))
         end = self._ends[row]
         item = dict(item)
         if self.with_rewards:

@@ -213,6 +213,20 @@ class EpisodeTable:
             "episode numbers, or delete the file and label again"
         )
 
+    def require(self, frames: np.ndarray, episodes: np.ndarray) -> None:
+        """Check that frames, by absolute index ``(T,)``, are of the episodes ``(T,)`` that their data names.
+
+        Raises:
+            ValueError: naming the first that is of another: labels would be of other frames.
+        """
+        expected = self.episodes[np.searchsorted(self.ends, frames, side="right")]
+        if len(differ := np.flatnonzero(expected != episodes)):
+            at = differ[0]
+            raise ValueError(
+                f"{self.repo_id}: frame {frames[at]} is of episode {episodes[at]} in the data and of episode "
+                f"{expected[at]} in the metadata; copy or convert the dataset again"
+            )
+
     def span(self, row: int) -> slice:
         """Absolute frames of the episode in a row."""
         return slice(int(self.starts[row]), int(self.ends[row]))

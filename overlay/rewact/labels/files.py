@@ -69,7 +69,7 @@ def read_json(path: Path) -> Any:
         return content
 
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # Windows begins files with a mark
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(say_unread(path, error)) from error
     try:

@@ -219,7 +219,9 @@ def _load_into(
     content = read_parquet(path, *((needed + others, []) if named is None else (needed, others)))
     for name, column in content.items():
         kind, what = (np.number, "numbers") if name == reward_name else (np.integer, "integers")
-        if len(column) and not np.issubdtype(column.dtype, kind):
+        if not len(column):  # pandas gives columns without rows any type
+            content[name] = column.astype(np.float32 if name == reward_name else np.int64)
+        elif not np.issubdtype(column.dtype, kind):
             got = f"{column[0]!r} of {column.dtype}"
             raise ValueError(f"{path}: the column {name!r} must hold {what}, got {got}")
     index, values = content[index_name], content[reward_name].astype(np.float64)
