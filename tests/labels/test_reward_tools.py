@@ -302,6 +302,13 @@ def test_what_cannot_be_evaluated(data, checkpoint, camera_root, tmp_path):
         with pytest.raises(ValueError, match=f"--rename_map: {message}"):
             renamed = {"output_dir": tmp_path, "rename_map": dict([names.split()])}
             eval_rewards(EvalRewardsConfig(data(), policy(checkpoint), **renamed))
+    with pytest.raises(ValueError, match="--policy.device=cuda:99: torch finds no such device on this mach"):
+        config, meta = (
+            load_policy_config(policy(checkpoint)),
+            LeRobotDatasetMetadata("local/cameras", camera_root),
+        )
+        config.device = "cuda:99"
+        RewardPredictor(config, meta)
     with pytest.raises(ValueError, match="--rename_map renames what a policy reads: give --policy.path"):
         visualize_rewards(VisualizeRewardsConfig(data(), rename_map={"a": "b"}, output_dir=tmp_path))
     with pytest.raises(ValueError, match=r"--values_dir=.* cannot be written: .* is not a folder"):

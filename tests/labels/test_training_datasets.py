@@ -23,7 +23,7 @@ from lerobot.policies.act.modeling_act import ACTPolicy
 from lerobot.policies.diffusion.configuration_diffusion import DiffusionConfig
 from lerobot.utils.constants import ACTION, OBS_ENV_STATE, OBS_STATE
 from rewact.hooks.held_out import log_held_out_reward
-from rewact.hooks.train import wrap_train_eval_datasets
+from rewact.hooks.train import gives_new_act_a_head, wrap_train_eval_datasets
 from rewact.labels import LeRobotDatasetWithReward, StreamingLeRobotDatasetWithReward
 from rewact.options.labels import RewardLabelsConfig
 from tests.versions import HELD_OUT, make_train_eval_datasets
@@ -254,3 +254,14 @@ def test_without_a_head_nothing_is_judged(root):
     wandb_logger = mock.Mock()
     log_held_out_reward(torch.nn.Identity(), held_out, Accelerator(), 1, wandb_logger)
     assert not wandb_logger.mock_calls
+
+
+def test_options_of_a_source_that_is_not_chosen_stop_no_run_that_goes_on(root, monkeypatch):
+    """Its file may hold them; a flag of one is refused."""
+    cfg = pipeline(root, reward=RewardLabelsConfig(progress_path="x"))
+    train = gives_new_act_a_head(lambda cfg: "trained")
+    monkeypatch.setattr("sys.argv", ["lerobot-train", "--config_path=train_config.json", "--resume=true"])
+    assert train(cfg) == "trained"
+    monkeypatch.setattr("sys.argv", ["lerobot-train", "--dataset.reward.progress_path", "x"])
+    with pytest.raises(ValueError, match="--dataset.reward.progress_path is for the source 'parquet', which"):
+        train(cfg)

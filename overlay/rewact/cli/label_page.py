@@ -155,14 +155,12 @@ def _predictions(
     from rewact.page.predictions import CheckpointPredictions, Predictions, StoredPredictions, find_stored
     from rewact.values.checkpoint import require_renamed
     from rewact.values.predictor import RewardPredictor
-    from rewact.values.processes import require_device
     from rewact.values.runner import episode_loader
     from rewact.values.store import open_store
 
     policy = None if cfg.policy is None else load_policy_config(cfg.policy)
     require_renamed(cfg.rename_map, [] if policy is None else [policy], meta)
     if policy is not None:
-        require_device("--policy.device", policy.device)
         predictor = RewardPredictor(policy, meta, cfg.rename_map)
         model = CheckpointPredictions(
             predictor,

@@ -114,11 +114,12 @@ def train_values(cfg: TrainValuesConfig) -> dict[str, Any] | None:
     from rewact.labels.sources import VALUES_FILE
     from rewact.values.crossfit import cross_fit, deal_folds, read_out_of_fold
     from rewact.values.modeling_values import save_checkpoint, task_pace
-    from rewact.values.processes import join_processes
+    from rewact.values.processes import join_processes, require_device
     from rewact.values.runner import choose_episodes
     from rewact.values.targets import make_targets
 
     state = join_processes([cfg], "--device")
+    require_device("--device", cfg.device)
     meta = open_metadata(cfg.dataset)
     episodes = choose_episodes(cfg.dataset, meta)
     labels = build_reward_labels(meta, cfg.dataset.reward)

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from lerobot.utils import constants
-from rewact.options.errors import is_of_network
+from rewact.options.errors import is_of_network, reason_of
 
 
 @contextmanager
@@ -66,7 +66,7 @@ def _damage(folder: Path) -> str | None:
             elif path.suffix == ".json":
                 json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            return f"{path.relative_to(folder)} cannot be read ({first_line(error)})"
+            return f"{path.relative_to(folder)} cannot be read ({reason_of(error)})"
     return None
 
 

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, IterableDataset, default_collate, get_w
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.datasets.video_utils import decode_video_frames
 from rewact.labels.episodes import EpisodeTable
+from rewact.options.errors import reason_of
 
 try:  # keeps depth and language columns whole
     from lerobot.utils.collate import lerobot_collate_fn as collate
@@ -104,8 +105,8 @@ class EpisodeBatches(IterableDataset):
                 decoded = decode_video_frames(path, wanted, tolerance, backend)
             except (RuntimeError, OSError, IndexError, av.FFmpegError) as error:
                 raise ValueError(
-                    f"{path}, in which {key} of episode {episode} lies, cannot be decoded ({error}); copy it "
-                    "again, or leave the episode out with --dataset.episodes"
+                    f"{path}, in which {key} of episode {episode} lies, cannot be decoded "
+                    f"({reason_of(error)}); copy it again, or leave the episode out with --dataset.episodes"
                 ) from error
             for images in decoded.split(self.batch_size):
                 yield images.to(torch.float32) / 255 if images.dtype == torch.uint8 else images

@@ -12,6 +12,7 @@ from lerobot.policies.factory import make_policy
 from rewact.act.fast_backbone import fuse_norms
 from rewact.values.checkpoint import digest_tensors, merge_adapter, open_processors
 from rewact.values.prediction import Prediction
+from rewact.values.processes import require_device
 
 if TYPE_CHECKING:
     from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
@@ -36,7 +37,8 @@ class RewardPredictor:
             precisions.
 
     Raises:
-        ValueError: if there is no checkpoint, it has no reward head, or the dataset lacks one of its inputs.
+        ValueError: if there is no checkpoint, it has no reward head, the dataset lacks one of its inputs,
+            or torch its device.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class RewardPredictor:
         rename_map: dict[str, str] | None = None,
     ):
         require_reward_head(config)
+        require_device("--policy.device", str(config.device))
         self.config = config
         rename_map = rename_map or {}
         names = {rename_map.get(key, key): key for key in meta.features}
