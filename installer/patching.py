@@ -142,13 +142,14 @@ def install(
     """
     recover(project, checkout)
     plan, drift = None if exact else _in_place(project, checkout), None
-    # Where all is in place nothing is written, not even who holds the lock.
-    with repaired(project, checkout) if plan is None else contextlib.nullcontext():
-        if plan is None:
+    in_place = plan is not None
+    # Then nothing is written, not even who holds the lock.
+    with contextlib.nullcontext() if in_place else repaired(project, checkout):
+        if not in_place:
             plan, drift = read_plan(project, checkout, exact=exact)
         _say_what_it_is(checkout, plan, drift)
         accept(plan)
-        if _is_recorded(plan, checkout):
+        if in_place or _is_recorded(plan, checkout):
             console.step("patches and overlay are in place already: nothing changed")
             return plan
         before = checkout.state()
