@@ -82,11 +82,13 @@ def export(project: Path, checkout: Checkout, *, name: str, description: str) ->
         raise RewactError(ExitCode.CONFLICT, describe_misfit(drift))
     tag = f"v{checkout.declared_version}" if state.fitted else state.tag
     if state.fitted and tag in patch_sets:
-        raise RewactError(
-            ExitCode.EDITED,
-            f"{checkout.root} calls itself LeRobot {checkout.declared_version}, for which there is "
-            f"patches/{tag}, but holds other files: change the version in its pyproject.toml.",
-        )
+        version = checkout.declared_version
+        there = f"{checkout.root} calls itself LeRobot {version}, for which there is patches/{tag}"
+        if patch_sets[tag].is_for(read):
+            remedy = "run `install.py dev` first, which makes it the series of this tree"
+        else:
+            remedy = "but it holds other files: change the version in its pyproject.toml"
+        raise RewactError(ExitCode.EDITED, f"{there}: {remedy}.")
     commit = state.commit or checkout.commit()
     if commit is None:
         raise RewactError(

@@ -99,6 +99,9 @@ def _in_place(project: Path, checkout: Checkout) -> Plan | None:
         return None
     if state.fitted and state.commit != checkout.commit():
         return None  # what was proven is another tree
+    declared = f"v{checkout.declared_version}"
+    if state.fitted and state.tag != declared and (project / "patches" / declared).is_dir():
+        return None  # the tree may have a series of its own by now
     try:
         patch_set, overlay = load_unread(project / "patches" / state.tag), load_overlay(project / "overlay")
     except (OSError, ValueError, RewactError):

@@ -81,7 +81,12 @@ def plan_checkout(
     """
     state = checkout.state()
     recorded = state is not None and is_recorded_version(checkout, state)
-    was_fitted = recorded and state.fitted  # what was fitted once stays fitted, as long as it is this tree
+    read = pristine_reader(checkout, state)
+    # What was fitted once stays fitted, as long as it is this tree and has no series of its own.
+    own = None
+    if recorded and state.fitted:
+        own = next((patch_set for patch_set in patch_sets.values() if patch_set.is_for(read)), None)
+    was_fitted = recorded and state.fitted and own is None
     if was_fitted and exact:
         raise RewactError(
             ExitCode.UNSUPPORTED_VERSION,
@@ -92,17 +97,16 @@ def plan_checkout(
     refusal = None
     if not was_fitted:
         try:
-            patch_set = recognise(checkout, patch_sets, state)
-            read = released_files(checkout, state, patch_set, originals).get
-            drift = examine(series[patch_set.tag], None, read, str(checkout.root))
-            return _compare(checkout, state, patch_set, drift, read, overlay), None
+            patch_set = own or recognise(checkout, patch_sets, state)
+            released = released_files(checkout, state, patch_set, originals).get
+            drift = examine(series[patch_set.tag], None, released, str(checkout.root))
+            return _compare(checkout, state, patch_set, drift, released, overlay), None
         except RewactError as error:
             # Edits of what is installed: the series fits what was there before, and the edits are in its way.
             edits = error.code is ExitCode.EDITED and not recorded
             if exact or not (edits or error.code is ExitCode.UNSUPPORTED_VERSION):
                 raise
             refusal = error
-    read = pristine_reader(checkout, state)
     if refusal is not None and any(read(path) == file.data for path, file in overlay.items()):
         raise refusal  # patched, but nothing says what it was before
     edited = refusal if refusal is not None and refusal.code is ExitCode.EDITED else None
@@ -167,11 +171,10 @@ def _compare(
         crlf = _is_crlf(found, kept, pristine)
         old, new = (_raw(side, found, users_mode, crlf) for side in (pristine, target))
         is_gone = found is None and old is not None and new is not None
-        may_be_older = path in overlay or (state is not None and state.tag == patch_set.tag)
         if is_gone or not (
             _same(found, new, mode_matters)
             or _same(found, old, mode_matters)
-            or (may_be_older and _was_ours(found, before, pristine))
+            or _was_ours(found, before, pristine)
         ):
             edited.append(path)
             continue

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from verify.errors import ExitCode, RewactError
+from verify.gitcmd import blob_id
 from verify.patch import ABSENT, FileDiff, Patch, parse_patch
 from verify.paths import check_name, read_regular
 
@@ -62,6 +63,18 @@ class PatchSet:
             for diff in patch.diffs:
                 found.setdefault(diff.path, []).append(diff)
         return found
+
+    def is_for(self, read: Callable[[str], bytes | None]) -> bool:
+        """Whether a tree has each file as the release has it, or as the series makes it.
+
+        Args:
+            read: the bytes of a file of the tree, or None where there is none.
+        """
+        return all(
+            (data := read(path)) is not None
+            and blob_id(data) in {identifier, *self.made_of(path, identifier)}
+            for path, identifier in self.pre_images.items()
+        )
 
     def place(self, overlay: Mapping[str, Content]) -> dict[str, Content]:
         """The overlay files that this release has a place for."""

@@ -235,6 +235,12 @@ def test_fitted_tree_gets_a_series_of_its_own(project: Project, tmp_path: Path) 
     assert made.directory.name == "v9.9.7"
     assert made.rewritten == ("0001-a.patch", "0003-c.patch") and made.dropped == ("0002-b.patch",)
     assert snapshot(project.root / "patches/v9.9.1") == old
+    # And on from there, without taking it out in between.
+    assert "install.py dev" in refused(ExitCode.EDITED, run, project, checkout)
+    plan = patching.install(project.root, checkout)
+    assert plan.patch_set.tag == "v9.9.7" and not plan.fitted and plan.changes == ()
+    write(checkout.root, {OTHER: b"edited = 1\n"})
+    assert (made := run(project, checkout)).added == "0004-my-edit.patch" and made.kept == 2
     undo.uninstall(project.root, checkout)
     plan = patching.install(project.root, checkout)
     assert plan.patch_set.tag == "v9.9.7" and not plan.fitted

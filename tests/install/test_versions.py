@@ -94,6 +94,24 @@ def test_unsupported_version_checked_out_later_is_refused_or_fitted(
     assert (checkout.root / TRAIN_PATH).read_bytes() == TRAIN_PATCHED
 
 
+def test_series_of_its_own_takes_the_place_of_one_that_was_fitted(
+    project: Project, checkout: Checkout
+) -> None:
+    """Whatever it makes of the files: they were refused as edits that are not ours."""
+    act = b"print(new)\n" + ACT
+    write(checkout.root, {ACT_PATH: act, "pyproject.toml": PYPROJECT.replace(b"9.9.1", b"9.9.7")})
+    git(checkout.root, "commit", "--quiet", "--all", "--message", "moved")
+    before = snapshot(checkout.root)
+    assert patching.install(project.root, checkout).fitted
+    project.add_patch("0001-z.patch", {ACT_PATH: act}, {ACT_PATH: act + b"z\n"}, tag="v9.9.7")
+    plan = patching.install(project.root, checkout)
+    assert plan.patch_set.tag == "v9.9.7" and not plan.fitted
+    assert (checkout.root / ACT_PATH).read_bytes() == act + b"z\n"
+    assert (checkout.root / TRAIN_PATH).read_bytes() == UPSTREAM[TRAIN_PATH]
+    undo.uninstall(project.root, checkout)
+    assert snapshot(checkout.root) == before
+
+
 @pytest.mark.parametrize("command", ["install", "uninstall"])
 def test_another_version_checked_out_after_a_killed_run(
     project: Project, checkout: Checkout, second: dict, command: str
