@@ -74,6 +74,23 @@ def test_neither_help_nor_a_missing_option_waits_for_torch(tool, arguments):
         assert result.stderr.count("\n") == 1
 
 
+def test_a_tool_that_is_ended_cleans_up():
+    """SIGTERM left films that were half written, and the stages of lerobot-recap went on without it."""
+    script = (
+        "import signal\nfrom rewact.cli.common import report_errors\n"
+        "for number in (signal.SIGINT, signal.SIGTERM):\n"
+        "    try:\n"
+        "        with report_errors():\n"
+        "            try: signal.raise_signal(number)\n"
+        "            finally: print('cleaned up')\n"
+        "    except SystemExit as end: print(end.code)\n"
+        "print(signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.split("\n") == ["cleaned up", "130", "cleaned up", "143", "True", ""]
+    assert result.stderr.count("Interrupted. Run the same command again") == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -5,9 +5,12 @@ import difflib
 import inspect
 import json
 import logging
+import os
 import re
+import signal
 import sys
 import textwrap
+import threading
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, Field, fields, is_dataclass
@@ -95,7 +98,11 @@ def leave_processes() -> None:
 
 @contextmanager
 def report_errors() -> Iterator[None]:
-    """Turn the errors that a user can mend into one last line and exit status 1; an interrupt, into 130."""
+    """Turn the errors that a user can mend into one last line and exit status 1.
+
+    An interrupt becomes status 130, SIGTERM 143: what runs is ended, and nothing is left half written.
+    """
+    before = _interrupt_on_sigterm()
     try:
         yield
     except Exception as error:
@@ -104,9 +111,30 @@ def report_errors() -> Iterator[None]:
             raise
         logging.debug("traceback", exc_info=error)
         sys.exit(f"error: {one_line(error)}")
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("\nInterrupted. Run the same command again to go on from here.", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(128 + next(iter(stop.args), signal.SIGINT))
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt_on_sigterm() -> Any:
+    """Treat SIGTERM as an interrupt; returns what it did before, None where it is left alone.
+
+    Processes of `accelerate launch` end at once: they may wait for each other, which nothing interrupts.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if "LOCAL_RANK" in os.environ or not is_main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        return None
+    process = os.getpid()
+
+    def interrupt(number: int, frame: Any) -> None:
+        if os.getpid() != process:  # a copy of this process, which its parent ends
+            os._exit(128 + number)
+        raise KeyboardInterrupt(number)
+
+    return signal.signal(signal.SIGTERM, interrupt)
 
 
 def parse_options(options: type[T], arguments: Sequence[str]) -> T:
