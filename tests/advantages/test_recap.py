@@ -302,10 +302,13 @@ def test_labels_of_the_value_function_can_be_chosen(commands, tmp_path):
 
 
 def test_a_stage_is_given_no_options_of_labels_that_it_would_refuse(commands, tmp_path):
-    names = {"dataset.reward.c_fail", "dataset.reward.failure_ceiling"}
-    given = ['--dataset.reward.sources=["keypoints"]', "--dataset.reward.c_fail=3"]
-    run_loop(loop(tmp_path, *given, "--stages=value,advantages,policy"))
-    assert [names & flags.keys() for _, flags in commands] == [set(), {"dataset.reward.c_fail"}, set()]
+    common = ["--dataset.reward.c_fail=3", "--dataset.reward.control_modes_path=x"]
+    run_loop(
+        loop(tmp_path, '--dataset.reward.sources=["keypoints"]', *common, "--stages=value,advantages,policy")
+    )
+    names = {"dataset.reward.c_fail", "dataset.reward.control_modes_path"}
+    kept = [{*names, "dataset.reward.failure_ceiling"} & flags.keys() for _, flags in commands]
+    assert kept == [set(), names, set()]
 
 
 def test_the_advantages_look_as_far_as_the_values_say(commands, tmp_path):

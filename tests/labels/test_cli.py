@@ -115,6 +115,14 @@ def test_a_tool_that_is_ended_cleans_up():
             "--dataset.reward.progress_path is for the source 'parquet', which is not among "
             '--dataset.reward.sources=\'["keypoints", "linear"]\': add it there, or leave the option out',
         ),
+        (
+            [DATA, "--progress=[x]", "--dataset.reward.control_modes_path=x"],
+            "control_modes_path is for the source 'returns', mask_actions_under_policy and mask_",
+        ),
+        (
+            [DATA, "--progress=[x]", "--dataset.reward.advantages_path=x"],
+            "advantages_path is for the training of actvantage: leave the option out",
+        ),
         ([DATA, "--progress=[x]", "--dataset.episodes=[-1]"], "different ids of at least 0, got [-1]"),
         (
             [DATA, "--progress=[x]", "--dataset.video_backend=ffmpeg"],
@@ -145,7 +153,11 @@ def test_mistakes_are_one_line(monkeypatch, arguments, message):
     [
         ("eval_rewards", ["--progress=[x]"], ()),
         ("visualize_rewards", [], ()),
-        ("compute_advantages", ["--from_returns=true"], ("c_fail", "failure_return", "keypoints_path")),
+        (
+            "compute_advantages",
+            ["--from_returns=true"],
+            ("c_fail", "failure_return", "keypoints_path"),
+        ),  # and control_modes_path
         ("train_values", ["--output_dir=x"], ()),
         ("label_page", [], ("interpolation",)),
     ],

@@ -265,3 +265,25 @@ def test_options_of_a_source_that_is_not_chosen_stop_no_run_that_goes_on(root, m
     monkeypatch.setattr("sys.argv", ["lerobot-train", "--dataset.reward.progress_path", "x"])
     with pytest.raises(ValueError, match="--dataset.reward.progress_path is for the source 'parquet', which"):
         train(cfg)
+
+
+@pytest.mark.parametrize(
+    ("flag", "has_head", "message"),
+    [
+        ("--dataset.reward.advantages_path=x", True, "advantages_path is for the training of actvantage"),
+        (
+            "--dataset.reward.start_pct=0.1",
+            False,
+            "this policy has no reward head, and learns from no labels",
+        ),
+    ],
+)
+def test_flags_of_labels_that_a_policy_does_not_learn_from_are_refused(
+    root, monkeypatch, flag, has_head, message
+):
+    """In silence, as before, go those of a file, by which an earlier training goes on."""
+    cfg = pipeline(root, has_head, reward=RewardLabelsConfig(start_pct=0.1))
+    make_train_eval_datasets(cfg)
+    monkeypatch.setattr("sys.argv", ["lerobot-train", flag])
+    with pytest.raises(ValueError, match=message):
+        make_train_eval_datasets(cfg)

@@ -166,10 +166,13 @@ class Loop:
             flags["advantages"]["n_steps"] = executed
 
         def unread(stage: str) -> set[str]:
-            sources = {**flags[stage], **own[stage]}.get("dataset.reward.sources", "linear")
+            given = {**flags[stage], **own[stage]}
+            sources = given.get("dataset.reward.sources", "linear")
             names = set() if "linear" in sources else VALUE_LABELS.keys() - shared.keys()
             if "returns" not in sources and stage != "advantages":  # which reads them whatever the labels are
                 names = names | {f"dataset.reward.{name}" for name in OPTIONS_OF_SOURCES["returns"]}
+                if not any(name.startswith("dataset.reward.mask_actions_under_") for name in given):
+                    names.add("dataset.reward.control_modes_path")
             return names - own[stage].keys()
 
         modules = (TRAIN if is_value_policy else TRAIN_VALUES, COMPUTE, TRAIN, EVAL, "")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rewact.hooks import decorator
 from rewact.options.head import RewardHeadConfig
+from rewact.options.labels import RewardLabelsConfig
 
 if TYPE_CHECKING:
     import torch
@@ -22,9 +23,7 @@ if TYPE_CHECKING:
 def gives_new_act_a_head(train: Callable, cfg: "TrainPipelineConfig", *args: Any, **kwargs: Any) -> Any:
     """Turn the reward head on for a new policy of type `act` that the training script makes, and refuse flags
     of labels that nothing would read."""
-    labels = cfg.dataset.reward
-    # Those of a file may be of an earlier training that goes on.
-    labels.refuse_unread({each.name for each in fields(labels) if _flag(f"dataset.reward.{each.name}")})
+    cfg.dataset.reward.refuse_unread(_label_flags(), ["advantages_path"])
     settle_reward_head(cfg)
     return train(cfg, *args, **kwargs)
 
@@ -76,6 +75,13 @@ def _flag(name: str) -> str | None:
         if argument.startswith(f"--{name}="):
             return argument.split("=", 1)[1]
     return None
+
+
+def _label_flags() -> set[str]:
+    """Options of labels on the command line. Those of a file may be of an earlier training that goes on."""
+    return {
+        each.name for each in fields(RewardLabelsConfig) if _flag(f"dataset.reward.{each.name}") is not None
+    }
 
 
 def _file_has_policy() -> bool:
@@ -155,6 +161,13 @@ def wrap_train_eval_datasets(
             f"--dataset.reward.*: {trained} learns neither from these labels nor from masks; leave the "
             "options out, or train act, rewact or actvantage"
         )
+    if _wanted_advantages(cfg) is None and (given := _label_flags()):
+        config.refuse_unread(given & {"advantages_path"})
+        if not _wants_labels(cfg):
+            raise ValueError(
+                "--dataset.reward.*: this policy has no reward head, and learns from no labels: leave these "
+                "options out, or give it one with --policy.use_reward_head=true"
+            )
     advantages = _load_advantages(cfg, [train] if eval is None else [train, eval])
     if not _wants_labels(cfg) and advantages is None:
         return train, eval

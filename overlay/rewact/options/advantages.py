@@ -57,7 +57,7 @@ class ComputeAdvantagesConfig(AdvantageOptions, PredictionOptions):
     plot_episodes: list[int] | None = None
     batch_size: int = 64
 
-    READS = ("c_fail", "failure_return", "keypoints_path")
+    READS = ("c_fail", "failure_return", "keypoints_path", "control_modes_path")
 
     def __post_init__(self) -> None:
         AdvantageOptions.__post_init__(self)

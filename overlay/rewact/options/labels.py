@@ -134,7 +134,7 @@ class RewardLabelsConfig:
         return {each.name for each in fields(self) if getattr(self, each.name) != getattr(default, each.name)}
 
     def refuse_unread(self, given: Container[str], read: Container[str] = ()) -> None:
-        """Stop where an option is given that its source alone reads, and the source is not chosen.
+        """Stop where an option is given that nothing reads, most often as its source is not chosen.
 
         Construction lets it be, as files of earlier trainings may hold such options.
 
@@ -143,7 +143,7 @@ class RewardLabelsConfig:
             read: Those that a tool reads whatever the sources are.
 
         Raises:
-            ValueError: Naming option and source.
+            ValueError: Naming the option and what it is for.
         """
         for source, names in OPTIONS_OF_SOURCES.items():
             for name in names:
@@ -153,6 +153,18 @@ class RewardLabelsConfig:
                         f"--dataset.reward.sources='{json.dumps(self.sources)}': add it there, or leave the "
                         "option out"
                     )
+        reads_modes = self.mask_actions_under_policy or self.mask_actions_under_intervention
+        reads_modes = reads_modes or "returns" in self.sources or "control_modes_path" in read
+        if "control_modes_path" in given and not reads_modes:
+            raise ValueError(
+                "--dataset.reward.control_modes_path is for the source 'returns', mask_actions_under_policy "
+                "and mask_actions_under_intervention, none of which is chosen: choose one, or leave the "
+                "option out"
+            )
+        if "advantages_path" in given and "advantages_path" not in read:
+            raise ValueError(
+                "--dataset.reward.advantages_path is for the training of actvantage: leave the option out"
+            )
 
     def _require(self, condition: bool, name: str, requirement: str) -> None:
         if not condition:
