@@ -221,12 +221,15 @@ def test_a_stage_that_was_interrupted_keeps_its_options(commands, tmp_path):
 
 def test_what_a_training_says_of_its_policy_names_the_option_of_this_command(commands, tmp_path, monkeypatch):
     def fail(command, log):
-        log.write_text("error: no weights; --policy.pretrained_backbone_weights=null leaves them out\n")
+        log.write_text(f"error: {said}\n")
         return 1
 
     monkeypatch.setattr(recap, "execute", fail)
-    with pytest.raises(RuntimeError, match=r"no weights; --pretrained_backbone_weights=null leaves them out"):
-        run_loop(loop(tmp_path, "--value.type=rewact"))
+    for said in "no weights; --policy.pretrained_backbone_weights=null", "again: lerobot-x --policy.path=y":
+        with pytest.raises(RuntimeError) as failed:
+            run_loop(loop(tmp_path, "--value.type=rewact"))
+        shown = said if "lerobot-x" in said else said.replace("policy.", "")
+        assert f"lerobot-train failed: {shown} (" in str(failed.value)
 
 
 def stop_at_the_first(commands, tmp_path):

@@ -188,8 +188,9 @@ def _run(loop: Loop, log: str, module: str, flags: dict[str, str]) -> None:
     if code := execute([sys.executable, "-m", module, *words], path):
         last = path.read_text(errors="replace").strip().splitlines()[-1:] if path.is_file() else []
         said = f": {last[0].strip().removeprefix('error: ')}" if last else f" with code {code}"
-        if module == TRAIN:  # where its options have another name
-            said = said.replace("--policy.", "--")
+        if module == TRAIN:  # where its options have another name; those of a command that it names have not
+            of_training, *command = said.partition(" lerobot-")
+            said = of_training.replace("--policy.", "--") + "".join(command)
         raise RuntimeError(f"{name} failed{said} ({path}); the same command goes on from here")
 
 
