@@ -168,7 +168,7 @@ def test_an_episode_is_labelled_by_keys_alone(serve, visit, root):
     assert [round(frame) for frame, _ in corners] == list(range(LENGTHS[1]))
     assert [reward for _, reward in corners] == pytest.approx(trained(root, 1), abs=1e-3)
     assert window.locator("#chart .drop").count() == 1
-    shows(window, "#counts", "1 of 3 labelled · 1 now")
+    shows(window, "#counts", "1 of 3 labelled · 1 in this tab")
     # Deleting, moving, and the next episode that needs labels.
     press(window, "x", "[", ".", "[", "[", ",", "n")
     shows(window, "#episode", "Episode 2")
@@ -346,6 +346,13 @@ def test_three_hundred_episodes(serve, visit, tmp_path):
     rows = window.locator("#episodes button")
     playwright.expect(rows.nth(298)).to_have_attribute("data-episode", "0")
     playwright.expect(rows.nth(299)).to_have_attribute("data-episode", "299")
+
+
+def test_a_narrow_window_has_all_buttons(serve, visit):
+    window = visit(serve().url)
+    window.set_viewport_size({"width": 700, "height": 600})
+    boxes = [button.bounding_box() for button in window.locator("main button:visible").all()]
+    assert len(boxes) > 8 and all(box["x"] + box["width"] <= 700 for box in boxes)
 
 
 def test_the_page_says_what_everything_is(serve, visit):

@@ -128,6 +128,8 @@ export class Chart extends EventTarget {
       nodes.push(element("path", { class: "grid", d: `M${LEFT} ${y}H${width - RIGHT}` }));
       nodes.push(element("text", { x: LEFT - 8, y: y + 4, "text-anchor": "end" }, reward));
     }
+    nodes.push(element("text", { x: LEFT - 8, y: 15, "text-anchor": "end" }, "reward"));
+    nodes.push(element("text", { x: LEFT - 8, y: height - 7, "text-anchor": "end" }, "frame"));
     const { length } = this.#episode;
     const rough = length / Math.max(2, Math.floor(width / 80));
     const unit = 10 ** Math.floor(Math.log10(Math.max(1, rough)));

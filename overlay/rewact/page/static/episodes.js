@@ -112,7 +112,7 @@ export class EpisodeList extends EventTarget {
     const first = document.createElement("span");
     const number = document.createElement("b");
     number.textContent = `#${row.episode} `;
-    first.append(number, span(`mark ${row.outcome}`, mark, outcome), span("frames", `${row.length} f`));
+    first.append(number, span(`mark ${row.outcome}`, mark, outcome), span("frames", `${row.length} frames`));
     const source = row.labelled
       ? span("", row.keypoints ? `${row.keypoints} keypoints` : row.source)
       : span("todo", "○ to label", `labels: ${row.source ?? "none"}`);
@@ -125,7 +125,7 @@ export class EpisodeList extends EventTarget {
     const third = document.createElement("span");
     third.append(document.createElement("br"), span("differs", notes.join(" · ")));
     button.lastChild.replaceChildren(first, second, ...(notes.length ? [third] : []));
-    const state = row.labelled ? `labelled, ${row.keypoints || row.source} keypoints` : "to label";
+    const state = row.labelled ? `labelled, ${source.textContent}` : "to label";
     button.setAttribute(
       "aria-label",
       [`Episode ${row.episode}`, `${row.length} frames`, state, outcome, ...notes].join(", "),

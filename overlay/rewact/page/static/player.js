@@ -70,7 +70,8 @@ export class Player extends EventTarget {
       if (!video.hasAttribute("src")) return;
       this.#views = this.#views.filter((other) => other !== view);
       const answer = await fetch(camera.url, { headers: { Range: "bytes=0-0" } }).catch(() => null);
-      const reason = answer && !answer.ok ? (await answer.json()).error : video.error?.message;
+      const refusal = answer && !answer.ok ? await answer.json().catch(() => ({})) : {};
+      const reason = refusal.error ?? video.error?.message;
       fail(`${camera.name} cannot be played: ${reason || "the server does not answer"}`);
     });
     video.src = camera.url;

@@ -41,6 +41,6 @@ export class Session {
   describe() {
     const n = this.#state.episodes.length;
     if (!n) return "";
-    return `${n} now, ${Math.max(1, Math.round(this.#state.seconds / n))} s each`;
+    return `${n} in this tab, ${Math.max(1, Math.round(this.#state.seconds / n))} s each`;
   }
 }
