@@ -121,8 +121,11 @@ def dev(
     env = environment.choose(release, project, prefix, checkout=checkout.root)
     installed = _install_editable(env, checkout, release)
     note_environment(checkout, env)
-    if plan.fitted and (plan.changes or installed):
+    # Noted once it is tried: a run that was killed before has not.
+    note, tried = environment.read_note(env.prefix), f"{plan.fingerprint} {checkout.commit()}"
+    if plan.fitted and (plan.changes or note.get("tried") != tried):
         _try_out(project, checkout, env)
+        environment.write_note(env.prefix, note | {"tried": tried})
     return Setup(checkout, env, bool(plan.changes) or installed)
 
 

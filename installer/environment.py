@@ -100,6 +100,10 @@ def read_note(prefix: Path) -> dict:
         return {}
 
 
+def write_note(prefix: Path, note: dict) -> None:
+    write_atomically(note_path(prefix), json.dumps(note, indent=1).encode())
+
+
 def _executable(prefix: Path) -> Path:
     if os.name != "nt":
         return prefix / "bin" / "python"
@@ -339,7 +343,8 @@ def ensure(
         RewactError: CHECK_FAILED, when something is missing after the installation.
     """
     found = ask(environment, requirements)
-    if read_note(environment.prefix) == note and found.editable == editable and not found.missing:
+    noted = note.items() <= read_note(environment.prefix).items()
+    if noted and found.editable == editable and not found.missing:
         console.step(f"LeRobot is installed in {environment.prefix}: nothing changed")
         return False
     install()
@@ -349,7 +354,7 @@ def ensure(
         raise RewactError(
             ExitCode.CHECK_FAILED, f"After the installation {environment.prefix} still lacks {lacking}."
         )
-    write_atomically(note_path(environment.prefix), json.dumps(note, indent=1).encode())
+    write_note(environment.prefix, note)
     _warn_without_ffmpeg(environment)
     return True
 

@@ -403,17 +403,24 @@ def test_what_was_fitted_is_tried_and_taken_out_where_it_does_not_work(
     capsys: pytest.CaptureFixture,
     works: bool,
 ) -> None:
+    def killed(*_: object) -> str:
+        raise KeyboardInterrupt
+
     def try_out(tried: Checkout, python: str) -> str:
         assert tried is checkout or tried.root == checkout.root
         if not works:
             raise RewactError(ExitCode.CHECK_FAILED, "it does not work.")
         return "it works"
 
-    monkeypatch.setattr(develop, "smoke", try_out)
+    monkeypatch.setattr(develop, "smoke", killed)
     write(checkout.root, {"src/lerobot/act.py": b"print(new)\n" + ACT})
     before = snapshot(checkout.root)
+    with pytest.raises(KeyboardInterrupt):
+        develop.dev(project.root, checkout.root, None, install=True)
+    assert snapshot(checkout.root) != before
+    monkeypatch.setattr(develop, "smoke", try_out)
     if works:
-        assert develop.dev(project.root, checkout.root, None, install=True).changed
+        develop.dev(project.root, checkout.root, None, install=True)
         assert "it works" in capsys.readouterr().out
         assert not develop.dev(project.root, checkout.root, None, install=True).changed
         assert "it works" not in capsys.readouterr().out
