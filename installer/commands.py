@@ -69,6 +69,7 @@ def dev(arguments: Namespace) -> int:
         install=not arguments.no_install,
         exact=arguments.exact,
     )
+    setup.checkout.record.update_path.unlink(missing_ok=True)  # an `update` that was killed is over
     if not setup.changed:
         console.done("Nothing to do: everything is in place.")
     if setup.environment is None:

@@ -170,7 +170,6 @@ def install(
             left_out=plan.left_out,
         )
         transaction.run(checkout, plan.changes, state, plan.pristine, on_step)
-        checkout.record.update_path.unlink(missing_ok=True)  # an `update` that was killed is over
     patches = console.plural(plan.applied, "patch", "patches")
     verb = "brought up to date" if before else "applied"
     console.step(f"{patches} {verb}, {console.plural(len(plan.changes), 'file')} written and verified")

@@ -148,7 +148,7 @@ def _check(checkout: Checkout, ref: str | None) -> Before:
     state = checkout.state()
     noted = read_json(checkout.record.update_path, Before.load, "delete it and run again.")
     # A kill left it: the clone is where that run began, or where it was to go, and nobody has moved it since.
-    if noted is not None and state is None and commit in (noted.commit, target):
+    if noted is not None and commit in (noted.commit, target):
         return noted
     return Before(branch, commit, state is not None, bool(state and state.environment))
 

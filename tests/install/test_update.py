@@ -3,6 +3,7 @@
 
 import contextlib
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -163,6 +164,28 @@ def test_kill_at_every_step_then_old_or_new(project: Project, patched: Checkout,
         assert found(victim) == wanted, step
         TALLY["kill points"] += 1
         TALLY["new tree" if ref == "v9.9.2" else "old tree"] += 1
+
+
+@SIGKILL
+def test_comes_back_where_the_installation_fails_after_a_kill_in_it(
+    project: Project, patched: Checkout
+) -> None:
+    """The patches are in: where the first run began was forgotten."""
+    before = snapshot(patched.root)
+
+    def put_in(install: bool) -> None:
+        patching.install(project.root, patched)
+        raise RewactError(ExitCode.CHECK_FAILED, "it does not work.")
+
+    def killed(install: bool) -> None:
+        patching.install(project.root, patched)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    killed_before(-1, lambda on_step: update(project.root, patched, "v9.9.2", killed, on_step))
+    assert patched.state().tag == "v9.9.2"
+    message = refused(ExitCode.CHECK_FAILED, update, project.root, patched, "v9.9.2", put_in)
+    assert "back at main" in message
+    assert snapshot(patched.root) == before and patched.state().tag == "v9.9.1"
 
 
 @SIGKILL
