@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The parts of values on frozen features: window, ensembles, cache, backbones, and what judges them."""
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -60,6 +61,18 @@ def test_an_episode_does_not_touch_its_own_values(cache):
     before, after = values(labels), values(changed)
     np.testing.assert_array_equal(before[:6], after[:6])
     assert (before[6:15] != after[6:15]).any()  # the other fold learned from it
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no full disk to write to")
+def test_a_full_disk_is_told_and_the_episode_stays_missing(cache):
+    """Through a memory map it would end the process without a word."""
+    features, file = cache.read(1), cache.folder / "camera.float16"
+    (cache.folder / "done.u1").write_bytes(bytes(4))
+    file.unlink()
+    file.symlink_to("/dev/full")
+    with pytest.raises(OSError, match="camera.float16 cannot be written: No space left on device"):
+        cache.write(1, features)
+    assert cache.missing(np.arange(4)).tolist() == [0, 1, 2, 3]
 
 
 def test_values_reach_both_ends(tmp_path):

@@ -4,6 +4,7 @@
 import hashlib
 import json
 import logging
+import os
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ import numpy as np
 
 from rewact.labels.episodes import EpisodeTable
 from rewact.labels.files import read_json, write_json
+from rewact.options.errors import reason_of
 from rewact.options.tools import require_writable
 
 SOURCE_FILE = "source.json"
@@ -93,27 +95,30 @@ class FeatureCache:
     def _file(self, stream: Stream) -> Path:
         return self.folder / f"{stream.key}.{stream.dtype}"
 
-    def _map(self, stream: Stream, mode: str) -> np.memmap:
-        return np.memmap(self._file(stream), stream.dtype, mode, shape=(self.table.n_frames, stream.dim))
+    def _map(self, stream: Stream) -> np.memmap:
+        return np.memmap(self._file(stream), stream.dtype, "r", shape=(self.table.n_frames, stream.dim))
 
     def missing(self, rows: np.ndarray) -> np.ndarray:
         """Those of the rows of the episode table that have no features yet."""
         return rows[np.fromfile(self.folder / DONE_FILE, np.uint8)[rows] == 0]
 
     def write(self, row: int, features: Mapping[str, np.ndarray]) -> None:
-        """Keep the features of the episode in a row of the table, for each stream ``(T, dim)``."""
+        """Keep the features of the episode in a row of the table, for each stream ``(T, dim)``.
+
+        Raises:
+            OSError: Naming the file, if it cannot be written, as on a full disk.
+        """
+        frames = self.table.span(row)
         for stream in self.streams:
-            rows = self._map(stream, "r+")
-            rows[self.table.span(row)] = features[stream.key]
-            rows.flush()
-        with (self.folder / DONE_FILE).open("r+b") as file:
-            file.seek(row)
-            file.write(b"\1")
+            values = np.asarray(features[stream.key], stream.dtype)
+            values = values.reshape(frames.stop - frames.start, stream.dim)
+            _put(self._file(stream), frames.start * stream.dim * values.itemsize, values.tobytes())
+        _put(self.folder / DONE_FILE, row, b"\1")
 
     def read(self, row: int) -> dict[str, np.ndarray]:
         """Features of an episode, for each stream ``(T, dim)`` float32."""
         frames = self.table.span(row)
-        return {stream.key: self._map(stream, "r")[frames].astype(np.float32) for stream in self.streams}
+        return {stream.key: self._map(stream)[frames].astype(np.float32) for stream in self.streams}
 
     def merge_shards(self) -> None:
         """Take over what is in the folders of shards, and remove them.
@@ -132,6 +137,18 @@ class FeatureCache:
                 self.write(row, shard.read(row))
             shutil.rmtree(folder)
             logging.info(f"Took over {len(found)} episodes from {folder.name}")
+
+
+def _put(path: Path, at: int, content: bytes) -> None:
+    """Replace bytes of a file. Through a memory map a full disk would kill the process without a word."""
+    try:
+        with path.open("r+b") as file:
+            file.seek(at)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OSError(f"{path} cannot be written: {reason_of(error)}") from error
 
 
 def episodes_digest(table: EpisodeTable) -> str:
