@@ -3,6 +3,7 @@
 
 import doctest
 import importlib
+import shutil
 import subprocess
 import sys
 
@@ -11,7 +12,8 @@ import pytest
 from torch.utils.data import default_collate
 
 import rewact
-from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from lerobot.configs.policies import PreTrainedConfig
+from lerobot.datasets.lerobot_dataset import LeRobotDataset, LeRobotDatasetMetadata
 
 MODULES = [
     "rewact",
@@ -81,3 +83,22 @@ def test_a_loaded_policy_acts_on_recorded_frames_in_recorded_units(camera_root, 
     np.testing.assert_allclose(actions[0], action, atol=1e-4)
     with pytest.raises(ValueError, match="the observation lacks 'observation.state'"):
         policy.select_action({key: value for key, value in frame.items() if key != "observation.state"})
+
+
+@pytest.mark.parametrize("missing", ["policy_preprocessor.json", "model.safetensors", "half of the weights"])
+def test_a_checkpoint_that_was_not_saved_to_the_end_is_named(camera_root, checkpoint, tmp_path, missing):
+    """A kill in the middle of saving left one that ended in a traceback."""
+    from rewact.values.predictor import RewardPredictor
+
+    broken = shutil.copytree(checkpoint, tmp_path / "broken")
+    if missing.startswith("half"):
+        weights = broken / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:1000])
+    else:
+        (broken / missing).unlink()
+    config = PreTrainedConfig.from_pretrained(broken)
+    config.pretrained_path = broken
+    meta = LeRobotDatasetMetadata("local/cameras", root=camera_root)
+    for read in (lambda: rewact.load(broken, device="cpu"), lambda: RewardPredictor(config, meta)):
+        with pytest.raises(ValueError, match=rf"^the checkpoint {broken} cannot be read .*the one before$"):
+            read()

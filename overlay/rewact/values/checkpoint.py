@@ -4,7 +4,8 @@
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,11 @@ import numpy as np
 import torch
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+from safetensors import SafetensorError
 from torch import Tensor
 
 from rewact.labels.episodes import EpisodeTable
+from rewact.options.errors import one_line
 
 if TYPE_CHECKING:
     from lerobot.configs.policies import PreTrainedConfig
@@ -25,6 +28,24 @@ TRAIN_CONFIG = "train_config.json"
 WEIGHTS = "model.safetensors"
 
 
+@contextmanager
+def opening_checkpoint(path: str | Path) -> Iterator[None]:
+    """Name the checkpoint whose weights or processors cannot be read.
+
+    Raises:
+        ValueError: naming it, instead of LeRobot's errors, of which some are of no usual kind.
+    """
+    from lerobot.processor.pipeline import ProcessorMigrationError
+
+    try:
+        yield
+    except (FileNotFoundError, SafetensorError, ProcessorMigrationError) as error:
+        raise ValueError(
+            f"the checkpoint {path} cannot be read ({one_line(error)}); if its training was ended while it "
+            "saved this one, take the one before"
+        ) from error
+
+
 def load_policy(config: "PreTrainedConfig") -> "PreTrainedPolicy":
     """The policy of a checkpoint, an adapter merged into the policy that it was trained on.
 
@@ -32,19 +53,23 @@ def load_policy(config: "PreTrainedConfig") -> "PreTrainedPolicy":
         config: The checkpoint's, with `pretrained_path` set.
 
     Raises:
+        ValueError: naming the checkpoint, if it has no weights, or damaged ones.
         ImportError: if it is an adapter, and peft is not installed.
     """
     from lerobot.policies.factory import get_policy_class
 
     policy_class, path = get_policy_class(config.type), str(config.pretrained_path)
     if not getattr(config, "use_peft", False):
-        return policy_class.from_pretrained(path, config=config)
+        with opening_checkpoint(path):
+            return policy_class.from_pretrained(path, config=config)
     try:
         from peft import PeftConfig, PeftModel
     except ImportError as error:
         raise ImportError(f"{path} is an adapter (use_peft), which needs peft: pip install peft") from error
-    base = PeftConfig.from_pretrained(path).base_model_name_or_path
-    return merge_adapter(PeftModel.from_pretrained(policy_class.from_pretrained(base, config=config), path))
+    with opening_checkpoint(path):
+        base = PeftConfig.from_pretrained(path).base_model_name_or_path
+        policy = policy_class.from_pretrained(base, config=config)
+        return merge_adapter(PeftModel.from_pretrained(policy, path))
 
 
 def merge_adapter(policy: Any) -> "PreTrainedPolicy":
@@ -62,13 +87,17 @@ def open_processors(
 
     A ``rename_map`` has the policy's names for those observations that the dataset calls otherwise; without
     it they are those that the checkpoint was trained with.
+
+    Raises:
+        ValueError: naming the checkpoint, if it has none.
     """
     from lerobot.policies.factory import make_pre_post_processors
 
     overrides: dict[str, Any] = {"device_processor": {"device": str(config.device)}}
     if rename_map is not None:
         overrides["rename_observations_processor"] = {"rename_map": dict(rename_map)}
-    return make_pre_post_processors(config, pretrained_path=str(path), preprocessor_overrides=overrides)
+    with opening_checkpoint(path):
+        return make_pre_post_processors(config, pretrained_path=str(path), preprocessor_overrides=overrides)
 
 
 def require_renamed(

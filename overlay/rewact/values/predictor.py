@@ -10,7 +10,7 @@ from torch import Tensor
 from lerobot.configs.policies import PreTrainedConfig
 from lerobot.policies.factory import make_policy
 from rewact.act.fast_backbone import fuse_norms
-from rewact.values.checkpoint import digest_tensors, merge_adapter, open_processors
+from rewact.values.checkpoint import digest_tensors, merge_adapter, open_processors, opening_checkpoint
 from rewact.values.prediction import Prediction
 from rewact.values.processes import require_device
 
@@ -60,7 +60,9 @@ class RewardPredictor:
         self.inputs = [names[name] for name in config.input_features or {}]
         self.cameras = [key for key in meta.camera_keys if key in self.inputs]
         self.has_band = getattr(config, "reward_head_type", None) == "distributional"
-        self.policy = merge_adapter(make_policy(config, ds_meta=meta, rename_map=rename_map)).eval()
+        with opening_checkpoint(config.pretrained_path):
+            policy = make_policy(config, ds_meta=meta, rename_map=rename_map)
+        self.policy = merge_adapter(policy).eval()
         self.preprocessor, _ = open_processors(config.pretrained_path, config, rename_map)
         fast_path = getattr(config, "fast_path", False)  # rounds otherwise
         tensors = dict(self.policy.state_dict())
