@@ -15,6 +15,9 @@ from verify.recognition import recognise, unrecorded_states
 from verify.series import fingerprint
 from verify.standing import file_states, is_recorded_version, tells_of_another_branch
 
+# Where nearly all new files lie.
+PACKAGE = "src/rewact/"
+
 _NEXT = {
     "outdated": "`install.py dev` brings it up to date, `install.py uninstall` takes it out.",
     "mixed": "`install.py dev` completes it, `install.py uninstall` takes it out; `install.py export` keeps "
@@ -97,14 +100,19 @@ def _environment(project: Path, checkout: Checkout) -> dict | None:
 
 def show(report: dict) -> None:
     """Prints a report for people."""
-    label = f", {LABEL}" if report["fitted"] else ""
-    console.done(f"{report['checkout']}: LeRobot {report['lerobot'] or 'of no supported release'}{label}")
+    near, label = ("near ", f", {LABEL}") if report["fitted"] else ("", "")
+    found = report["lerobot"] or "of no supported release"
+    console.done(f"{report['checkout']}: LeRobot {near}{found}{label}")
     for name in report["left_out"]:
         console.done(f"  left out  {name} (optional)")
     counts = Counter(report["files"].values())
     listing = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
     console.done(f"patch set: {report['summary']}" + (f" ({listing})" if listing else ""))
-    for path, name in report["files"].items():
+    files = dict(report["files"])
+    ours = [path for path in files if path.startswith(PACKAGE)]
+    if len(ours) > 1 and len({files[path] for path in ours}) == 1:  # a line says as much as hundreds
+        files[f"{PACKAGE} ({len(ours)} files)"] = [files.pop(path) for path in ours][0]
+    for path, name in sorted(files.items()):
         console.done(f"  {name:9} {path}")
     if (env := report["environment"]) is not None:
         kind = f"editable, from {env['editable']}" if env["editable"] else "a wheel"

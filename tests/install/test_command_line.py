@@ -13,7 +13,7 @@ import pytest
 
 import install
 import installer
-from installer import commands, console
+from installer import commands, console, status
 from tests.install.upstreams import (
     ACT_PATCHED_TWICE,
     PROJECT,
@@ -169,6 +169,25 @@ def test_dev_status_uninstall(run_install, project: Project, upstream: Path) -> 
     assert snapshot(upstream) == before
     report = json.loads(run_install(project, "status", str(upstream), "--json").stdout)
     assert report["summary"] == "not installed" and set(report["files"].values()) == {"pristine"}
+
+
+def test_status_is_short_where_all_is_alike(capsys: pytest.CaptureFixture) -> None:
+    """163 lines stood between what was found and the environment; LeRobot 0.6.2 was called v0.6.1."""
+    ours = ["src/rewact/a.py", "src/rewact/deep/b.py"]
+    found = {"checkout": "clone", "lerobot": "v9.9.1", "fitted": True, "left_out": [], "summary": "applied"}
+    found |= {
+        "message": None,
+        "environment": None,
+        "files": dict.fromkeys(["pyproject.toml", *ours], "applied"),
+    }
+    status.show(found)
+    printed = capsys.readouterr().out
+    assert "clone: LeRobot near v9.9.1, fitted, not released\n" in printed and "(3 applied)" in printed
+    assert "applied   src/rewact/ (2 files)\n" in printed and not any(path in printed for path in ours)
+    found["files"][ours[1]] = "edited"
+    status.show(found)
+    printed = capsys.readouterr().out
+    assert all(path in printed for path in ours)
 
 
 JOURNAL = '{"transaction": "0123456789abcdef", "removes_state": false, "directories": [], "changes": []}'
