@@ -10,6 +10,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -106,14 +107,10 @@ def table(commits: str, rows: Sequence[dict], series: Mapping[str, Released]) ->
 
 def plot(commits: str, rows: Sequence[dict], path: Path) -> None:
     """One line a patch, one column a commit."""
-    try:
-        from matplotlib import pyplot
-        from matplotlib.colors import ListedColormap
-        from matplotlib.patches import Patch as Swatch
-    except ImportError:
-        raise RewactError(
-            ExitCode.USAGE, "--plot needs matplotlib: run with the Python of an environment that has it."
-        ) from None
+    from matplotlib import pyplot
+    from matplotlib.colors import ListedColormap
+    from matplotlib.patches import Patch as Swatch
+
     patches = sorted({(row["tag"], name) for row in rows for name in row["patches"]})
     shown = list(_COLOURS)
     cells = [
@@ -133,7 +130,8 @@ def plot(commits: str, rows: Sequence[dict], path: Path) -> None:
     ticks = range(0, len(rows), max(len(rows) // 8, 1))
     axes.set_xticks(ticks, [rows[at]["date"] for at in ticks], fontsize=7)
     axes.set_title(_title(commits, rows))
-    swatches = [Swatch(color=colour, label=word) for word, colour in _COLOURS.items()]
+    found = {state for row in rows for state in row["patches"].values()}
+    swatches = [Swatch(color=colour, label=word) for word, colour in _COLOURS.items() if word in found]
     figure.legend(handles=swatches, loc="outside lower center", ncols=5, frameon=False, fontsize=8)
     figure.savefig(path, dpi=150)
     pyplot.close(figure)
@@ -153,6 +151,11 @@ def main() -> int:
     git, commits = Path(arguments.history[0]), arguments.history[1]
     if arguments.stride < 1:
         parser.error(f"--stride {arguments.stride}: it has to be at least 1")
+    if arguments.plot is not None:  # which is drawn after minutes
+        if find_spec("matplotlib") is None:
+            parser.error("--plot needs matplotlib: run with the Python of an environment that has it")
+        if not arguments.plot.parent.is_dir():
+            parser.error(f"--plot {arguments.plot}: there is no folder {arguments.plot.parent}")
     try:
         if not git.is_dir():
             raise RewactError(ExitCode.USAGE, f"{git} is not a directory: name a clone or a git directory.")

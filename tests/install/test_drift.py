@@ -2,6 +2,7 @@
 """Trees that no series was made for: `drift` says how the patches fare, `dev` fits them or refuses."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from tests.install.upstreams import (
     snapshot,
     write,
 )
+from verify import history
 from verify.checkout import Checkout, to_crlf
 from verify.drift import LABEL, Drift
 from verify.errors import ExitCode
@@ -310,3 +312,19 @@ def test_exact_refuses_what_was_fitted_and_keeps_its_edits(project: Project, che
     assert snapshot(checkout.root) == fitted
     undo.uninstall(project.root, checkout)
     assert snapshot(checkout.root) == before
+
+
+def test_what_a_history_cannot_draw_is_said_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    picture = str(tmp_path / "absent/fitting.png")
+    monkeypatch.setattr(sys, "argv", ["drift", "--history", str(tmp_path), "a..b", "--plot", picture])
+    monkeypatch.setattr(history, "examine_history", lambda *_: pytest.fail("it was read"))
+    for is_there, words in (
+        (True, f"there is no folder {tmp_path / 'absent'}"),
+        (None, "--plot needs matplotlib"),
+    ):
+        monkeypatch.setattr(history, "find_spec", lambda _, is_there=is_there: is_there)
+        with pytest.raises(SystemExit, match="2"):
+            history.main()
+        assert words in capsys.readouterr().err
