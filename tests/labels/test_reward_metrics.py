@@ -186,6 +186,17 @@ def test_an_overview_explains_the_words_and_marks_that_it_uses(tmp_path, monkeyp
     assert "up and down: rises less steadily than the other episodes" in marked
 
 
+def test_shares_of_episodes_are_drawn_from_0_to_1(tmp_path, monkeypatch):
+    """They began where the first episode lay: of two failures that end alike, half of them had no line."""
+    figures = []
+    monkeypatch.setattr(plots, "save_figure", lambda figure, path: figures.append(figure))
+    ends = [rewards([0, 0.25], success=False), rewards([0, 0.25], success=False)]
+    bins = {"ece": 0.0, "bins": [{"count": 4, "prediction": 0.1, "label": 0.1}]}
+    plots.plot_evaluation(tmp_path / "judged.png", {"model": ends}, {"model": bins}, title="title")
+    (line,) = figures[0].axes[2].get_lines()
+    assert line.get_xdata().tolist() == [0, 0.25, 0.25, 1] and line.get_ydata().tolist() == [0, 0.5, 1, 1]
+
+
 def test_an_overview_of_very_many_episodes_shows_some_of_each_kind(tmp_path, monkeypatch):
     monkeypatch.setattr(plots, "MAX_OVERVIEW", 10)
     shown = []

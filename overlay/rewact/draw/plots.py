@@ -231,20 +231,19 @@ def plot_evaluation(
         for name, episodes in models.items():
             color = of_model[name]
             for success, style in ((True, "-"), (False, "--")):
-                final = np.sort([e.prediction[-1] for e in episodes if e.success is success])
-                if len(final):
-                    fraction = np.arange(1, len(final) + 1) / len(final)
+                final = sorted(e.prediction[-1] for e in episodes if e.success is success)
+                if final:
                     word = "successes" if success else "failures"
                     axes.step(
-                        final,
-                        fraction,
+                        [0, *final, 1],
+                        [*np.linspace(0, 1, len(final) + 1), 1],
                         where="post",
                         color=color,
                         linestyle=style,
                         label=f"{name}, {len(final)} {word}",
                     )
-        axes.set(xlabel="final predicted reward", ylabel="fraction of episodes below", title="Outcomes")
-        axes.set(xlim=(0, 1), ylim=(0, 1.02))
+        axes.set(xlabel="final predicted reward", ylabel="fraction of episodes up to it", title="Outcomes")
+        axes.set(xlim=(0, 1), ylim=(-0.02, 1.02))
         axes.legend(frameon=False, fontsize=8)
     save_figure(figure, path)
 
