@@ -271,6 +271,8 @@ def describe(options: type, description: str) -> str:
     lines = [indent_examples(description), "", "Options:"]
     known = list_options(options)
     for name, (field, meaning) in known.items():
+        if field.metadata.get("only_training"):  # a tool refuses it, in a sentence of its own
+            continue
         default = _default(field)
         lines.append(f"  --{name}" + (f" (default: {default})" if default else ""))
         lines += textwrap.wrap(meaning, WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6)

@@ -85,7 +85,7 @@ class RewardLabelsConfig:
     control_modes_path: str | None = None
 
     # Advantages of actvantage. Default: rewact_extensions/advantages.parquet in the dataset's folder.
-    advantages_path: str | None = None
+    advantages_path: str | None = field(default=None, metadata={"only_training": True})
 
     # Leave all actions of a dataset named `eval_*` or `rollout_*` out of the action loss (not of the reward
     # loss). The name of a dataset is the part of its repo id after the slash.
