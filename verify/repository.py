@@ -27,7 +27,8 @@ def opened(directory: Path, env: Mapping[str, str] = READING) -> Iterator["git.R
     scrub_environment()  # before the import: it starts what GIT_PYTHON_GIT_EXECUTABLE names
     import git  # here, as it takes a third of a second
 
-    repo = git.Repo(directory)
+    # A directory's name is what it is: GitPython would put a variable's value where it has a $.
+    repo = git.Repo(directory, expand_vars=False)
     # The directory is named: GitPython would ask from beside a bare repository.
     repo.git.update_environment(**env, GIT_DIR=os.fspath(repo.git_dir))
     try:

@@ -26,6 +26,7 @@ from verify.checkout import Checkout
 from verify.errors import ExitCode, RewactError
 from verify.patch import parse_patch
 from verify.paths import check_name
+from verify.repository import stored_blob
 from verify.series import load_overlay
 
 HOSTILE_NAMES = [
@@ -366,3 +367,11 @@ def test_translated_git_messages_change_nothing(
     for name in ("LC_ALL", "LANG", "LANGUAGE"):
         monkeypatch.setenv(name, "de_DE.UTF-8")
     patching.install(project.root, checkout)
+
+
+def test_a_dollar_in_the_name_of_a_clone_is_a_dollar(upstream: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """GitPython would put the variable's value in its place, and open another repository or none."""
+    monkeypatch.setenv("ELSEWHERE", "else/where")
+    blob = git(upstream, "rev-parse", "HEAD:src/lerobot/act.py").decode().strip()
+    clone = upstream.rename(upstream.with_name("l$ELSEWHERE"))
+    assert stored_blob(clone, blob) == (clone / "src/lerobot/act.py").read_bytes()
