@@ -19,6 +19,7 @@ def accept_any_name() -> None:
 
 def _drop_output() -> None:
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (closed when the process ends)
+    accept_any_name()
 
 
 def done(text: str) -> None:

@@ -120,14 +120,16 @@ def test_log_on_a_full_disk_does_not_stop_the_work(project: Project, upstream: P
         "sys.exit(install.main(sys.argv[3:]))"
     )
 
+    clone = upstream.rename(upstream.with_name(os.fsdecode(b"l\xff")))
+
     def run(*words: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-S", "-c", start, str(PROJECT), str(project.root), *words, str(upstream)]
+        command = [sys.executable, "-S", "-c", start, str(PROJECT), str(project.root), *words, str(clone)]
         with open("/dev/full", "w") as full:
             return subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
 
     result = run("dev", "--no-install")
     assert result.returncode == 0 and "Traceback" not in result.stderr
-    assert (upstream / "src/lerobot/train.py").read_bytes() == TRAIN_PATCHED
+    assert (clone / "src/lerobot/train.py").read_bytes() == TRAIN_PATCHED
     result = run("status", "--json")  # half an answer is none
     assert result.returncode == ExitCode.DISK_FULL and "standard output" in result.stderr
 
