@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """`lerobot-label-rewards`."""
 
+import errno
 import json
 
 import pytest
@@ -11,6 +12,7 @@ from rewact.cli.common import parse_options, report_errors
 from rewact.cli.label_rewards import LabelledDatasetConfig, LabelRewardsConfig, label_rewards
 from rewact.labels import LeRobotDatasetWithReward
 from rewact.labels.keypoints import KEYPOINTS_FILE
+from rewact.labels.opening import opening
 
 LABELS = {
     "repo_id": "local/tiny",
@@ -92,6 +94,13 @@ def test_a_dataset_that_is_not_there_is_told_with_its_folder(tmp_path):
     cfg = LabelRewardsConfig(LabelledDatasetConfig("me/none", str(tmp_path / "none")))
     with pytest.raises(ValueError, match=r"the dataset me/none is not in .*/none, and the Hub does not give"):
         label_rewards(cfg)
+
+
+def test_what_this_machine_refuses_is_not_blamed_on_dataset_and_hub(tmp_path):
+    full = OSError(errno.ENOSPC, "No space left on device", "frames.arrow")
+    with pytest.raises(OSError) as raised, opening(LabelledDatasetConfig("me/none", str(tmp_path))):
+        raise full
+    assert raised.value is full
 
 
 def _rewrite_info(root, **changes):

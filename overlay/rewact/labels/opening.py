@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What is wrong with a dataset that LeRobot cannot open."""
 
+import errno
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,7 +41,9 @@ def first_line(error: Exception) -> str:
 
 
 def _fault(folder: Path, error: Exception) -> str | None:
-    has_asked = isinstance(error, OSError) or is_of_network(error)
+    # Of the Hub, or of a file that is absent; what this machine refuses, such as a full disk, says so itself.
+    has_asked = is_of_network(error) or isinstance(error, ConnectionError)
+    has_asked = has_asked or isinstance(error, OSError) and error.errno in (None, errno.ENOENT)
     because = f"and the Hub does not give it ({first_line(error)})"
     info = folder / "meta" / "info.json"
     if not info.exists():
