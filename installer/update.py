@@ -162,7 +162,7 @@ def _take_back_half_a_checkout(checkout: Checkout, target: str | None) -> None:
         return
     changed = checkout.modified()
     others = checkout.listed("ls-files", "-z", "--others", "--exclude-standard")
-    wanted = checkout.head_blobs([*changed, *others], target) if changed or others else {}
+    wanted = checkout.head_blobs([], target)  # of all: a command line has no room for any number of names
     written = [
         path
         for path in (*changed, *others)

@@ -108,7 +108,8 @@ class Checkout:
         if "not a git repository" in reason:
             if looks_like_lerobot(directory):
                 what = "LeRobot, but not a git clone"
-                hint = "`install.py dev` makes it one, with what it holds as its first commit"
+                command = f"python install.py dev {shlex.quote(str(directory))}"
+                hint = f"`{command}` makes it one, with what it holds as its first commit"
             else:
                 what = "not a LeRobot clone"
                 hint = "git clone LeRobot, or run `install.py dev` without a path to fetch a release"
@@ -172,9 +173,11 @@ class Checkout:
         return self.listed("diff-index", "--name-only", "-z", "--no-renames", commit)
 
     def head_blobs(self, paths: list[str], commit: str = "HEAD", at: Path | None = None) -> dict[str, str]:
-        """Blob ids of the files in HEAD or another commit that are, or lie below, these paths."""
+        """Blob ids of the files in HEAD or another commit that are, or lie below, these paths; [] is all."""
         try:
-            lines = self.listed("ls-tree", "-r", "-z", "--full-tree", commit, "--", *paths, at=at)
+            # A file's name may begin with a colon, which git reads as magic.
+            words = ["--literal-pathspecs", "ls-tree", "-r", "-z", "--full-tree", commit, "--", *paths]
+            lines = self.listed(*words, at=at)
         except RewactError:
             if at is None and self.commit() is not None:
                 raise

@@ -536,7 +536,7 @@ def test_what_is_not_a_lerobot_clone(tmp_path: Path, upstream: Path, kind: str) 
     elif kind == "archive":
         write(place, UPSTREAM)
     message = refused(ExitCode.NOT_LEROBOT, Checkout, place)
-    assert str(place) in message and ("install.py dev` makes" in message) == (kind == "archive")
+    assert str(place) in message and (f"install.py dev {place}` makes" in message) == (kind == "archive")
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root can give files away")

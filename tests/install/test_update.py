@@ -205,7 +205,7 @@ def test_git_that_was_killed_halfway_is_taken_back(project: Project, patched: Ch
     killed_before(
         steps.index("git"), lambda on_step: update(project.root, patched, "v9.9.2", on_step=on_step)
     )
-    write(patched.root, {**new, ACT_PATH: SECOND, "src/mine.py": b"mine\n"})
+    write(patched.root, {**new, ACT_PATH: SECOND, "src/mine.py": b"mine\n", ":(icase)mine": b"mine\n"})
     (patched.root / "data/keep.bin").unlink()
     assert (patched.state_dir / "update.json").exists() and patched.state() is None
     assert status.collect(project.root, patched)[0]["summary"] == "interrupted"
