@@ -54,6 +54,7 @@ def test_a_progress_file_in_the_dataset_folder(load, root):
     assert episode(built, 3) == [i / 32 for i in range(20)]
     assert built.sources == ["linear", "linear", "parquet", "parquet", "linear", "linear"]
     assert built.describe() == "Reward labels of 6 episodes: 2 from parquet, 4 linear (5%-95%)"
+    assert built.describe([1, 3]) == "Reward labels of 2 episodes: 1 from parquet, 1 linear (5%-95%)"
 
 
 def test_subsets_and_rows_in_any_order(load, root):

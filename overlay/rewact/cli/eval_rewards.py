@@ -101,7 +101,7 @@ def eval_rewards(cfg: EvalRewardsConfig) -> dict[str, Any]:
     title = f"{cfg.dataset.repo_id}, {len(episodes)} episodes"
     if judgement["trained_on"] == []:
         title += "; none of these episodes were in the policy's training set"
-    described = {"dataset": cfg.dataset.repo_id, "labels": labels.describe(), "policy": checkpoint}
+    described = {"dataset": cfg.dataset.repo_id, "labels": labels.describe(episodes), "policy": checkpoint}
     info = {**described, **judgement}
     if processes.is_main_process:
         write_json(cfg.output_dir / "eval_rewards.json", info)

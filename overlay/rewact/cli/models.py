@@ -23,7 +23,7 @@ def open_labelled(dataset: DataOptions) -> tuple[LeRobotDatasetMetadata, list[in
     episodes = choose_episodes(dataset, meta)
     labels = build_reward_labels(meta, dataset.reward)
     labels.require(episodes)
-    logging.info(labels.describe())
+    logging.info(labels.describe(episodes))
     return meta, episodes, labels
 
 

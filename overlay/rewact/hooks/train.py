@@ -179,7 +179,7 @@ def wrap_train_eval_datasets(
 
     config.has_labelled = True
     labels = build_reward_labels(train.meta, config)
-    logging.info(labels.describe())
+    logging.info(labels.describe(_chosen_episodes([train] if eval is None else [train, eval])))
 
     def wrap(dataset: Any, **held_out: Any) -> Any:
         streams = isinstance(dataset, IterableDataset)
@@ -190,6 +190,17 @@ def wrap_train_eval_datasets(
         return wrap(train), None
     trained_on = getattr(train, "episodes", None)
     return wrap(train), wrap(eval, trained_on=labels.table.episodes if trained_on is None else trained_on)
+
+
+def _chosen_episodes(datasets: list[Any]) -> list[int] | None:
+    """Ids of the episodes that datasets read, None for all."""
+    from torch.utils.data import IterableDataset
+
+    # A streaming dataset yields all episodes, whatever its `episodes` are.
+    chosen = [
+        None if isinstance(each, IterableDataset) else getattr(each, "episodes", None) for each in datasets
+    ]
+    return None if None in chosen else sorted({episode for some in chosen for episode in some})
 
 
 def _load_advantages(cfg: "TrainPipelineConfig", datasets: list[Any]) -> "torch.Tensor | None":
@@ -205,12 +216,7 @@ def _load_advantages(cfg: "TrainPipelineConfig", datasets: list[Any]) -> "torch.
     pull_label_files(meta)
     if wanted == "optional" and path is None and not (Path(meta.root) / ADVANTAGES_FILE).exists():
         return None
-    # A streaming dataset yields all episodes, whatever its `episodes` are.
-    chosen = [
-        None if isinstance(each, torch.utils.data.IterableDataset) else getattr(each, "episodes", None)
-        for each in datasets
-    ]
-    episodes = None if None in chosen else sorted({episode for some in chosen for episode in some})
+    episodes = _chosen_episodes(datasets)
     return torch.from_numpy(load_advantages(meta, None if path is None else Path(path), episodes=episodes))
 
 

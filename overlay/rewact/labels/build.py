@@ -48,21 +48,24 @@ class RewardLabels:
     sources: list[str | None]
     outcomes: np.ndarray
 
-    def describe(self) -> str:
-        """How many episodes come from which source, as one line."""
-        counts = Counter(self.sources)
+    def describe(self, episodes: Iterable[int] | None = None) -> str:
+        """How many of the given episodes (all by default) come from which source, as one line."""
+        every = range(len(self.sources)) if episodes is None else map(self.table.row, episodes)
+        rows = np.fromiter(every, dtype=np.int64)
+        counts = Counter(self.sources[row] for row in rows)
         words = {"linear": f"linear ({self.config.start_pct:.0%}-{self.config.end_pct:.0%})"}
         parts = [f"{counts[s]} {words.get(s, f'from {s}')}" for s in self.config.sources if counts[s]]
         if counts[None]:
             parts.append(f"{counts[None]} without")
-        if failures := int((self.outcomes == FAILURE).sum()):
+        if failures := int((self.outcomes[rows] == FAILURE).sum()):
             parts.append(f"{failures} of them failed")
-        labelled = np.flatnonzero([source is not None for source in self.sources])
+        labelled = np.array([row for row in rows if self.sources[row] is not None], dtype=np.int64)
         if unlabelled := int(np.isnan(self.rewards.numpy()[self.table.frames(labelled)]).sum()):
             parts.append(f"{unlabelled} of their frames without a label")
         if self.action_mask is not None:
-            parts.append(f"{int((~self.action_mask).sum())} of {len(self.action_mask)} actions masked")
-        return f"Reward labels of {len(self.sources)} episodes: {', '.join(parts)}"
+            mask = self.action_mask[self.table.frames(rows)]
+            parts.append(f"{int((~mask).sum())} of {len(mask)} actions masked")
+        return f"Reward labels of {len(rows)} episodes: {', '.join(parts)}"
 
     def require(self, episodes: Iterable[int] | None = None) -> None:
         """Check that the given episodes (all by default) are labelled.
