@@ -76,8 +76,8 @@ def _damage(folder: Path) -> str | None:
 def _missing(folder: Path, error: BaseException | None) -> str:
     """The file that LeRobot did not find before it asked the Hub, if it says which."""
     while error is not None:
-        name = getattr(error, "filename", None)
-        if isinstance(error, FileNotFoundError) and name and Path(name).is_relative_to(folder):
+        name = getattr(error, "filename", None) or str(error)  # pyarrow's says nothing but the path
+        if isinstance(error, FileNotFoundError) and Path(name).is_relative_to(folder):
             return str(Path(name).relative_to(folder))
         error = error.__context__
     return "some of its files"
