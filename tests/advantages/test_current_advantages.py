@@ -14,6 +14,7 @@ from rewact.advantages import ADVANTAGES_FILE, load_advantages
 from rewact.advantages.folds import require_blind
 from rewact.labels import LeRobotDatasetWithReward
 from rewact.labels.episodes import EpisodeTable
+from rewact.labels.keypoints import KEYPOINTS_FILE
 from rewact.labels.label_file import edit_labels
 
 from .conftest import LENGTHS, RETURNS, create_checkpoint, create_dataset, load_dataset, read
@@ -93,6 +94,16 @@ def test_keypoints_that_the_value_function_learned_from(run, root, tmp_path, tra
             load_advantages(dataset.meta)
     else:
         load_advantages(dataset.meta)
+
+
+def test_keypoints_of_a_file_that_lies_elsewhere(run, root, tmp_path):
+    """They were looked for in the dataset's folder, and called changed for ever."""
+    checkpoint = create_checkpoint(tmp_path / "checkpoint", root, train_config=PROGRESS)
+    dataset = load_dataset(root)
+    LeRobotDatasetWithReward(dataset).add_episode_rewards(0, {0: 0.5})
+    elsewhere = (root / KEYPOINTS_FILE).rename(tmp_path / "keypoints.json")
+    assert run(f"--policy.path={checkpoint}", f"--dataset.reward.keypoints_path={elsewhere}") is None
+    load_advantages(dataset.meta)
 
 
 def test_another_checkpoint_in_the_same_place(run, root, tmp_path):

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
 
 # Options that say where outcomes and control modes come from.
-LABEL_OPTIONS = ("outcomes", "outcomes_path", "control_modes_path", "mask_actions_for_fail_data")
+PATHS = ("outcomes_path", "control_modes_path", "keypoints_path")
+LABEL_OPTIONS = ("outcomes", *PATHS, "mask_actions_for_fail_data")
 RENEW = "lerobot-compute-advantages"
 _WORDS = {code: word for word, code in OUTCOMES.items()}
 
@@ -77,7 +78,7 @@ def make_record(
     with_keypoints = has_values and "keypoints" in trained_labels(train_config).get("sources", ["keypoints"])
     records = record_episodes(table, config, table.episodes.tolist(), with_keypoints)
     options: dict[str, Any] = {name: getattr(config, name) for name in LABEL_OPTIONS}
-    for name in ("outcomes_path", "control_modes_path"):
+    for name in PATHS:
         if options[name] is not None:
             options[name] = str(Path(options[name]).expanduser().resolve())
     return {
