@@ -89,7 +89,8 @@ def plot_overview(path: Path, computed: Computed, doubts: Sequence[str] = ()) ->
         frames = by_episode.get_group(episode)
         _draw_values(axes, computed, frames, line_width=1.0)
         positive, outcome = frames.positive.mean(), OUTCOMES[frames.outcome.iloc[0]]
-        text = f"{episode}: {OUTCOME_WORDS[outcome]}, {positive:.0%} positive"
+        word = OUTCOME_WORDS[outcome].removeprefix("outcome ")  # headings lie close together
+        text = f"{episode}: {word}, {positive:.0%} positive"
         axes.set_title(text, fontsize=6, color=OUTCOME_COLORS[outcome], pad=2)
         axes.set_xticks([])
         axes.set_yticks([computed.low, computed.low + 1], labels=None if cell % N_COLUMNS == 0 else [])

@@ -43,6 +43,7 @@ def plot_values(
     _draw_curves(curves, values, labels, table, rows, report["stop"])
     _draw_calibration(calibration, judged)
     order.hist(judged["voc_per_episode"], bins=np.linspace(-1, 1, 41), color=MODEL_COLORS[0])
+    order.yaxis.get_major_locator().set_params(integer=True)
     order.set(title="order in time of each episode (VOC)", xlabel="VOC", ylabel="episodes")
     _draw_controls(controls, report)
     save_figure(figure, path)
@@ -95,7 +96,8 @@ def _draw_controls(axes: Axes, report: dict[str, Any]) -> None:
         axes.bar_label(bars, [f"{number:.3f}" for number in numbers], fontsize=7, padding=2)
     axes.set_yticks(position, list(models), fontsize=8)
     axes.set_ylim(len(models) - 0.4, -0.6)
-    axes.set_xlim(min(0.0, *axes.get_xlim()), 1.35)
+    left = min(0.0, *axes.get_xlim())
+    axes.set_xlim(left - 0.15 if left < 0 else 0.0, 1.35)  # a negative number stands left of its bar
     axes.set_title("beside the controls")
     axes.legend(frameon=False, fontsize=8, loc="center right")
 
