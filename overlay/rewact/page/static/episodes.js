@@ -114,7 +114,7 @@ export class EpisodeList extends EventTarget {
     number.textContent = `#${row.episode} `;
     first.append(number, span(`mark ${row.outcome}`, mark, outcome), span("frames", `${row.length} frames`));
     const source = row.labelled
-      ? span("", row.keypoints ? `${row.keypoints} keypoints` : row.source)
+      ? span("", row.keypoints ? `${row.keypoints} keypoint${row.keypoints === 1 ? "" : "s"}` : row.source)
       : span("todo", "○ to label", `labels: ${row.source ?? "none"}`);
     const second = document.createElement("span");
     second.append(document.createElement("br"), source);
