@@ -197,7 +197,7 @@ def test_fitted_install_is_labelled_and_uninstalls_exactly(
     assert (checkout.root / TRAIN_PATH).read_bytes() == TRAIN_PATCHED + b"more = 1\n"
     after = snapshot(checkout.root)
     assert patching.install(project.root, checkout).changes == () and snapshot(checkout.root) == after
-    assert f"LeRobot v9.9.1, {LABEL}" in run_install(project, "status", str(checkout.root)).stdout
+    assert f"LeRobot near v9.9.1, {LABEL}" in run_install(project, "status", str(checkout.root)).stdout
     undo.uninstall(project.root, checkout)
     assert snapshot(checkout.root) == before
 

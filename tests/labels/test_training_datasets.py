@@ -257,9 +257,11 @@ def test_without_a_head_nothing_is_judged(root):
 
 
 def test_options_of_a_source_that_is_not_chosen_stop_no_run_that_goes_on(root, monkeypatch):
-    """Its file may hold them; a flag of one is refused."""
+    """Its file, or the program that calls, may hold them; a flag of one is refused."""
     cfg = pipeline(root, reward=RewardLabelsConfig(progress_path="x"))
     train = gives_new_act_a_head(lambda cfg: "trained")
+    monkeypatch.setattr("sys.argv", ["program"])
+    assert train(cfg) == "trained"
     monkeypatch.setattr("sys.argv", ["lerobot-train", "--config_path=train_config.json", "--resume=true"])
     assert train(cfg) == "trained"
     monkeypatch.setattr("sys.argv", ["lerobot-train", "--dataset.reward.progress_path", "x"])

@@ -69,7 +69,8 @@ def settle_reward_head(cfg: "TrainPipelineConfig") -> None:
 
 def _flag(name: str) -> str | None:
     """The value of a flag on the command line, `--name=value` or `--name value`; None where it is not."""
-    for argument, following in zip(sys.argv[1:], [*sys.argv[2:], ""], strict=True):
+    arguments = sys.argv[1:]
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):  # there may be none
         if argument == f"--{name}":
             return following
         if argument.startswith(f"--{name}="):
