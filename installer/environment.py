@@ -336,7 +336,7 @@ def ensure(
     """Makes an environment hold LeRobot as it is wanted; returns whether anything had to be done.
 
     Args:
-        note: of what is to be installed; what is there is right where it was noted the same.
+        note: says what is installed; an environment with the same note that lacks nothing stays as it is.
         editable: the source tree of an editable install, None for a wheel.
 
     Raises:

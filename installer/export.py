@@ -189,9 +189,10 @@ def _edits(checkout: Checkout, drift: Drift, ours: Iterable[str], commit: str) -
                 continue  # a link, of which only its date is another one, as in a copied clone
             raise RewactError(ExitCode.EDITED, f"{path} is not a regular file: it cannot be exported.")
         now = None if found is None else found.stored
-        was = stored_blob(checkout.root, stored[path]) if path in stored else None
         if path in targets:
             was = targets[path]
+        else:
+            was = stored_blob(checkout.root, stored[path]) if path in stored else None
         if now != was:
             edits[path] = was, now
     return edits
